@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from benchmarks import (
     _floors_table,
     _keys_table,
+    _plain_table,
     buckets,
     chart,
+    grouping,
     keys,
     looking,
     page,
@@ -27,17 +30,19 @@ from benchmarks import (
 )
 from benchmarks._aside import delete_all
 from benchmarks._compare import Figures, compared, earlier
-from benchmarks._machine import cache_folder, machine
-from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
+from benchmarks._machine import cache_folder, machine, moment
+from benchmarks._measure import Benchmark, Scale, Skipped
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "keys": (keys.keys,),
     "many-keys": (keys.many_keys,),
     "import": (starting.imports,),
     "cli": (starting.command_line,),
+    "ui": (starting.first_page,),
     "status": (looking.status,),
     "files": (looking.files,),
     "catalog": (looking.catalog,),
+    "groups": (grouping.group_status,),
     "filter": (looking.filtering,),
     "results": (looking.results,),
     "refresh": (looking.refresh,),
@@ -50,6 +55,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "million": (looking.million,),
     "verbs": (verbs.verbs,),
     "cold": (looking.cold,),
+    "network": (looking.network,),
     "submit": (submitting.submit, submitting.slow),
     "submit-growth": (submitting.growth,),
     "submit-clusters": (submitting.clusters,),
@@ -63,6 +69,7 @@ ON_REQUEST = (
     "million",
     "verbs",
     "cold",
+    "network",
     "submit",
     "submit-growth",
     "submit-clusters",
@@ -96,21 +103,23 @@ def _floors(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160)
     talk = Console(stderr=True)
-    measurements: list[Measurement] = []
+    measurements: list[dict[str, Any]] = []
     for name in asked.names or [one for one in BENCHMARKS if one not in ON_REQUEST]:
         for benchmark in BENCHMARKS[name]:
             begin = time.monotonic()
             try:
                 for one in benchmark(_scale(asked)):
                     talk.print(f"{one.name}: {one.figure:.3g} after {time.monotonic() - begin:.0f} s")
-                    measurements.append(one)
+                    measurements.append({**one.as_json(), **moment()})
             except Skipped as reason:
                 talk.print(f"{name} skipped: {reason}")
     delete_all(asked.cache)
-    result = {"schema": 1, **machine(), "measurements": [one.as_json() for one in measurements]}
+    result = {"schema": 1, **machine(), "measurements": measurements}
     if any(map(_keys_table.is_of_keys, result["measurements"])):
         console.print(_keys_table.table(result))
     others = [one for one in result["measurements"] if not _keys_table.is_of_keys(one)]
+    if plain := _plain_table.table({"measurements": others}):
+        console.print(plain)
     if others:
         console.print(_floors_table.table([{**result, "measurements": others}]))
     if asked.compare:
@@ -148,7 +157,7 @@ def _scale(asked: argparse.Namespace) -> Scale:
         return Scale(asked.cache, (asked.records,), (asked.records,), min(asked.records, 100), times)
     if asked.quick:
         return Scale(asked.cache, (1_000, 10_000), (10_000,), 100, times)
-    return Scale(asked.cache, (1_000, 10_000, 100_000), (10_000, 100_000), 10_000, times)
+    return Scale(asked.cache, (1_000, 10_000, 100_000), (1_000, 10_000, 100_000), 10_000, times)
 
 
 if __name__ == "__main__":

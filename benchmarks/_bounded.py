@@ -55,6 +55,7 @@ def bounded(command: Sequence[str], *, cap: float, folder: Path, environment: Ma
             stderr=err,
             start_new_session=True,
         )
+        _keep_priority(process.pid)
         watch = _Watch(process, begin + cap)
         try:
             _, status, usage = os.wait4(process.pid, 0)
@@ -66,6 +67,12 @@ def bounded(command: Sequence[str], *, cap: float, folder: Path, environment: Ma
     tail = (said.strip() or printed.strip())[-_TAIL:].decode(errors="replace")
     cpu = usage.ru_utime + usage.ru_stime
     return Ended(seconds, cpu, watch.peak, code, watch.is_capped, printed.count(b"\n"), tail)
+
+
+def _keep_priority(process: int) -> None:
+    """Give a session the priority of this process: Linux weighs sessions as a whole, a new one as usual."""
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{process}/autogroup").write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 def _content(file: object) -> bytes:
@@ -93,9 +100,12 @@ class _Watch:
         _kill(self._process.pid, [])
 
     def _watch(self) -> None:
-        pause = _FIRST_SAMPLE
+        pause, known = _FIRST_SAMPLE, {self._process.pid}
         while not self._over.wait(min(pause, max(0.0, self._deadline - time.perf_counter()))):
             members = list(_tree(self._process.pid))
+            for one in set(members) - known:
+                _keep_priority(one)  # it may have a session of its own
+            known.update(members)
             held = sum(map(_resident, members))
             if held:
                 self.peak = max(held, self.peak or 0.0)

@@ -13,7 +13,7 @@ from benchmarks._tools import OURS, Tool
 
 __all__ = ["Environment", "environment"]
 
-_INSTALL_SECONDS = 600
+_INSTALL_SECONDS = 1_800
 _ASK_SECONDS = 20
 _OF_OTHERS = ("PYTHON", "PIP_", "VIRTUAL_ENV", "XDG_", "MAKE", "MFLAGS", "SNAKEMAKE", "DATACHAIN", "PREFECT")
 

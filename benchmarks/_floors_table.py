@@ -36,7 +36,7 @@ def markdown(results: Sequence[dict[str, Any]], *, goals: bool = False) -> str:
         results: The JSONs.
         goals: Leave out what has no number to reach.
     """
-    heads = ("measured", "beside", "ours", "floor", "ratio", "spread", "to reach", "met")
+    heads = ("measured", "beside", "ours", "floor", "ratio", "spread", "to reach", "met", "day, load")
     lines = [
         *dict.fromkeys(_title(result) for result in results),
         "",
@@ -55,6 +55,7 @@ def markdown(results: Sequence[dict[str, Any]], *, goals: bool = False) -> str:
             *_ratio(one),
             _goal(one),
             verdicts[one["is_met"]],
+            ", ".join([one.get("day", ""), *([f"{one['load']:.0f}"] if "load" in one else ())]),
         )
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"

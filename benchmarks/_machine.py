@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_folder", "machine"]
+__all__ = ["cache_folder", "machine", "moment"]
 
 
 def cache_folder() -> Path:
@@ -24,3 +24,8 @@ def machine() -> dict[str, Any]:
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB",
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
     }
+
+
+def moment() -> dict[str, Any]:
+    """The day, and how many processes ran or waited for a processor in the last minute, those measured included."""
+    return {"day": f"{datetime.now(UTC):%Y-%m-%d}", "load": round(os.getloadavg()[0], 1)}

@@ -1,6 +1,8 @@
 """The tools that are measured side by side, each as its own documents start it.
 
 What a tool needs in its folder lies in `benchmarks/tools/<name>`. All of them count the lines of N small files.
+For the pipeline, the files in `benchmarks/pipelines/<name>` come on top of these. A `prepare.py` brings the data
+into the tool's own shape, unmeasured.
 """
 
 from collections.abc import Mapping
@@ -8,12 +10,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-__all__ = ["OURS", "TASKS", "TOOLS", "Task", "Tool"]
+__all__ = ["OURS", "PIPELINE", "SINGLE", "TASKS", "TOOLS", "Task", "Tool", "Work"]
 
 Task = Literal["list", "status", "run", "again"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
-_FILES = Path(__file__).parent / "tools"
+_FILES = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all tools do.
+
+    Attributes:
+        name: Its folder in the cache.
+        title: What a record takes.
+        steps: Names of the steps that each record passes.
+        group: How many records a group has, where a last step adds up each group.
+    """
+
+    name: str
+    title: str
+    steps: tuple[str, ...]
+    group: int | None = None
+
+    def rows(self, records: int) -> int:
+        """How many outputs there are in the end."""
+        return records * len(self.steps) + len(self.groups(records))
+
+    def groups(self, records: int) -> list[str]:
+        """The names of the groups, which are the first characters of their records."""
+        return [f"REC-{number:04d}" for number in range(-(-records // self.group))] if self.group else []
+
+
+SINGLE = Work("single", "one step of each record", ("out",))
+PIPELINE = Work(
+    "pipeline",
+    "ten steps of each record, then one step of each group of 100 records",
+    tuple(f"s{number:02}" for number in range(1, 11)),
+    100,
+)
 
 
 @dataclass(frozen=True)
@@ -29,10 +65,11 @@ class Tool:
         requires: What pip installs into its environment; the first is the tool.
         pythons: Versions of Python that it runs on, where it does not run on ours.
         program: A program of the machine that it is, where pip has none; asked for its `--version`.
-        prepare: Brings the data into the tool's own shape, unmeasured.
-        output: Where the output of an input lies, by `{folder}` and `{stem}` of the input.
+        halve: Makes it forget what it did of every other record, where it does not look at the outputs.
+        output: Where the output of an input lies, by `{folder}` and `{stem}` of the input, and `{step}`.
         inputs: Where the inputs lie once they are prepared.
         remembers: Whether it calls a row done only when it did the row itself.
+        needs_database: Whether it talks to a MariaDB server, which is started for it.
         files: What is copied into its folder.
     """
 
@@ -44,16 +81,20 @@ class Tool:
     requires: tuple[str, ...] = ()
     pythons: tuple[str, ...] = ()
     program: str = ""
-    prepare: tuple[str, ...] = ()
-    output: str = "dataset/out/{stem}.txt"
+    halve: tuple[str, ...] = ()
+    output: str = "dataset/{step}/{stem}.txt"
     inputs: str = "dataset/raw/*.csv"
     remembers: bool = False
+    needs_database: bool = False
     files: Path | None = None
 
-    @property
-    def folder(self) -> Path:
-        """The files that it needs."""
-        return self.files or _FILES / self.name.replace("-", "_")
+    def folders(self, work: Work) -> list[Path]:
+        """The files that it needs, later ones over earlier ones."""
+        name = self.name.replace("-", "_")
+        found = [self.files or _FILES / "tools" / name]
+        if work is PIPELINE:
+            found.append(_FILES / "pipelines" / name)
+        return [one for one in found if one.is_dir()]
 
 
 _ONLY_LISTS = "it lists files, and has no notion of a step or its output"
@@ -100,7 +141,6 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="signac-flow",
         requires=("signac-flow", "signac"),
-        prepare=("python3", "prepare.py"),
         does={
             "list": ("python3", "ids.py"),
             "status": ("python3", "project.py", "status", "--full", "--hide-progress"),
@@ -110,7 +150,7 @@ TOOLS: tuple[Tool, ...] = (
         way="a function called in the one process",
         beside="its data lies in a job folder per record, made before the clock starts",
         inputs="workspace/*/raw.csv",
-        output="{folder}/lines.txt",
+        output="{folder}/{step}.txt",
     ),
     Tool(
         name="doit",
@@ -140,7 +180,6 @@ TOOLS: tuple[Tool, ...] = (
     Tool(
         name="bids2table",
         requires=("bids2table",),
-        prepare=("python3", "prepare.py"),
         does={"list": ("python3", "ids.py")},
         lacks=dict.fromkeys(("status", "run", "again"), _ONLY_LISTS),
         way="none",
@@ -158,5 +197,21 @@ TOOLS: tuple[Tool, ...] = (
         lacks={"status": "it knows files that exist, not outputs that are expected"},
         way="a function called in the one process",
         beside="keeps a version of the dataset with the function's values in a database",
+    ),
+    Tool(
+        name="datajoint",
+        requires=("datajoint", "pymysql"),
+        needs_database=True,
+        does={
+            "list": ("python3", "ids.py"),
+            "status": ("python3", "status.py"),
+            "run": ("python3", "run.py"),
+            "again": ("python3", "run.py"),
+        },
+        halve=("python3", "halve.py"),
+        way="a function called in two processes, which write each value into a database",
+        beside="a transaction of each row; the figures leave out what the database's server uses; "
+        "the ids are in the database before the clock starts",
+        remembers=True,
     ),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks._measure import Scale
 
-__all__ = ["SHAPES", "burning", "eeg", "halfway", "harbor", "tiny"]
+__all__ = ["SHAPES", "burning", "eeg", "grouped", "halfway", "harbor", "tiny"]
 
 _HARBOR = """
 [path]
@@ -18,6 +18,15 @@ scripts = "scripts"
 id_pattern = 'REC-\\d{6}'
 [steps]
 scripts = ["count", "mean"]
+"""
+_GROUPED = """
+[path]
+dataset = "dataset"
+scripts = "scripts"
+[records]
+id_pattern = '(?P<group>REC-\\d{4})\\d{2}'
+[steps]
+scripts = ["count", "total"]
 """
 _EEG = """
 [path]
@@ -141,6 +150,27 @@ def eeg(scale: Scale, records: int) -> Path:
         "behavior/scores.py": script("behavior.csv", "scores.csv"),
     }
     return _made(scale.cache / f"eeg-{records}", _EEG, scripts, files())
+
+
+def grouped(scale: Scale, records: int) -> Path:
+    """A step of each record and one of each hundred; one record in ten and one group in ten lack their outputs."""
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for number in range(records):
+            yield f"raw/REC-{number:06d}.csv", b""
+        for number in range(records):
+            if number % 10 or number // 1_000 % 2:
+                yield f"out/REC-{number:06d}.txt", b""
+        for number in range(-(-records // 100)):
+            if number % 10:
+                yield f"total/REC-{number:04d}.txt", b""
+
+    total = _SCRIPT.format(path_in='("out", "{id}.txt")', path_out='("total", "{group}.txt")')
+    scripts = {
+        "count.py": _SCRIPT.format(path_in='("raw", "{id}.csv")', path_out='("out", "{id}.txt")'),
+        "total.py": total.replace("    PATH_IN", '    BY = ("group",)\n    PATH_IN'),
+    }
+    return _made(scale.cache / f"grouped-{records}", _GROUPED, scripts, files())
 
 
 SHAPES = {"harbor": harbor, "eeg": eeg}

@@ -251,7 +251,9 @@ def pages(scale: Scale) -> Iterator[Measurement]:
 
         figures = alternate(ours, lambda: count / _PAGE * _LATENCY, min(scale.times, 3))
         floor = "one page after the other, the waits alone"
-        yield Measurement(f"bucket-pages/{count}", "key ranges at 60 ms a page", floor, AtMost(0.1), *figures)
+        yield Measurement(
+            f"bucket-pages/{count}", "key ranges at 60 ms a page", floor, AtMost(0.08), *figures
+        )
     finally:
         process.terminate()
         process.join(10)

@@ -28,8 +28,8 @@ _THEMES = {
 }
 # Told apart in light and dark, also by those who see colours otherwise; the shapes say it once more.
 _COLOURS = {
-    "light": ("#0550ae", "#1a7f37", "#8250df", "#9a6700", "#57606a", "#0f8b8d", "#bf3989"),
-    "dark": ("#79c0ff", "#56d364", "#d2a8ff", "#e3b341", "#9198a1", "#5ee0e2", "#f778ba"),
+    "light": ("#0550ae", "#1a7f37", "#8250df", "#9a6700", "#57606a", "#0f8b8d", "#bf3989", "#7d4e24"),
+    "dark": ("#79c0ff", "#56d364", "#d2a8ff", "#e3b341", "#9198a1", "#5ee0e2", "#f778ba", "#d9a066"),
 }
 _SHAPES = (
     "circle",
@@ -40,6 +40,7 @@ _SHAPES = (
     "triangle-down",
     "triangle-right",
     "triangle-left",
+    "wedge",
 )
 
 

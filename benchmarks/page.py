@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _floors_table, _keys_table, _peers_table, chart
+from benchmarks import _floors_table, _keys_table, _peers_table, _plain_table, chart
 from benchmarks._measure import REPOSITORY
 
 __all__ = ["main", "written"]
 
 _PAGE = REPOSITORY / "example" / "guide" / "benchmarks.md"
 _RESULTS = Path(__file__).parent / "results"
-_CHARTS = {"peers": "growth.svg", "keys": "keys.svg"}
+_CHARTS = {"peers": "growth.svg", "pipeline": "pipeline.svg", "keys": "keys.svg"}
 _BLOCK = re.compile(r"(<!-- table of (\w+)(?:, (\d+) records)? -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
@@ -33,10 +33,15 @@ def written(page: str) -> str:
 
 
 def _table(name: str, records: str | None) -> str:
-    result: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text())
+    kept = "floors" if name == "plain" else name
+    result: dict[str, Any] = json.loads((_RESULTS / f"{kept}.json").read_text())
     if name == "floors":
         return _floors_table.markdown([result], goals=True)
     when = f"{result['machine']}, {result['time'][:10]}\n\n"
+    if name == "plain":
+        return when + _plain_table.markdown(result)
     if name == "keys":
         return when + _keys_table.markdown(result)
-    return when + _peers_table.markdown(result, int(records or 0))
+    loads = result.get("load", ())
+    load = f", load {min(loads):g} to {max(loads):g}" if loads else ""
+    return when.replace("\n", f"{load}\n", 1) + _peers_table.markdown(result, int(records or 0))

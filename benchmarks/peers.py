@@ -2,7 +2,8 @@
 
 Each is started as its users start it, a process of its own each time, start-up counted, the disk's cache warm:
 list the ids; run a small Python function over every record; run again with nothing to do; the status of every
-record when half of the outputs are there. A measurement that reaches the cap is ended, with all that it started,
+record when half of the outputs are there. With `--pipeline` each record takes ten steps, and each hundred records
+one step more. A measurement that reaches the cap is ended, with all that it started,
 and that tool is not asked for the same at larger sizes; nor where its growth foretells twice the cap.
 """
 
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,9 +28,10 @@ from benchmarks._bounded import Ended, bounded
 from benchmarks._compare import Figures, compared, earlier
 from benchmarks._environments import Environment, environment
 from benchmarks._machine import cache_folder, machine
+from benchmarks._mariadb import database
 from benchmarks._measure import Skipped
 from benchmarks._peers_table import tables
-from benchmarks._tools import OURS, TOOLS, Task, Tool
+from benchmarks._tools import OURS, PIPELINE, SINGLE, TOOLS, Task, Tool, Work
 
 __all__ = ["Race", "main"]
 
@@ -50,6 +53,7 @@ def main(arguments: list[str]) -> int:
             asked.json.write_text(json.dumps(result, indent=1) + "\n")
 
     race = Race(asked.cache / "peers", asked.cap, asked.times, 60 * asked.minutes, talk, keep)
+    race.work = PIPELINE if asked.pipeline else SINGLE
     sizes = [one for one in _SIZES if one <= asked.most] or [asked.most]
     try:
         result = race.run(tools, sizes, asked.old_python)
@@ -75,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     names = [one.name for one in TOOLS if one is not OURS]
     parser.add_argument("--tools", nargs="+", choices=names, metavar="TOOL", help=", ".join(names))
+    parser.add_argument("--pipeline", action="store_true", help=f"not {SINGLE.title} but {PIPELINE.title}")
     parser.add_argument(
         "--most",
         type=int,
@@ -116,6 +121,7 @@ class Race:
         seconds: When nothing more is begun.
         talk: Where it says how far it is.
         keep: Is given what came out so far, after each size.
+        work: What all of them do.
     """
 
     folder: Path
@@ -124,11 +130,18 @@ class Race:
     seconds: float
     talk: Console
     keep: Callable[[dict[str, Any]], None] = lambda _: None
+    work: Work = SINGLE
 
     def run(
         self, tools: Sequence[Tool], sizes: Sequence[int], old_python: Path | None = None
     ) -> dict[str, Any]:
         """Measure all; what came out, as JSON."""
+        with ExitStack() as servers:
+            return self._run(tools, sizes, old_python, servers)
+
+    def _run(
+        self, tools: Sequence[Tool], sizes: Sequence[int], old_python: Path | None, servers: ExitStack
+    ) -> dict[str, Any]:
         ready: list[tuple[Tool, Environment]] = []
         said: list[dict[str, Any]] = []
         for tool in tools:
@@ -136,6 +149,8 @@ class Race:
             self.talk.print(f"{tool.name}: its environment")
             try:
                 place = environment(tool, self.folder, old_python)
+                if tool.needs_database:
+                    place.variables.update(servers.enter_context(database(self.folder)))
             except Skipped as reason:
                 self.talk.print(f"{tool.name} skipped: {reason}")
                 said.append({**about, "skipped": str(reason)})
@@ -144,7 +159,7 @@ class Race:
                 ready.append((tool, place))
         book = Book(self.cap)
         loads = [os.getloadavg()[0]]
-        about_all = {"disk cache": "start_workers", "cap": self.cap, "tools": said}
+        about_all = {"disk cache": "start_workers", "cap": self.cap, "work": self.work.title, "tools": said}
         self._end = time.monotonic() + self.seconds
         for tool, place in ready:  # byte code and the disk's cache are warm then
             self._cycle(Book(self.cap), tool, place, _WARM)
@@ -195,9 +210,9 @@ class Race:
                     figure.outcome, figure.reason = "skipped", reason
                 continue
             if task == "status":
-                _halve(tool, folder)
+                self._halve(tool, place, folder, records)
             ended = self._bounded(tool.does[task], place, folder)
-            wrong = _wrong(tool, task, folder, records, ended)
+            wrong = self._wrong(tool, task, folder, records, ended)
             if ended.is_capped:
                 figure.outcome, figure.reason = "capped", f"more than {self.cap:g} s"
             elif wrong:
@@ -213,14 +228,16 @@ class Race:
     def _prepared(self, tool: Tool, place: Environment, folder: Path, records: int) -> str:
         """Lay out its files; what went wrong, or nothing."""
         put_aside(self.folder, folder)
-        shutil.copytree(tool.folder, folder, ignore=shutil.ignore_patterns("__pycache__"))
+        for files in tool.folders(self.work):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(files, folder, ignore=ignored, dirs_exist_ok=True)
         raw = folder / "dataset/raw"
         raw.mkdir(parents=True)
         for number in range(records):
             (raw / f"REC-{number:06d}.csv").write_bytes(_CONTENT)
-        if not tool.prepare:
+        if not (folder / "prepare.py").exists():
             return ""
-        ended = self._bounded(tool.prepare, place, folder)
+        ended = self._bounded(("python3", "prepare.py"), place, folder)
         if ended.is_capped:
             return f"to take up the files took more than {self.cap:g} s"
         return f"to take up the files failed: {_last(ended)}" if ended.code else ""
@@ -233,34 +250,40 @@ class Race:
         except OSError as error:
             return Ended(0.0, 0.0, None, 127, is_capped=False, lines=0, tail=str(error))
 
+    def _wrong(self, tool: Tool, task: Task, folder: Path, records: int, ended: Ended) -> str:
+        """What is wrong with what it did, or nothing: a quick failure is no good figure."""
+        if ended.code:
+            return f"ended {ended.code}: {_last(ended)}"
+        least = {"list": records, "status": records // 2}.get(task, 0)
+        if ended.lines < least:
+            return f"printed {ended.lines:,} lines for {records:,} records"
+        if task in ("run", "again"):
+            groups = (folder / f"dataset/total/{group}.txt" for group in self.work.groups(records))
+            made = sum(one.exists() for one in (*_outputs(tool, folder, self.work.steps), *groups))
+            wanted = self.work.rows(records)
+            return f"made {made:,} of {wanted:,} outputs" if made != wanted else ""
+        return ""
 
-def _wrong(tool: Tool, task: Task, folder: Path, records: int, ended: Ended) -> str:
-    """What is wrong with what it did, or nothing: a quick failure is no good figure."""
-    if ended.code:
-        return f"ended {ended.code}: {_last(ended)}"
-    least = {"list": records, "status": records // 2}.get(task, 0)
-    if ended.lines < least:
-        return f"printed {ended.lines:,} lines for {records:,} records"
-    if task in ("run", "again"):
-        made = sum(output.exists() for output in _outputs(tool, folder))
-        return f"made {made:,} of {records:,} outputs" if made != records else ""
-    return ""
+    def _halve(self, tool: Tool, place: Environment, folder: Path, records: int) -> None:
+        """Leave the outputs of every other record, whatever a run made, and of no group."""
+        if tool.halve:
+            self._bounded(tool.halve, place, folder)
+        n_steps = len(self.work.steps)
+        for number, output in enumerate(_outputs(tool, folder, self.work.steps)):
+            if number // n_steps % 2:
+                output.unlink(missing_ok=True)
+            elif not output.exists():
+                output.parent.mkdir(parents=True, exist_ok=True)
+                output.write_text("3")
+        for group in self.work.groups(records):
+            (folder / f"dataset/total/{group}.txt").unlink(missing_ok=True)
 
 
 def _last(ended: Ended) -> str:
     return ended.tail.splitlines()[-1].strip() if ended.tail else "it said nothing"
 
 
-def _outputs(tool: Tool, folder: Path) -> Iterator[Path]:
+def _outputs(tool: Tool, folder: Path, steps: Sequence[str]) -> Iterator[Path]:
     for source in sorted(folder.glob(tool.inputs)):
-        yield folder / tool.output.format(folder=source.parent, stem=source.stem)
-
-
-def _halve(tool: Tool, folder: Path) -> None:
-    """Leave the outputs of every other record, whatever a run made."""
-    for number, output in enumerate(_outputs(tool, folder)):
-        if number % 2:
-            output.unlink(missing_ok=True)
-        elif not output.exists():
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text("3")
+        for step in steps:
+            yield folder / tool.output.format(folder=source.parent, stem=source.stem, step=step)

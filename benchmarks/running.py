@@ -17,7 +17,7 @@ _POOL = "a bare ProcessPoolExecutor, the same function"
 def run(scale: Scale) -> Iterator[Measurement]:
     """Rows of 0.2 ms by two workers, start-up counted."""
     for rows in scale.rows:
-        goal = AtLeast(0.75) if rows >= 100_000 else AtLeast(0.55) if rows >= 10_000 else None
+        goal = AtLeast(0.7) if rows >= 100_000 else AtLeast(0.6) if rows >= 10_000 else None
         yield _run(f"run/{rows}x0.2ms", "run", burning(scale, rows, 0.2), goal, scale.times)
 
 

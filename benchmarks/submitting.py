@@ -30,6 +30,7 @@ from benchmarks._workspaces import burning
 from benchmarks.running import held_later
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.api import ask
+from sinagot_catalog.flows.server_state import LocalServer
 
 __all__ = ["clusters", "growth", "slow", "submit"]
 
@@ -42,15 +43,15 @@ _RUNS_BATCHES = "sinagot_catalog.cluster.remote_batch, sinagot_catalog.worker.__
 
 def submit(scale: Scale) -> Iterator[Measurement]:
     """Rows of 0.2 ms, start-up of the workers counted, imports left out."""
-    rows = min(scale.rows[0], 10_000)
-    goal = AtLeast(0.5) if rows >= 10_000 else None
+    rows = min(scale.rows[-1], 10_000)
+    goal = AtLeast(0.7) if rows >= 10_000 else None
     with _running_server() as server:
         yield from _beside_pool(f"submit/{rows}x0.2ms", burning(scale, rows, 0.2), goal, scale.times, server)
 
 
 def slow(scale: Scale) -> Iterator[Measurement]:
     """Rows of 50 ms: what we add must drown."""
-    rows = 10_000 if scale.slow_rows >= 10_000 else min(2_000, scale.rows[0])
+    rows = 10_000 if scale.slow_rows >= 10_000 else min(2_000, scale.rows[-1])
     goal = AtLeast(0.98) if rows >= 2_000 else None
     times = 1 if rows >= 10_000 else min(scale.times, 3)
     with _running_server() as server:
@@ -59,7 +60,7 @@ def slow(scale: Scale) -> Iterator[Measurement]:
 
 def clusters(scale: Scale) -> Iterator[Measurement]:
     """Rows of 50 ms on a Dask and on a Ray cluster of this machine with two workers."""
-    rows = min(2_000, scale.rows[0])
+    rows = min(2_000, scale.rows[-1])
     goal = AtLeast(0.98) if rows >= 2_000 else None
     packages = {"dask": "distributed", "ray": "ray"}
     found = [kind for kind, package in packages.items() if find_spec(package)]
@@ -113,7 +114,7 @@ def growth(scale: Scale) -> Iterator[Measurement]:
 
 
 def _beside_pool(
-    name: str, folder: Path, goal: AtLeast | None, times: int, server: local_server.LocalServer, *more: str
+    name: str, folder: Path, goal: AtLeast | None, times: int, server: LocalServer, *more: str
 ) -> Iterator[Measurement]:
     """The time, and the processor time, of a submitted run beside a bare pool."""
     processor: dict[str, list[float]] = {"submit": [], "pool": []}
@@ -134,9 +135,7 @@ def _beside_pool(
         yield Measurement(f"{name}/cpu", what, _POOL, None, *cpu)
 
 
-def _submitted(
-    folder: Path, server: local_server.LocalServer, *more: str, verb: str = "submit"
-) -> dict[str, Any]:
+def _submitted(folder: Path, server: LocalServer, *more: str, verb: str = "submit") -> dict[str, Any]:
     rows = _undo(folder)
     said = child(verb, str(folder), _WORKERS, *more)
     _check(folder, rows, said)
@@ -163,7 +162,7 @@ def _check(folder: Path, rows: int, said: dict[str, Any]) -> None:
         raise RuntimeError(f"{said['rows']} of {rows} rows were done")
 
 
-def _recorded(server: local_server.LocalServer, flow_run_id: str, rows: int) -> int:
+def _recorded(server: LocalServer, flow_run_id: str, rows: int) -> int:
     """How many task runs the server has of a flow run, when they hold all of its rows and are over."""
     body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
     end = time.monotonic() + 60
@@ -196,7 +195,7 @@ def _resident(pid: int) -> float:
 
 
 @contextmanager
-def _running_server() -> Iterator[local_server.LocalServer]:
+def _running_server() -> Iterator[LocalServer]:
     """A local server of its own, warm: it has recorded a run."""
     with ExitStack() as undo:
         folder = undo.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))

@@ -7,8 +7,9 @@ Names are imported at first use: a script's `from sinagot_catalog import ScriptT
 other slow packages.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.cli import example
@@ -34,25 +35,7 @@ __all__ = [
     "step",
 ]
 
-_HOMES = {
-    "RunReport": "sinagot_catalog.journal.run_report",
-    "ScriptTemplate": "sinagot_catalog.scripts.script",
-    "SinagotError": "sinagot_catalog.errors",
-    "StepStatus": "sinagot_catalog.status",
-    "Workspace": "sinagot_catalog.workspace",
-    "any_of": "sinagot_catalog.patterns.ports",
-    "example": "sinagot_catalog.cli.examples",
-    "many": "sinagot_catalog.patterns.ports",
-    "optional": "sinagot_catalog.patterns.ports",
-    "step": "sinagot_catalog.scripts.step_function",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(__name__)
 
 
 def __dir__() -> list[str]:

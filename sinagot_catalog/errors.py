@@ -17,6 +17,7 @@ both: addresses in them show no password, token or signature.
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from errno import EROFS
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from warnings import warn
@@ -25,24 +26,6 @@ from sinagot_catalog.secrets import mask_error, masked
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
-
-__all__ = [
-    "SEED_IMPORT",
-    "ConfigError",
-    "NotFoundError",
-    "PatternError",
-    "RunError",
-    "SelectionError",
-    "ServerError",
-    "SinagotError",
-    "StorageError",
-    "UsageError",
-    "did_you_mean",
-    "renamed",
-    "row_label",
-    "warn_renamed",
-]
-
 
 SEED_IMPORT = "from sinagot_catalog import ScriptTemplate"
 """What scripts of sinagot 0.2.6 import here."""
@@ -87,12 +70,38 @@ class SelectionError(UsageError, ValueError):
     """A filter, a label, a scope or a frame of rows names something that cannot exist."""
 
 
+class NoMatchWarning(UserWarning):
+    """A filter wants a text that no record has, but a similar one."""
+
+
 class NotFoundError(UsageError, LookupError):
     """A record, script or file of the given name does not exist."""
 
 
 class StorageError(SinagotError, OSError):
     """The dataset cannot be listed, read or written."""
+
+
+class UnwritableError(UsageError, StorageError):
+    """A place that the user named cannot be written: it is absent, or the user has no right to it."""
+
+
+def not_written(path: object, error: OSError, instead: str = "name another place") -> StorageError:
+    """Return the error for a file that cannot be written, with what to do.
+
+    Args:
+        path: The file.
+        error: Why not.
+        instead: What else the user can do, at the end of a sentence.
+    """
+    text = f"{path} cannot be written: {error.strerror or error}"
+    if isinstance(error, PermissionError) or error.errno == EROFS:
+        return UnwritableError(text, f"Get the right to write there, or {instead}.")
+    if isinstance(error, FileNotFoundError):
+        return UnwritableError(text, f"Make its folder, or {instead}.")
+    if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
+        return UnwritableError(text, f"{instead[0].upper()}{instead[1:]}.")
+    return StorageError(text)
 
 
 class RunError(SinagotError):
@@ -136,13 +145,17 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
         >>> did_you_mean("zzz", ["INIT", "DONE"])
         ''
     """
+    near = nearest(value, choices, most=most)
+    return "; did you mean " + " or ".join(map(repr, near)) + "?" if near else ""
+
+
+def nearest(value: str, choices: Iterable[str], *, most: int = 3) -> list[str]:
+    """Return the choices nearest to a wrong value, best first; those that begin with it come first."""
     names = {str(choice).lower(): str(choice) for choice in choices}
     text = str(value).lower()
     longer = sorted(name for name in names if len(text) >= _BEGINNING and name.startswith(text))
-    near = list(dict.fromkeys([*longer, *get_close_matches(text, list(names), n=most, cutoff=0.6)]))[:most]
-    if not near:
-        return ""
-    return "; did you mean " + " or ".join(repr(names[name]) for name in near) + "?"
+    similar = get_close_matches(text, list(names), n=most, cutoff=0.6)
+    return [names[name] for name in list(dict.fromkeys([*longer, *similar]))[:most]]
 
 
 def row_label(*parts: str | None) -> str:

@@ -1,36 +1,47 @@
 """Lazy packages: import the exported names of a package at first use (PEP 562).
 
-A folder's `__init__` lists what other folders may use, and imports none of it: a worker that needs one small module
-of a folder does not import Polars, which another module of that folder needs.
+A folder's `__init__` imports what other folders may use below `if TYPE_CHECKING`, and so imports none of it when it
+runs: a worker that needs one small module of a folder does not import Polars, which another module of that folder
+needs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from sys import modules
 from typing import Any
 
-__all__ = ["lazy_exports"]
 
-
-def lazy_exports(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
-    """Return the module-level `__getattr__` of a package.
+def lazy_exports(package: str) -> Callable[[str], Any]:
+    """Return the module-level `__getattr__` of a package: it finds the names that the package imports for types.
 
     Args:
         package: The package's `__name__`.
-        homes: The exported names of each of its modules.
 
     Example:
-        >>> get = lazy_exports("json", {"decoder": ("JSONDecoder",)})
-        >>> get("JSONDecoder")
-        <class 'json.decoder.JSONDecoder'>
+        >>> get = lazy_exports("sinagot_catalog.cluster")
+        >>> get("requests")
+        <function requests at ...>
     """
-    home_of = {name: module for module, names in homes.items() for name in names}
+    homes: dict[str, str] = {}
 
     def __getattr__(name: str) -> Any:  # noqa: N807 - becomes the package's `__getattr__`
-        if name not in home_of:
+        if not homes:
+            homes.update(_imports_for_types(package))
+        if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{home_of[name]}"), name)
+        value = getattr(import_module(homes[name]), name)
         setattr(modules[package], name, value)
         return value
 
     return __getattr__
+
+
+def _imports_for_types(package: str) -> dict[str, str]:
+    """Return the names that a package imports below `if TYPE_CHECKING`, each with its module."""
+    import ast
+
+    spec = modules[package].__spec__
+    source = spec.loader.get_source(package)  # type: ignore[union-attr]
+    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module or "" for node in imports for alias in node.names}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Link, Query, Resolver, Session
     from sinagot_catalog.config import Config
 
-__all__ = ["data_frame", "outputs", "processed", "read_data", "write_data"]
-
 _TYPES: dict[str, Any] = {"str": pl.String, "int": pl.Int64, "float": pl.Float64}
 
 

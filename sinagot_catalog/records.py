@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog import record_data
-from sinagot_catalog.catalog import Query, no_attribute, no_step
+from sinagot_catalog.catalog import Query, no_step
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.schema import EVENTS
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.config import Config
     from sinagot_catalog.workspace import Workspace
-
-__all__ = ["Record", "RecordCollection", "ScopeError"]
 
 
 class ScopeError(SelectionError, AttributeError):
@@ -71,7 +69,9 @@ class RecordCollection(Selection):
 
     def ids(self) -> list[str]:
         """The record ids, sorted."""
-        return list(self.iter_ids())
+        ids = list(self.iter_ids())
+        self._warn_of_absent(len(ids))
+        return ids
 
     def iter_ids(self) -> Iterator[str]:
         """Iterate over the record ids, sorted."""
@@ -207,15 +207,10 @@ class RecordCollection(Selection):
             return self.get_subscope(task=name)
         if name in self._source.config.modalities:
             return self.get_subscope(modality=name)
-        valid = [*self._subscopes(), *(one for one in dir(type(self)) if not one.startswith("_"))]
-        if hasattr(pl.DataFrame, name):
-            raise ScopeError(no_attribute(self, name))
-        near = did_you_mean(name, valid)
-        if hasattr(self._kinds.steps, name):
-            near = f"; did you mean steps.{name}?"
-        elif id_values(name, self._source.config.ids) is not None:
-            near = f"; a record is asked for as [{name!r}]"
-        raise ScopeError(f"{name!r} is not valid for {self!r}{near}")
+        hint = self._instead(name, self._subscopes())
+        if not hint and id_values(name, self._source.config.ids) is not None:
+            hint = f"; a record is asked for as [{name!r}]"
+        raise ScopeError(f"{name!r} is not valid for {self!r}{hint}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._subscopes()]

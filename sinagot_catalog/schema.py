@@ -8,28 +8,6 @@ import polars as pl
 
 from sinagot_catalog.status import FAILURES, StepStatus
 
-__all__ = [
-    "ATTEMPT",
-    "EVENTS",
-    "EXCLUSIONS",
-    "FAILED_ATTEMPTS",
-    "FAILED_OUTCOMES",
-    "FILES",
-    "KEYS",
-    "LINKS",
-    "OUTCOMES",
-    "PLAN",
-    "RECORDS",
-    "REPORT",
-    "STATUS",
-    "STATUS_COUNTS",
-    "STEPS",
-    "TABLES",
-    "TIMED",
-    "UNITS",
-    "StepStatus",
-]
-
 STATUS = pl.Enum([status.name for status in StepStatus])
 """The dtype of `status`: the names of `StepStatus`, in the order of their numbers."""
 

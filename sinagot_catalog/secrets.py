@@ -7,8 +7,6 @@ A password or a token can stand before the host (`ftp://ann:pw@host`, `https://t
 import re
 from contextlib import suppress
 
-__all__ = ["MASK", "is_secret", "mask_error", "masked"]
-
 MASK = "…"
 
 _USER = re.compile(

@@ -14,17 +14,19 @@ from sinagot_catalog.catalog import (
     FrameProtocols,
     Query,
     Resolver,
+    absent_value,
     as_expression,
     check_literals,
     equality,
     failed,
     failure_kinds,
+    flattened,
     no_attribute,
     rows_frame,
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import SelectionError, SinagotError
+from sinagot_catalog.errors import NoMatchWarning, SelectionError, SinagotError
 from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:
@@ -38,13 +40,12 @@ if TYPE_CHECKING:
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Selection"]
-
 
 class Selection(FrameProtocols):
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
 
-    It is filtered like a Polars frame, collected into one, and passed to any library that reads Arrow.
+    It is filtered like a Polars frame, and passed to any library that reads Arrow, such as DuckDB, Altair, narwhals
+    and `ibis.memtable`. pandas takes `.collect().to_pandas()`, great_tables takes `.collect()`.
 
     Example:
         >>> import polars as pl
@@ -162,7 +163,9 @@ class Selection(FrameProtocols):
         Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
         columns from files (steps with `COLUMNS`), are included if a filter names them; `select` names them too.
         """
-        return self._fetch(None)
+        rows = self._fetch(None)
+        self._warn_of_absent(rows.height)
+        return rows
 
     def _fetch(self, columns: Sequence[str] | None) -> pl.DataFrame:
         parts = [one.fetch(self._query, columns) for one in self._resolvers()]
@@ -187,7 +190,7 @@ class Selection(FrameProtocols):
             >>> ws.steps.filter(step="mean").select("record_id", "n_files", late=pl.col("step") > "m").row(0)
             ('REC-20200601', 1, True)
         """
-        flat = [one for given in columns for one in ([given] if isinstance(given, (str, pl.Expr)) else given)]
+        flat = flattened(columns)
         resolver = next(self._resolvers())
         if all(isinstance(one, str) and not one.startswith("^") for one in flat) and not named:
             return self._fetch(list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
@@ -203,7 +206,9 @@ class Selection(FrameProtocols):
         except pl.exceptions.PolarsError as error:
             raise SelectionError(f"the columns cannot be made: {str(error).splitlines()[0]}") from error
 
-    def sort(self, *by: str | pl.Expr, descending: bool = False, nulls_last: bool = False) -> pl.DataFrame:
+    def sort(
+        self, *by: str | pl.Expr | Iterable[str | pl.Expr], descending: bool = False, nulls_last: bool = False
+    ) -> pl.DataFrame:
         """Return the rows as a Polars frame in another order.
 
         Args:
@@ -211,7 +216,10 @@ class Selection(FrameProtocols):
             descending: Largest first.
             nulls_last: Put nulls last.
         """
-        ordered = self.lazy().sort(*by, descending=descending, nulls_last=nulls_last, maintain_order=True)
+        flat, resolver = flattened(by), next(self._resolvers())
+        for one in flat:
+            resolver.check(self._query.table, pl.col(one) if isinstance(one, str) else one)
+        ordered = self.lazy().sort(*flat, descending=descending, nulls_last=nulls_last, maintain_order=True)
         return ordered.select(*self.collect_schema()).collect()
 
     def head(self, n: int = 5) -> Self:
@@ -262,16 +270,9 @@ class Selection(FrameProtocols):
 
     def count(self) -> int:
         """Return the number of rows."""
-        return len(self)
-
-    def is_empty(self) -> bool:
-        """Whether there is no row."""
-        return len(self) == 0
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"the truth value of {self!r} is ambiguous: write .is_empty(), or len(…) > 0, for whether it has rows"
-        )
+        count = len(self)
+        self._warn_of_absent(count)
+        return count
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle the query, not the class: a modality's own class cannot be imported by name.
@@ -280,7 +281,14 @@ class Selection(FrameProtocols):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(no_attribute(self, name), name=name, obj=self)
+            hint = "" if name.startswith("_") else self._instead(name)
+            text = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
+            raise AttributeError(text, name=name, obj=self)
+
+    def _instead(self, name: str, also: Sequence[str] = ()) -> str:
+        """What to write for a name that the selection does not have, as the end of a sentence."""
+        columns = {*TABLES[self._query.table], *self._source.config.ids.groups}
+        return no_attribute(self, name, self._kinds, self._query.table, columns=columns, also=also)
 
     def matrix(self) -> pl.DataFrame:
         """Return records by steps: a row per record, and a column with the statuses of each step.
@@ -406,9 +414,16 @@ class Selection(FrameProtocols):
         if not (self._query.is_narrowed and self._source.is_cheap):
             return ""
         try:
-            return count_of(len(self), self._query.table.removesuffix("s"))
+            count = len(self)
+            absent = "" if count else absent_value(self._source, self._query)
         except SinagotError:
             return ""
+        text = count_of(count, self._query.table.removesuffix("s"))
+        return f"{text}: {absent}" if absent else text
+
+    def _warn_of_absent(self, count: int) -> None:
+        if not count and (text := absent_value(self._source, self._query)):
+            warnings.warn(text, NoMatchWarning, stacklevel=3)
 
     def _name(self) -> str:
         return f"{self._query.table.capitalize()} instance"

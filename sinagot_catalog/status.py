@@ -5,8 +5,6 @@ This module is separate from the tables' dtypes: a worker can use it without imp
 
 from enum import IntEnum
 
-__all__ = ["CODES", "FAILURES", "LONG_NAMES", "OTHER_WORDS", "SHORT_NAMES", "StepStatus"]
-
 FAILURES = frozenset({"error", "timeout", "lost", "blocked"})
 """The outcomes of jobs and attempts that count as failures."""
 SHORT_NAMES = {"DATA_READY": "READY", "PROCESSING": "RUNNING", "DATA_NOT_AVAILABLE": "NO_DATA"}

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.scripts import ScriptTemplate
 
-__all__ = ["Step", "StepCollection"]
-
 
 class StepCollection(Selection):
     """The steps of a scope: a row per unit and step.
@@ -212,7 +210,9 @@ class StepCollection(Selection):
         )
         if wanted.resolved_mode(self._source.config) == "prefect":
             return self._submit(wanted, wait=True).wait()
-        return run(self._source, self._query, wanted, progress=progress, observer=_observer())
+        report = run(self._source, self._query, wanted, progress=progress, observer=_observer())
+        self._warn_of_absent(report.frame.height)
+        return report
 
     @renamed(say="on_message")
     def submit(

@@ -17,13 +17,15 @@ from sinagot_catalog.catalog import (
     diff,
     names,
     names_in,
+    no_attribute,
     notices_frame,
     snapshot,
     with_long_names,
 )
 from sinagot_catalog.config import read_config
-from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.models import kinds_of
+from sinagot_catalog.patterns import id_values
 from sinagot_catalog.records import RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, KEYS, LINKS, TABLES, TIMED
 from sinagot_catalog.storage import TextReader, is_url
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.reporting import Plot
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
-
-__all__ = ["Workspace"]
 
 
 class Workspace(WorkspaceRuns):
@@ -174,18 +174,14 @@ class Workspace(WorkspaceRuns):
             raise AttributeError(f"'Workspace' object has no attribute {name!r}")
         if name in self.config.tasks or name in self.config.modalities:
             return self[name]
-        valid = [
-            *self.config.tasks,
-            *self.config.modalities,
-            *(one for one in dir(Workspace) if one[0] != "_"),
-        ]
-        elsewhere = next(
-            (one for one in ("records", "steps") if hasattr(type(getattr(self, one)), name)), None
-        )
-        near = f"; did you mean {elsewhere}.{name}?" if elsewhere else did_you_mean(name, valid)
-        if not elsewhere and name in ("doctor", "gc", "ui", "watch", "init", "sbatch", "server", "serve"):
-            near = f"; the command line has it: sinagot-catalog {name}"
-        raise ScopeError(f"'Workspace' object has no attribute {name!r}{near}")
+        hint = no_attribute(self, name, self._kinds, also=[*self.config.tasks, *self.config.modalities])
+        if name in ("doctor", "gc", "ui", "init", "sbatch", "server", "serve"):
+            hint = f"; the command line has it: sinagot-catalog {name}"
+        elif name in _scripts(self.config):
+            hint = f"; a step is asked for as steps.get({name!r})"
+        elif not hint and id_values(name, self.config.ids) is not None:
+            hint = f"; a record is asked for as records[{name!r}]"
+        raise ScopeError(f"'Workspace' object has no attribute {name!r}{hint}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.config.tasks, *self.config.modalities]
@@ -438,6 +434,12 @@ def _reopen(source: Session) -> Workspace:
 
 def _located(place: str) -> Path | str:
     return place if is_url(place) else Path(place)
+
+
+def _scripts(config: Config) -> set[str]:
+    """The scripts that the config lists."""
+    of_modalities = (name for one in config.modalities.values() for name in one.steps(None))
+    return {*config.steps.scripts, *of_modalities}
 
 
 def _logger(config: Config) -> logging.Logger:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.models import ViewTypes
     from sinagot_catalog.run import GcResult
 
-__all__ = ["WorkspaceRuns"]
-
 
 class WorkspaceRuns:
     """The part of `Workspace` that runs rows."""

@@ -14,10 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.cli import call
 from sinagot_catalog.flows import local_server
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,6 +37,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
+    # Without bytecode, each of the thousands of processes that tests start compiles the package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.update(own)
     yield
     os.environ.update(own)
@@ -137,7 +144,7 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
             env={**os.environ, **environment},
         )

@@ -69,7 +69,7 @@ class Host:
         """Kill all its processes at once, as a power failure does."""
         if self._process is not None:
             self._process.kill()  # the first process of the host dies with it, and all others with that one
-            self._process.wait(10)
+            self._process.wait(300)
             self._process = None
 
 
@@ -77,7 +77,7 @@ def check_hosts(folder: Path) -> None:
     """Skip the test where such hosts may not be made."""
     command = Host("probe", folder, {}).command(["sh", "-c", f"hostname; cat {BOOT}"])
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     except FileNotFoundError as error:
         pytest.skip(f"no hosts of namespaces: {error}")
     if done.returncode:

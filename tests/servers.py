@@ -1,7 +1,8 @@
 """The servers that tests talk to, started on this machine: Prefect, stores of objects, clusters.
 
 Each one is a fixture that starts its server when the first test asks for it. A test that asks for one, directly or
-through another fixture, gets the marker `server`: `pytest -m "not server"` runs what needs none of them.
+through another fixture, gets the marker `server`: `pytest -m "not server"` runs what needs none of them. A test
+with the marker `slow` gets this one as well, so that the rest takes two minutes.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,27 +52,65 @@ FOLDERS = {"flows", "cluster"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server."""
+    """Mark the tests that need a server or take long."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
         by_name = {value for value in parameters if isinstance(value, str)} & (BUCKETS | STARTERS)
         by_fixture = STARTERS.intersection(getattr(item, "fixturenames", ()))
         by_folder = item.path.parent.name in FOLDERS and item.path.name.startswith("test_")
-        if by_name or by_fixture or by_folder:
+        if by_name or by_fixture or by_folder or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.server)
 
 
 # --- Prefect -------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def kept(name: str) -> Iterator[Path]:
+    """A path for what is made once and kept between sessions: one process makes it, the others wait for it.
+
+    What is there is whole: its maker renames it to its place.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache / name
+
+
 @pytest.fixture(scope="session")
-def prefect_server(own_home: None) -> Iterator[local_server.LocalServer]:  # noqa: ARG001
+def grow_prefect() -> Callable[[Path], None]:
+    """Give the home of a local server a database that has its tables, which takes a server most of its start."""
+
+    def grow(home: Path) -> None:
+        with kept(f"prefect-{metadata.version('prefect')}.db") as database:
+            if not database.exists():
+                with tempfile.TemporaryDirectory(dir=database.parent) as folder:
+                    own = {"PREFECT_HOME": folder, "PREFECT_PROFILES_PATH": f"{folder}/profiles.toml"}
+                    subprocess.run(
+                        [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
+                        env={**os.environ, **own}, check=True, capture_output=True, timeout=300,
+                    )  # fmt: skip
+                    Path(folder, "prefect.db").rename(database)
+        (home / "prefect").mkdir(parents=True, mode=0o700)
+        shutil.copy(database, home / "prefect" / "prefect.db")
+
+    return grow
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    own_home: None,  # noqa: ARG001
+    grow_prefect: Callable[[Path], None],
+) -> Iterator[local_server.LocalServer]:
     """The local server of the session: `api_url`, `auth`, `url`.
 
     A program that is started by a test finds it by itself, through the environment.
     """
+    if local_server.find() is None and not (local_server.home() / "prefect").exists():
+        grow_prefect(local_server.home())
     server = local_server.start()
-    server.wait_healthy(180)
+    server.wait_healthy(300)
     yield server
     local_server.stop(timeout=5)
 
@@ -100,7 +140,7 @@ def free_port() -> int:
             return port
 
 
-def wait_for_http(url: str, process: subprocess.Popen[Any], seconds: float = 40.0) -> None:
+def wait_for_http(url: str, process: subprocess.Popen[Any], seconds: float = 300.0) -> None:
     """Wait until a server answers, whatever it says."""
     end = time.monotonic() + seconds
     while True:
@@ -134,7 +174,7 @@ def serving(folder: Path, command: Callable[[int], list[str | Path]], path: str 
             return
         finally:
             process.kill()
-            process.wait(10)
+            process.wait(300)
 
 
 class Weed:
@@ -187,7 +227,7 @@ class Weed:
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(300)
             self._process = None
 
     def bucket(self, name: str | None = None, key: str = "testkey") -> Bucket:
@@ -204,7 +244,7 @@ def running_weed(folder: Path) -> Iterator[Weed]:
     weed = Weed(folder)
     try:
         weed.begin()
-        end = time.monotonic() + 40
+        end = time.monotonic() + 300
         while True:  # the gate answers before the volumes behind it do
             try:
                 weed.bucket().put({"first": "object"})
@@ -251,27 +291,19 @@ def azurite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _azurite_of_npm() -> Path:
-    """Azurite from npm, kept between sessions.
-
-    Test processes begin at the same time: one installs, the others wait for it. What is there is whole, for
-    it is renamed to its place.
-    """
+    """Azurite from npm, kept between sessions."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("azurite comes with npm, and there is none")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    place = cache / "azurite-3"
-    with (cache / "azurite.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with kept("azurite-3") as place:
         if not place.exists():
-            with tempfile.TemporaryDirectory(dir=cache) as folder:
+            with tempfile.TemporaryDirectory(dir=place.parent) as folder:
                 new = Path(folder) / "new"
                 new.mkdir()
                 try:
                     subprocess.run(
                         [npm, "install", "--no-audit", "--no-fund", "azurite@3"],
-                        cwd=new, check=True, capture_output=True, timeout=240,
+                        cwd=new, check=True, capture_output=True, timeout=300,
                     )  # fmt: skip
                 except (subprocess.SubprocessError, OSError) as error:
                     pytest.skip(f"npm cannot install azurite: {error}")
@@ -304,7 +336,7 @@ def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 # --- clusters ------------------------------------------------------------------------------------------------
 
 
-def wait(is_so: Callable[[], bool], seconds: float = 40.0) -> None:
+def wait(is_so: Callable[[], bool], seconds: float = 300.0) -> None:
     end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end, f"not so within {seconds} s"
@@ -336,7 +368,7 @@ class Dask:
         import distributed
 
         with distributed.Client(self.address, set_as_default=False) as client:
-            client.wait_for_workers(workers, timeout=120)
+            client.wait_for_workers(workers, timeout=300)
 
     def _start(self, what, *words):
         with (self.folder / "log.txt").open("ab") as log:
@@ -373,11 +405,21 @@ class Ray:
         command += ["--num-gpus", "2"]  # nobody looks whether they are there
         command += ["--disable-usage-stats", "--block", "--temp-dir", self.folder]
         command += ["--object-store-memory", "100000000"]
-        with Path(self.folder, "log.txt").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         where = Path(self.folder, "ray_current_cluster")
-        wait(lambda: where.exists() and where.read_text().strip(), 60)
+        # Ray gives its own start 30 seconds, and ends where the machine is too busy for that.
+        for _ in range(4):
+            with Path(self.folder, "log.txt").open("ab") as log:
+                self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            wait(lambda: (where.exists() and where.read_text().strip()) or self.process.poll() is not None)
+            if self.process.poll() is None:
+                break
+            self._kill()
         self.address = where.read_text().strip()
+
+    def _kill(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def ensure(self, workers):
         assert workers <= 2
@@ -387,9 +429,7 @@ class Ray:
         self.process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self._kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -468,7 +508,9 @@ class Slurm:
     def ask(self, *words: str | Path) -> str:
         """The stdout of a program of Slurm."""
         environment = {**os.environ, **self.environment}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
         return done.stdout
 
     def start(self) -> None:
@@ -498,7 +540,7 @@ class Slurm:
         wait((self.folder / "munge.sock").exists)
         self._begin("slurmctld", "-D")
         self._begin("slurmd", "-D")
-        wait(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle", 120)
+        wait(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle")
 
     def last_lines(self) -> str:
         """The last line of each log."""
@@ -514,7 +556,7 @@ class Slurm:
             with contextlib.suppress(OSError):
                 if int(path.parent.name) not in kept and mark in path.read_bytes().split(b"\0"):
                     os.kill(int(path.parent.name), signal.SIGKILL)
-        self._processes.pop().wait(10)
+        self._processes.pop().wait(300)
         node = ("scontrol", "update", f"nodename={socket.gethostname()}")
         self.ask(*node, "state=down", "reason=lost")
         self._begin("slurmd", "-D")
@@ -539,7 +581,7 @@ class Slurm:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait(10)
+                process.wait(300)
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def files_under(folder):
 
 
 def test_generator_makes_exactly_what_is_committed(tmp_path):
-    subprocess.run([sys.executable, SONETAA / "make_dataset.py", tmp_path / "made"], check=True, timeout=120)
+    subprocess.run([sys.executable, SONETAA / "make_dataset.py", tmp_path / "made"], check=True, timeout=300)
     copy = copied(tmp_path / "copy") / "dataset"
     assert files_under(tmp_path / "made") == files_under(copy)
 
@@ -217,7 +217,7 @@ def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
         request.getfixturevalue("prefect_server")
     folder = copied(tmp_path / "sonetaa")
     command = [sys.executable, "-m", "sinagot_catalog", verb, folder]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
     assert done.returncode == 3, done.stderr
     said = done.stdout + done.stderr
     assert "126 done, 1 failed, 2 blocked" in said
@@ -225,6 +225,7 @@ def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
     assert statuses(Workspace(folder)) == {"DONE": 126, "ERROR": 1, "INIT": 16}
 
 
+@pytest.mark.slow
 def test_readme_tour_is_true(tmp_path, monkeypatch):
     copied(tmp_path / "example" / "sonetaa")
     monkeypatch.chdir(tmp_path)
@@ -251,7 +252,7 @@ def follow_console(text, folder):
     words = shlex.split(command.removeprefix("$ "))
     program = [sys.executable, "-m", "sinagot_catalog"] if words[0] == "sinagot-catalog" else words[:1]
     done = subprocess.run(
-        [*program, *words[1:]], cwd=folder, text=True, capture_output=True, check=True, timeout=120
+        [*program, *words[1:]], cwd=folder, text=True, capture_output=True, check=True, timeout=300
     )
     printed = iter(done.stdout.splitlines())
     for line in shown:

@@ -1,11 +1,15 @@
 """What those who are new to it get wrong in their first minutes, and what they are told."""
 
+from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError
+from sinagot_catalog.errors import ConfigError, NoMatchWarning, NotFoundError, SelectionError
 
 
 def test_a_misspelt_step_is_told_which_script_lies_near(cli, write_workspace):
@@ -88,6 +92,32 @@ def test_a_list_of_ids_is_run_and_other_values_are_told_what_to_write(harbor):
         with pytest.raises(SelectionError) as said:
             harbor.run(rows)
         assert "a list of ids" in said.value.hint
+
+
+@pytest.mark.parametrize(
+    "collected",
+    [
+        list,
+        iter,
+        lambda ids: (one for one in ids),
+        set,
+        np.array,
+        pd.Series,
+        pd.Index,
+        pl.Series,
+        lambda ids: pd.DataFrame({"record_id": ids}),
+    ],
+)
+def test_ids_are_run_from_any_collection(harbor, collected):
+    ids = ["REC-20200601", "REC-20200602"]
+    report = harbor.run(collected(ids), progress=False, limit=1, mode="main_process")
+    assert report.counts() == {"done": 1}
+
+
+def test_records_are_run_as_a_list(harbor):
+    report = harbor.run(list(harbor.records.head(2)), progress=False, mode="main_process")
+    assert report.counts() == {"done": 6}
+    assert set(report.frame["record_id"]) == {"REC-20200601", "REC-20200602"}
 
 
 def test_results_of_a_step_outside_the_scope_are_an_error_that_names_its_steps(lab):
@@ -226,3 +256,148 @@ def test_scripts_that_still_import_sinagot_are_told_what_to_write(cli, write_wor
 def test_a_verb_of_the_command_line_is_named_where_python_lacks_it(harbor):
     with pytest.raises(AttributeError, match="the command line has it: sinagot-catalog doctor"):
         harbor.doctor()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("steps.logs", "did you mean records.logs?"),
+        ("steps.ids", "did you mean records.ids?"),
+        ("files.scan_outputs", "did you mean steps.scan_outputs?"),
+        ("records.outputs", "did you mean steps.scan_outputs?"),
+        ("steps.reason", "a column is .select('reason')"),
+        ("files.path", "a column is .select('path')"),
+        ("tasks", "did you mean config.tasks?"),
+        ("records.tasks", "did you mean config.tasks of the workspace?"),
+        ("steps.modalities", "did you mean config.modalities of the workspace?"),
+        ("steps.explain", "the workspace has explain"),
+        ("steps.to_csv", "did you mean collect().write_csv(…)?"),
+        ("records.iloc", "did you mean head(n)?"),
+        ("group_by", "records.lazy().group_by(…)"),
+        ("colect", "did you mean records.collect?"),
+        ("count_per_step", "has no attribute 'count_per_step'"),
+        ("mean", "a step is asked for as steps.get('mean')"),
+    ],
+)
+def test_a_name_of_something_else_is_answered_with_what_to_write(harbor, words, hint):
+    with pytest.raises(AttributeError) as caught:
+        attrgetter(words)(harbor)
+    assert hint in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_an_id_as_an_attribute_of_the_workspace_is_told_how_records_are_asked_for(make_workspace):
+    ws = make_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
+    with pytest.raises(AttributeError, match=r"a record is asked for as records\['R1'\]"):
+        ws.R1  # noqa: B018
+    assert not hasattr(ws, "_repr_png_")
+
+
+def test_an_item_of_a_table_without_names_is_answered_with_a_column(harbor):
+    with pytest.raises(TypeError, match=r"has no items: write \.select\('path'\) for a column"):
+        harbor.files["path"]
+    with pytest.raises(TypeError, match=r"write \.get\('mean'\) for a step, "):
+        harbor.steps["mean"]
+
+
+@pytest.fixture
+def sessions(make_workspace):
+    """Two subjects, whose numbers have a leading zero."""
+    files = [f"raw/sub-{sub}_ses-A" for sub in ("01", "02")]
+    return make_workspace(
+        {"a": ("raw/{id}", "a/{id}")}, files, id_pattern=r"sub-(?P<sub>\d\d)_ses-(?P<ses>[A-Z])"
+    )
+
+
+@pytest.mark.parametrize(
+    ("where", "near"),
+    [
+        ({"sub": "1"}, "no record has sub '1'; did you mean '01'?"),
+        ({"sub": "001"}, "no record has sub '001'; did you mean '01'?"),
+        ({"ses": "a"}, "no record has ses 'a'; did you mean 'A'?"),
+        ({"record_id": "sub-01_ses-B"}, "did you mean 'sub-01_ses-A' or 'sub-02_ses-A'?"),
+    ],
+)
+def test_a_filter_that_fits_nothing_names_the_nearest_value(sessions, where, near):
+    for rows in (sessions.records.filter(**where), sessions.steps.filter(**where)):
+        assert near in repr(rows)
+        for ask in (rows.count, rows.collect):
+            with pytest.warns(NoMatchWarning) as caught:
+                ask()
+            assert near in str(caught[0].message)
+            assert "Texts are compared as they are written" in str(caught[0].message)
+    with pytest.warns(NoMatchWarning):
+        assert sessions.records.filter(**where).ids() == []
+    with pytest.warns(NoMatchWarning):
+        assert sessions.records.filter(**where).run(progress=False).frame.is_empty()
+
+
+def test_a_list_of_values_and_a_filter_before_a_hop_are_looked_at_too(sessions):
+    rows = sessions.records.filter(pl.col("sub").is_in(["3", "1"])).steps
+    with pytest.warns(NoMatchWarning, match="no record has sub '1'; did you mean '01'"):
+        rows.count()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_filter_that_fits_nothing_for_other_reasons_is_silent(sessions):
+    for rows in (
+        sessions.records.filter(sub="77"),
+        sessions.records.filter(sub="01", ses="Z"),
+        sessions.records.filter(pl.col("sub") != "1", pl.col("sub") > "5"),
+        sessions.steps.filter(error_type="ValueError"),
+        sessions.steps.filter(status="ERROR"),
+    ):
+        assert rows.count() == 0
+        assert rows.collect().is_empty()
+
+
+@pytest.mark.parametrize("words", [("ls",), ("ls", "steps"), ("status",), ("plan",), ("run",)])
+def test_verbs_name_the_nearest_value_of_a_filter_once(cli, sessions, words):
+    told = cli(words[0], *words[1:], "-C", sessions.config.root, "--where", "sub = '1'")
+    assert told.returncode == 0
+    assert told.stderr.count("note: no record has sub '1'; did you mean '01'?") == 1
+
+
+def test_a_number_for_a_text_is_told_to_be_quoted(sessions):
+    for rows in (sessions.records.filter(sub=1), sessions.records.sql_filter("sub = 1")):
+        with pytest.raises(SelectionError, match="the filter sub == 1 cannot be applied") as caught:
+            rows.ids()
+        assert (
+            caught.value.hint == "A text is compared with a text: put the value in quotes, as it is written."
+        )
+
+
+def test_a_workspace_whose_only_script_cannot_be_used_is_not_told_to_lack_records(cli, write_workspace):
+    source = "from sinagot_catalog import ScriptTemplate\n\n\nclass Script(ScriptTemplate):\n"
+    source += '    PATH_IN = "raw/{id}"\n    PATH_OUTPUT = "a/{id}"\n'
+    folder = write_workspace({"a": source}, ["raw/R1"])
+    told = cli("status", folder)
+    assert "next: mend what the notes say of the scripts" in told.stdout
+    assert "holds no file" not in told.stderr
+    assert "did you mean 'PATH_OUT'?" in told.stderr
+
+
+def test_the_path_of_a_result_in_place_of_a_workspace_is_told_how_it_is_made(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}.csv")}, ["raw/R1.csv"])
+    for verb in ("run", "plan"):
+        told = cli(verb, "a/R1.csv", cwd=folder)
+        assert told.returncode == 2
+        assert "error: a/R1.csv is no workspace" in told.stderr
+        assert "--record ID --step STEP --upstream" in told.stderr
+        assert "sinagot-catalog explain a/R1.csv" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("run", "--cores", "4"), "did you mean '--workers'?"),
+        (("run", "--jobs", "4"), "did you mean '--workers'?"),
+        (("run", "--until", "a"), "did you mean '--step'?"),
+        (("list",), "did you mean 'ls'?"),
+        (("show",), "did you mean 'ls'?"),
+    ],
+)
+def test_words_of_other_programs_are_answered_with_ours(cli, words, near):
+    told = cli(*words)
+    assert told.returncode == 2
+    assert near in told.stderr

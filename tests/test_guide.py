@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -64,7 +64,7 @@ def run_console(text: list[str], folder: Path, environment: dict[str, str]) -> N
         env=environment,
         capture_output=True,
         text=True,
-        timeout=480,
+        timeout=800,
         check=False,
     )
     checker = doctest.OutputChecker()
@@ -103,12 +103,13 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server_home(tmp_path: Path):
+def server_home(tmp_path: Path, grow_prefect: Callable[[Path], None]):
     """The environment of a local Prefect server of its own; stopped at the end."""
+    grow_prefect(tmp_path / "server-home")
     environment = environment_of(SINAGOT_CATALOG_HOME=str(tmp_path / "server-home"))
     yield environment
     subprocess.run(
-        ["sinagot-catalog", "server", "stop"], env=environment, capture_output=True, timeout=60, check=False
+        ["sinagot-catalog", "server", "stop"], env=environment, capture_output=True, timeout=300, check=False
     )
 
 
@@ -142,6 +143,7 @@ def follow(page: Path, folder: Path, environment: dict[str, str]) -> None:
         run_python(session, page.name)
 
 
+@pytest.mark.slow
 def test_the_readme_can_be_followed_from_the_top_to_the_bottom(checkout: Path) -> None:
     follow(checkout / "README.md", checkout, environment_of())
 
@@ -160,7 +162,7 @@ def test_the_two_commands_are_the_two_commands(checkout: Path) -> None:
             env=environment_of(),
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -193,6 +195,7 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
     assert (folder / "dataset" / "clean" / "REC-20200601.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
@@ -211,6 +214,7 @@ def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
     follow(GUIDE / page, checkout, environment_of())
 
 
+@pytest.mark.slow
 def test_the_page_of_shots_can_be_followed(checkout: Path) -> None:
     follow(checkout / "example" / "shots" / "README.md", checkout, environment_of())
 
@@ -233,7 +237,7 @@ def test_the_flows_of_your_own_run(checkout: Path, prefect_server: LocalServer) 
             env=environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -258,7 +262,6 @@ def run_program(
     return done.stdout
 
 
-@pytest.mark.timeout(900)
 def test_jobs_of_container_pools_are_filled_in(checkout: Path, prefect_server: LocalServer) -> None:
     page = GUIDE / "containers.md"
     follow(page, checkout, environment_of())
@@ -301,7 +304,6 @@ def chat() -> Iterator[tuple[str, queue.Queue[str]]]:
         server.shutdown()
 
 
-@pytest.mark.timeout(900)
 def test_a_failed_night_is_told(
     checkout: Path, prefect_server: LocalServer, chat: tuple[str, queue.Queue[str]]
 ) -> None:
@@ -316,20 +318,19 @@ def test_a_failed_night_is_told(
             ["sinagot-catalog", "submit", "harbour"],
             env=environment,
             capture_output=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert submit.returncode == 3, submit.stderr
-        message = chat[1].get(timeout=120)
+        message = chat[1].get(timeout=300)
     finally:
         for name in ("a night failed", "a night did not happen"):
             words = [prefect, "automation", "delete", name]
-            subprocess.run(words, env=environment, capture_output=True, timeout=120, check=False)
+            subprocess.run(words, env=environment, capture_output=True, timeout=300, check=False)
     assert "3 of 3 rows failed" in message
     assert prefect_server.url in message
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("prefect_server")
 def test_the_ways_to_slurm_lead_there(checkout: Path, slurm: Slurm) -> None:
     environment = environment_of(**slurm.environment)
@@ -353,6 +354,7 @@ def test_the_bucket_page_can_be_followed(checkout: Path, bucket: dict[str, str])
     follow(GUIDE / "buckets.md", checkout, environment_of(**bucket))
 
 
+@pytest.mark.slow
 def test_the_recipes_can_be_followed(checkout: Path) -> None:
     programs = checkout / "programs"
     programs.mkdir()
@@ -369,7 +371,7 @@ def test_the_recipes_can_be_followed(checkout: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, said)

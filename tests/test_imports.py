@@ -14,7 +14,7 @@ def modules(program, *arguments):
         [sys.executable, "-c", program + TELL, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

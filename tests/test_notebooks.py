@@ -22,12 +22,13 @@ def texts(notebook):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own event loop
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.parent.name)
 def test_a_notebook_shows_what_is_kept_in_it(path):
     kept = nbformat.read(path, as_version=4)
     ran = nbformat.read(path, as_version=4)
-    NotebookClient(ran, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(ran, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     if os.environ.get("KEEP_NOTEBOOKS"):
         for cell in ran.cells:
             cell.metadata.pop("execution", None)

@@ -20,9 +20,10 @@ from benchmarks._book import Book  # noqa: E402
 from benchmarks._bounded import bounded  # noqa: E402
 from benchmarks._compare import Figures, compared  # noqa: E402
 from benchmarks._peers_table import markdown  # noqa: E402
-from benchmarks._tools import OURS, TASKS, TOOLS, Tool  # noqa: E402
+from benchmarks._tools import OURS, PIPELINE, SINGLE, TASKS, TOOLS, Tool  # noqa: E402
 from benchmarks.peers import Race  # noqa: E402
 
+pytestmark = pytest.mark.slow
 COUNT = """
 import sys
 from pathlib import Path
@@ -60,9 +61,9 @@ def tool(folder_of_tool):
     return made
 
 
-def race(tmp_path, tools, sizes, *, cap=30.0, times=1, seconds=100.0):
+def race(tmp_path, tools, sizes, *, cap=300.0, times=1, seconds=900.0, work=SINGLE):
     talk = Console(file=io.StringIO())
-    return Race(tmp_path / "cache", cap, times, seconds, talk).run(tools, sizes)
+    return Race(tmp_path / "cache", cap, times, seconds, talk, work=work).run(tools, sizes)
 
 
 def found(result):
@@ -73,7 +74,7 @@ def python(code):
     return ("python3", "-c", code)
 
 
-def is_gone(process, seconds=10.0):
+def is_gone(process, seconds=200.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -98,7 +99,7 @@ def test_at_the_cap_all_that_was_started_is_ended(tmp_path):
     )
     ended = bounded([sys.executable, "-c", code], cap=3, folder=tmp_path, environment=os.environ)
     assert ended.is_capped
-    assert 3 <= ended.seconds < 20
+    assert 3 <= ended.seconds < 200
     pids = (tmp_path / "pids").read_text().split()
     assert len(pids) == 2
     assert all(is_gone(int(pid)) for pid in pids)
@@ -114,7 +115,7 @@ def test_memory_is_that_of_the_whole_tree(tmp_path):
         "time.sleep(0.5)\n"
         "for one in both: one.communicate()\n"
     )
-    ended = bounded([sys.executable, "-c", code], cap=60, folder=tmp_path, environment=os.environ)
+    ended = bounded([sys.executable, "-c", code], cap=300, folder=tmp_path, environment=os.environ)
     assert ended.code == 0
     assert 120 < ended.peak < 300
 
@@ -122,7 +123,7 @@ def test_memory_is_that_of_the_whole_tree(tmp_path):
 def test_processor_time_is_that_of_the_children_too(tmp_path):
     burn = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
     code = f"import subprocess, sys\nfor _ in range(2): subprocess.run([sys.executable, '-c', {burn!r}])"
-    ended = bounded([sys.executable, "-c", code], cap=60, folder=tmp_path, environment=os.environ)
+    ended = bounded([sys.executable, "-c", code], cap=300, folder=tmp_path, environment=os.environ)
     assert 1 <= ended.cpu < 5
 
 
@@ -149,6 +150,50 @@ def test_the_status_is_asked_when_half_is_done(tmp_path, tool):
         figures = found(race(tmp_path, [tool(does={"status": python(code), **run})], [8]))
         assert figures["counter", "status", 8]["reason"] == ""
         assert figures["counter", "status", 8]["outcome"] == "done"
+
+
+STEPS = """
+import sys
+from pathlib import Path
+
+names = sorted(one.stem for one in Path("dataset/raw").iterdir())
+folders = {f"s{number:02}": names for number in range(1, 11)} | {"total": sorted({one[:8] for one in names})}
+paths = [Path("dataset", folder, f"{name}.txt") for folder in folders for name in folders[folder]]
+if sys.argv[1] == "status":
+    done = [one for one in paths if one.exists()]
+    assert len(done) == 10 * len(names[::2]), len(done)
+    print("\\n" * len(names))
+for one in paths if sys.argv[1] == "run" else []:
+    one.parent.mkdir(exist_ok=True)
+    one.write_text("3")
+"""
+
+
+def test_a_pipeline_has_ten_outputs_of_each_record_and_one_of_each_group(tmp_path, tool):
+    does = {"run": python(STEPS), "again": python(STEPS), "status": python(STEPS)}
+    words = {task: (*command, "run" if task == "again" else task) for task, command in does.items()}
+    chain, single = tool("chain", does=words), tool("single")
+    result = race(tmp_path, [chain, single], [120], work=PIPELINE)
+    figures = found(result)
+    assert result["work"] == "ten steps of each record, then one step of each group of 100 records"
+    assert {figures["chain", task, 120]["reason"] for task in TASKS} == {""}
+    assert figures["single", "run", 120]["reason"] == "made 0 of 1,202 outputs"
+
+
+def test_one_that_keeps_what_it_did_elsewhere_is_told_to_forget_half(tmp_path, tool):
+    forget = python("open('forgotten', 'w')")
+    does = {"status": python("open('forgotten'); print('\\n' * 8)")}
+    figures = found(race(tmp_path, [tool(does=does, halve=forget), tool("other", does=does)], [8]))
+    assert figures["counter", "status", 8]["outcome"] == "done"
+    assert figures["other", "status", 8]["outcome"] == "failed"
+
+
+def test_a_tool_that_needs_a_database_is_skipped_where_there_is_none(tmp_path, tool, monkeypatch):
+    (tmp_path / "programs").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "programs"))
+    result = race(tmp_path, [tool(needs_database=True)], [4])
+    assert result["tools"][0]["skipped"].startswith("there is no mariadbd on this machine")
+    assert result["measurements"] == []
 
 
 def test_what_reached_the_cap_is_not_asked_at_larger_sizes(tmp_path, tool):
@@ -208,7 +253,7 @@ def test_one_that_cannot_be_installed_does_not_keep_the_others_from_being_measur
 def test_what_came_out_is_kept_after_each_size(tmp_path, tool):
     kept = []
     talk = Console(file=io.StringIO())
-    Race(tmp_path / "cache", 30.0, 1, 100.0, talk, kept.append).run([tool()], [3, 6])
+    Race(tmp_path / "cache", 300.0, 1, 900.0, talk, kept.append).run([tool()], [3, 6])
     assert [sorted({one["records"] for one in result["measurements"]}) for result in kept] == [[3], [3, 6]]
 
 
@@ -249,7 +294,8 @@ def test_each_tool_says_how_it_does_every_task_or_why_not():
         assert not set(one.does) & set(one.lacks)
         assert one.way
         assert one.beside
-        assert one.folder.is_dir()
+        assert one.folders(SINGLE)
+        assert one.folders(PIPELINE)
 
 
 RESULT = {
@@ -285,17 +331,17 @@ def run_benchmarks(*arguments):
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550, check=False
     )
 
 
 def test_the_table_for_a_page_has_seconds_and_ratios():
     lines = markdown(RESULT, 10_000).splitlines()
     assert lines[0].startswith("| 10,000 records | list the ids | ")
-    assert lines[2] == f"| {OURS.name} 1 | 10 s | 10 s | 10 s | 10 s | 2 s | 50 MB |"
-    assert lines[3] == "| make 4 | 200 s (20x) | 200 s (20x) | > 180 s | 200 s (20x) |  |  |"
+    assert lines[2] == f"| {OURS.name} 1 | 2 s | 2 s | 2 s | 2 s | 10 s | 50 MB |"
+    assert lines[3] == "| make 4 | 40 s (20x) | 40 s (20x) | > 180 s on the clock | 40 s (20x) |  |  |"
     assert len(lines) == 4
-    assert markdown(RESULT, 100).splitlines()[3].endswith("| 40 s (20x) | 1000 MB |")
+    assert markdown(RESULT, 100).splitlines()[3].endswith("| 2 s (20x) | 1000 MB |")
 
 
 def test_the_chart_is_drawn_from_a_json_for_light_and_dark_pages(tmp_path):

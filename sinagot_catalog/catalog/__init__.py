@@ -3,9 +3,9 @@
 In: a `Config`, what its scripts declare, a listing of the files, the last events of the journal. Out: the tables
 `records`, `units`, `files`, `steps`, `links` as Polars frames, and the rows of a query over them.
 
-Begin with `layout` (what config and scripts declare), then `tables` and `steps_table` (the joins), `status_rules`
-(the rules of a status) and `resolver` (filters over several tables). `session` holds one listing for an open
-workspace.
+Begin with `session`, which holds one listing of an open workspace, then `tables` and `steps_table` (the joins).
+The folders: `structure` (what config and scripts declare), `files` (which files are there), `rules` (statuses and
+their sentences), `tables_on_disk` (tables of users and of steps), `queries` (filters) and `snapshots`.
 """
 
 from typing import TYPE_CHECKING
@@ -14,131 +14,52 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
-    from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
-    from sinagot_catalog.catalog.frame_protocols import FrameProtocols, no_attribute
-    from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
-    from sinagot_catalog.catalog.layout_builder import build_layout
-    from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
-    from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
-    from sinagot_catalog.catalog.metadata_values import text_of
-    from sinagot_catalog.catalog.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
-    from sinagot_catalog.catalog.parameter_changes import present_params, present_record
-    from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
-    from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.read_files import FORMATS, scan_files
-    from sinagot_catalog.catalog.reasons import with_causes
-    from sinagot_catalog.catalog.resolver import Resolver
-    from sinagot_catalog.catalog.session import Session, stamp
-    from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
-    from sinagot_catalog.catalog.sql_check import (
+    from sinagot_catalog.catalog.files.file_stats import Stats, link_stats, port_stats, stat_paths
+    from sinagot_catalog.catalog.queries.absent_values import absent_value
+    from sinagot_catalog.catalog.queries.frame_protocols import FrameProtocols, no_attribute
+    from sinagot_catalog.catalog.queries.lazy_frames import rows_frame
+    from sinagot_catalog.catalog.queries.literals import as_expression, check_literals, equality, flattened
+    from sinagot_catalog.catalog.queries.query import Query
+    from sinagot_catalog.catalog.queries.resolver import Resolver
+    from sinagot_catalog.catalog.queries.sql_check import (
         as_text,
         check_query,
         names_in,
         sql_predicate,
         with_long_names,
     )
-    from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
-    from sinagot_catalog.catalog.status_rules import (
+    from sinagot_catalog.catalog.rules.failures import VARYING, failure_filter, failure_kinds, sql_text
+    from sinagot_catalog.catalog.rules.notices import (
+        JoinedNotices,
+        Notice,
+        is_missed,
+        no_records,
+        notices_frame,
+    )
+    from sinagot_catalog.catalog.rules.reasons import with_causes
+    from sinagot_catalog.catalog.rules.staleness import (
+        FOLDER,
+        acted_on,
+        in_words,
+        is_stale,
+        present_params,
+        present_record,
+    )
+    from sinagot_catalog.catalog.rules.status_rules import (
         RULES,
         failed,
-        first_line,
         fixed_action,
         plain_reason,
         rule_texts,
     )
-    from sinagot_catalog.catalog.step_names import no_step
-    from sinagot_catalog.catalog.table_file import parse_json
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog.snapshots.snapshot_diff import Diff, diff, names, snapshot
+    from sinagot_catalog.catalog.structure.layout import BoundPattern, Layout, Link, UnitStep
+    from sinagot_catalog.catalog.structure.layout_builder import build_layout
+    from sinagot_catalog.catalog.structure.step_names import how_to_list, no_step, unlisted_scripts
+    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+    from sinagot_catalog.catalog.tables_on_disk.read_files import FORMATS, scan_files
+    from sinagot_catalog.catalog.tables_on_disk.table_file import parse_json
 
-__all__ = [
-    "FOLDER",
-    "FORMATS",
-    "RULES",
-    "VARYING",
-    "BoundPattern",
-    "Catalog",
-    "Diff",
-    "FrameProtocols",
-    "JoinedNotices",
-    "Layout",
-    "Link",
-    "Notice",
-    "Query",
-    "Resolver",
-    "RowsFrame",
-    "Session",
-    "Stats",
-    "UnitStep",
-    "acted_on",
-    "as_expression",
-    "as_text",
-    "build_layout",
-    "check_literals",
-    "check_query",
-    "check_value",
-    "diff",
-    "equality",
-    "exclude",
-    "failed",
-    "failure_filter",
-    "failure_kinds",
-    "first_line",
-    "fixed_action",
-    "in_words",
-    "include",
-    "is_missed",
-    "is_stale",
-    "link_stats",
-    "missing_line",
-    "names",
-    "names_in",
-    "no_attribute",
-    "no_records",
-    "no_step",
-    "notices_frame",
-    "parse_json",
-    "plain_reason",
-    "port_stats",
-    "present_params",
-    "present_record",
-    "rows_frame",
-    "rule_texts",
-    "scan_files",
-    "snapshot",
-    "sql_predicate",
-    "sql_text",
-    "stamp",
-    "stat_paths",
-    "text_of",
-    "with_causes",
-    "with_long_names",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "exclusion_edits": ("exclude", "include", "missing_line"),
-        "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
-        "frame_protocols": ("FrameProtocols", "no_attribute"),
-        "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
-        "layout_builder": ("build_layout",),
-        "lazy_frames": ("RowsFrame", "rows_frame"),
-        "literals": ("as_expression", "check_literals", "check_value", "equality"),
-        "metadata_values": ("text_of",),
-        "step_names": ("no_step",),
-        "notices": ("JoinedNotices", "Notice", "is_missed", "no_records", "notices_frame"),
-        "path_stats": ("link_stats", "port_stats", "stat_paths"),
-        "query": ("Query",),
-        "read_files": ("FORMATS", "scan_files"),
-        "parameter_changes": ("present_params", "present_record"),
-        "reasons": ("with_causes",),
-        "resolver": ("Resolver",),
-        "session": ("Session", "stamp"),
-        "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
-        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
-        "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason", "rule_texts"),
-        "table_file": ("parse_json",),
-        "tables": ("Catalog", "Stats"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

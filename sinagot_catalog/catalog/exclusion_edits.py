@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.exclusions import covered, read_file
-from sinagot_catalog.catalog.resolver import Resolver
-from sinagot_catalog.catalog.step_names import no_step
+from sinagot_catalog.catalog.queries.resolver import Resolver
+from sinagot_catalog.catalog.structure.step_names import no_step
+from sinagot_catalog.catalog.tables_on_disk.exclusions import covered, read_file
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
 from sinagot_catalog.storage import is_url, join_url, split_url
@@ -26,19 +26,16 @@ from sinagot_catalog.storage import is_url, join_url, split_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sinagot_catalog.catalog.exclusion_file import ExclusionFile
-    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.queries.query import Query
     from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.catalog.tables_on_disk.exclusion_file import ExclusionFile
     from sinagot_catalog.storage import Store
-
-__all__ = ["exclude", "include", "missing_line"]
 
 _FILE = "exclude.csv"
 _STALE_LOCK = 15.0
 """Seconds after which a lock that does not change is left behind."""
 _PAUSE = 0.05
-_SCOPE = ("task", "modality", "step")
 
 
 def missing_line(source: Session) -> str | None:

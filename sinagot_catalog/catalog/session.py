@@ -23,22 +23,26 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog.catalog import snapshot_files
-from sinagot_catalog.catalog.exclusions import ExclusionReader, exclusion_notices
-from sinagot_catalog.catalog.file_columns import check_names
-from sinagot_catalog.catalog.file_stats import Stats
-from sinagot_catalog.catalog.layout import Layout, UnitStep
-from sinagot_catalog.catalog.layout_builder import build_layout
-from sinagot_catalog.catalog.listings import list_root, owned_paths, paths_near
-from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
-from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
-from sinagot_catalog.catalog.notices import JoinedNotices, Notice
-from sinagot_catalog.catalog.own_paths import own_paths
-from sinagot_catalog.catalog.ranges import Ranges
-from sinagot_catalog.catalog.refusals import refused
-from sinagot_catalog.catalog.row_files import RowFiles
-from sinagot_catalog.catalog.snapshot_files import Snapshot
+from sinagot_catalog.catalog.files.file_stats import Stats
+from sinagot_catalog.catalog.files.listings import list_root, owned_paths, paths_near
+from sinagot_catalog.catalog.queries.ranges import Ranges
+from sinagot_catalog.catalog.rules.notices import JoinedNotices, Notice
+from sinagot_catalog.catalog.snapshots import snapshot_files
+from sinagot_catalog.catalog.snapshots.snapshot_files import Snapshot
+from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
+from sinagot_catalog.catalog.structure.layout_builder import build_layout
+from sinagot_catalog.catalog.structure.own_paths import own_paths
+from sinagot_catalog.catalog.structure.refusals import refused
 from sinagot_catalog.catalog.tables import Catalog
+from sinagot_catalog.catalog.tables_on_disk.exclusions import ExclusionReader, exclusion_notices
+from sinagot_catalog.catalog.tables_on_disk.file_columns import check_names
+from sinagot_catalog.catalog.tables_on_disk.metadata import (
+    expected_records,
+    notices_of,
+    read_tables,
+    with_column_faults,
+)
+from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
 from sinagot_catalog.config import Config, foreign, foreign_code
 from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
@@ -47,11 +51,10 @@ from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_scrip
 from sinagot_catalog.storage import (
     IdRange,
     Store,
+    file_stamp,
     is_url,
     open_store,
 )
-
-__all__ = ["Session", "stamp"]
 
 
 class Session:
@@ -211,7 +214,7 @@ class Session:
     def layout(self) -> Layout:
         """Return the present declarations of config and scripts; a changed script is read again."""
         with self._lock:
-            changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
+            changed = [script for script, (noted, _) in self._scripts.items() if file_stamp(script) != noted]
             if self._layout is None or changed:
                 self._layout = None
                 self._declared = build_layout(self.config, self._read_script, scripts=self.scripts)
@@ -234,7 +237,7 @@ class Session:
         return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]), own)
 
     def _read_script(self, script: str) -> ScriptSource:
-        now = stamp(script)
+        now = file_stamp(script)
         known = self._scripts.get(script)
         if known is None or known[0] != now:
             source = read_script(
@@ -431,15 +434,6 @@ class Session:
             for root, listing in catalog.listings.items()
         }
         return replace(catalog, listings=listings, last=last, alive=self._alive(last))
-
-
-def stamp(path: str) -> tuple[int, int] | None:
-    """Return time and size of a local file, None if it is absent: the value changes when the file is edited."""
-    try:
-        stat = os.stat(path)  # noqa: PTH116 - a script's path is text
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
 
 
 def _beside(path: str, folder: str) -> str:

@@ -13,26 +13,23 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import status_rules
-from sinagot_catalog.catalog.exclusions import ExcludedRows, Exclusions
-from sinagot_catalog.catalog.groups import GroupSteps
-from sinagot_catalog.catalog.path_stats import files_stats, port_stats
-from sinagot_catalog.catalog.presence import Presence
-from sinagot_catalog.catalog.reasons import missing, reason
-from sinagot_catalog.catalog.refusals import settled
-from sinagot_catalog.catalog.row_causes import row_causes
-from sinagot_catalog.catalog.row_positions import positions, spots
-from sinagot_catalog.catalog.staleness import is_stale
+from sinagot_catalog.catalog.files.file_stats import files_stats, port_stats
+from sinagot_catalog.catalog.files.presence import Presence
+from sinagot_catalog.catalog.files.row_positions import positions, spots
+from sinagot_catalog.catalog.rules import status_rules
+from sinagot_catalog.catalog.rules.groups import GroupSteps
+from sinagot_catalog.catalog.rules.reasons import missing, reason
+from sinagot_catalog.catalog.rules.staleness import is_stale, row_causes
+from sinagot_catalog.catalog.structure.refusals import settled
+from sinagot_catalog.catalog.tables_on_disk.exclusions import ExcludedRows, Exclusions
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from sinagot_catalog.catalog.file_stats import Stats
-    from sinagot_catalog.catalog.layout import Link, UnitStep
-
-__all__ = ["StepsTable"]
+    from sinagot_catalog.catalog.files.file_stats import Stats
+    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
 
 _ATTEMPT = ("outcome", "run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
 _TEXT = pl.String()
@@ -217,13 +214,8 @@ class StepsTable(Presence):
         if self.layout.cells[cell].by is not None:
             return coming | (waits & self.group_steps.states(self.layout.cells[cell]).waiting)
         for port in self.layout.cells[cell].required:
-            there = self.port_presence(port)
-            for link in port:
-                for maker in set(self.makers.get(link.place, ())) - seen - {cell}:
-                    rows = self.waits_for(link.place, maker)
-                    made = self.is_coming(maker, seen | {cell})
-                    there = there | (made if rows is None else made & rows)
-            waits = waits & there
+            made = self._of_makers(port, seen | {cell}, self.is_coming)
+            waits = waits & reduce(or_, made, self.port_presence(port))
         return coming | waits
 
     def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
@@ -237,12 +229,20 @@ class StepsTable(Presence):
             return failed | (waits & self.group_steps.states(self.layout.cells[cell]).blocked)
         for port in self.layout.cells[cell].required:
             lacks = waits & ~self.port_presence(port)
-            for link in port if lacks.any() else ():
-                for maker in set(self.makers.get(link.place, ())) - seen - {cell}:
-                    rows = self.waits_for(link.place, maker)
-                    held = lacks & self.is_failing(maker, seen | {cell})
-                    failed = failed | (held if rows is None else held & rows)
+            if lacks.any():
+                held = self._of_makers(port, seen | {cell}, self.is_failing)
+                failed = failed | (lacks & reduce(or_, held, ~lacks))
         return failed
+
+    def _of_makers(
+        self, port: Sequence[Link], seen: frozenset[int], judge: Callable[[int, frozenset[int]], pl.Series]
+    ) -> Iterator[pl.Series]:
+        """For each step that makes an input, which of its rows are so by a judgement; a row per record."""
+        for link in port:
+            for maker in set(self.makers.get(link.place, ())) - seen:
+                rows = self.waits_for(link.place, maker)
+                found = judge(maker, seen)
+                yield found if rows is None else found & rows
 
     def _waits_softly(self) -> pl.Series:
         """Which rows wait for a soft input, by unit step."""

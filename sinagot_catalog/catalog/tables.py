@@ -15,27 +15,25 @@ from typing import TYPE_CHECKING
 import polars as pl
 import polars.selectors as cs
 
-from sinagot_catalog.catalog import status_rules
-from sinagot_catalog.catalog.file_columns import FileColumns
-from sinagot_catalog.catalog.file_stats import Stats
-from sinagot_catalog.catalog.metadata import joined
-from sinagot_catalog.catalog.metadata_values import text_of
-from sinagot_catalog.catalog.notices import Notice, listing_notices
-from sinagot_catalog.catalog.path_stats import folder_rules, stat_paths
-from sinagot_catalog.catalog.row_positions import positions
+from sinagot_catalog.catalog.files.file_stats import folder_rules, stat_paths
+from sinagot_catalog.catalog.files.row_positions import positions
+from sinagot_catalog.catalog.files.unused_files import UnusedFiles
+from sinagot_catalog.catalog.rules import status_rules
+from sinagot_catalog.catalog.rules.notices import Notice, listing_notices
 from sinagot_catalog.catalog.steps_table import StepsTable
-from sinagot_catalog.catalog.unused_files import UnusedFiles
+from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
+from sinagot_catalog.catalog.tables_on_disk.metadata import joined
+from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog.catalog.layout import Link, UnitStep
-    from sinagot_catalog.catalog.metadata import Table
-    from sinagot_catalog.catalog.row_files import RowFiles
-
-__all__ = ["Catalog", "Stats"]
+    from sinagot_catalog.catalog.files.file_stats import Stats
+    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
+    from sinagot_catalog.catalog.tables_on_disk.metadata import Table
+    from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
 
 _ROLES = ("output", "input", "control", "data")
 
@@ -130,22 +128,18 @@ class Catalog(StepsTable):
             )
             for unit in units
         ]
-        if not has_data:
-            has_data = [
-                records.clear().with_columns(_unit=pl.lit(0, pl.UInt16), has_data=pl.lit(None, pl.Boolean))
-            ]
+        empty = pl.DataFrame(schema={"_rec": pl.UInt32, "_unit": pl.UInt16, "has_data": pl.Boolean})
+        rows = pl.concat([empty, *has_data]).sort("_rec", "_unit")
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *status_rules.counts(),
             pl.col("step").filter(_is_open()).first().alias("next_step"),
         )
         return (
-            pl.concat(has_data)
-            .sort("_rec", "_unit")
-            .join(table, on="_unit", how="left", maintain_order="left")
+            rows.join(table, on="_unit", how="left", maintain_order="left")
             .join(counts, on=["_rec", "_unit"], how="left", maintain_order="left")
-            .with_columns(pl.col("n_steps", *STATUS_COUNTS).fill_null(0))
             .with_columns(
-                self.ids.gather(pl.concat(has_data).sort("_rec", "_unit")["_rec"]).alias("record_id")
+                pl.col("n_steps", *STATUS_COUNTS).fill_null(0),
+                self.ids.gather(rows["_rec"]).alias("record_id"),
             )
         )
 

@@ -8,22 +8,22 @@ no Polars, and only a submit with rows to run imports Prefect.
 import gc
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.output import broken
 from sinagot_catalog.cli.signals import Interrupts
-from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.errors import NoMatchWarning, SinagotError
 from sinagot_catalog.lazy import lazy_exports
 from sinagot_catalog.scripts import USER_SCRIPTS
 
 if TYPE_CHECKING:
     from sinagot_catalog.cli.examples import example
 
-__all__ = ["call", "example", "main"]
-
-__getattr__ = lazy_exports(__name__, {"examples": ("example",)})
+__getattr__ = lazy_exports(__name__)
 
 INTERRUPTED = 130
 _SCRIPTS = f"{USER_SCRIPTS}."
@@ -51,7 +51,10 @@ def call(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or "--debug" in words
     try:
-        with Interrupts():
+        with (
+            Interrupts(),
+            warnings.catch_warnings(action="ignore", category=NoMatchWarning),
+        ):  # verbs print a note
             code = parse(words)
     except KeyboardInterrupt:
         say("interrupted; what is done is kept, and the same command goes on with the rest")
@@ -59,7 +62,7 @@ def call(argv: Sequence[str] | None = None) -> int:
     except SinagotError as error:
         if debug:
             _traceback()
-        say(f"error: {error.message}", error.hint)
+        say(broken(f"error: {error.message}", 2), broken(error.hint, 0))
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the outermost handler of the program
         if debug:

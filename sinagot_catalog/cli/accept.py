@@ -11,8 +11,6 @@ from sinagot_catalog.cli.workspace_args import open_workspace, selected, steps_o
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import row_label
 
-__all__ = ["accept"]
-
 
 @verb(
     "mark the present outputs of rows as up to date, for example after a copy",

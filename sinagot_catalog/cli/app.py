@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sinagot_catalog import __version__
-from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, write_options
+from sinagot_catalog.cli.output import broken
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["APP", "parse"]
 
 _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}
 """The modules of verbs that share one; any other verb has a module of its own."""
@@ -33,6 +31,8 @@ examples:
   sinagot-catalog status harbor             what is done, and what can run next
   sinagot-catalog run harbor                run it
 
+"""
+_EXIT_CODES = """
 exit codes: 0 fine or nothing to do, 1 program error, 2 usage or config, 3 some rows failed, 130 interrupted
 """
 
@@ -56,14 +56,14 @@ class Program(click.Group):
         """Return the verb of some words; an unknown one raises an error that names the nearest."""
         word = args[0]
         if word not in _VERBS and not ctx.resilient_parsing and not word.startswith("-"):
-            raise click.UsageError(
-                f"{word!r} is not one of {', '.join(_VERBS)}{did_you_mean(word, _VERBS)}", ctx
-            )
+            raise click.UsageError(f"{word!r} is not one of {', '.join(_VERBS)}{_near_verb(word)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help: the verbs, each with its sentence, then options and examples."""
-        formatter.write(f"usage: {ctx.command_path} [options] VERB ...\n\n{_ABOUT}\n\nverbs:\n")
+        formatter.write(f"usage: {ctx.command_path} [options] VERB ...\n\n")
+        formatter.write_text(_ABOUT)
+        formatter.write("\nverbs:\n")
         formatter.indent()
         formatter.indent()
         verbs = [(name, self.get_command(ctx, name)) for name in _VERBS]
@@ -72,6 +72,7 @@ class Program(click.Group):
         formatter.dedent()
         write_options(self, ctx, formatter)
         formatter.write(_EXAMPLES)
+        formatter.write_text(_EXIT_CODES)
 
 
 APP = Program(
@@ -111,9 +112,31 @@ def parse(argv: Sequence[str]) -> int:
         raise SystemExit(end.exit_code) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "sinagot-catalog"
-        text = f"error: {_sentence(error)}\nTry `{path} --help`.\n"
-        click.echo(clean(masked(text)), err=True, nl=False)
+        say(broken(f"error: {_sentence(error)}", 2), f"Try `{path} --help`.")
         raise SystemExit(2) from None
+
+
+_OPTIONS = {
+    "--cores": "--workers", "--cpus": "--workers", "--filter": "--where", "--forceall": "--force",
+    "--forcerun": "--force", "--id": "--record", "--jobs": "--workers", "--n-jobs": "--workers",
+    "--processes": "--workers", "--query": "--where", "--rerun-incomplete": "--stale", "--script": "--step",
+    "--select": "--where", "--until": "--step",
+}  # fmt: skip
+"""Our names for options of other programs."""
+
+_WORDS = {
+    "list": "ls",
+    "show": "ls",
+    "graph": "report",
+    "why": "explain",
+    "check": "doctor",
+    "dry-run": "plan",
+}
+"""Our names for verbs of other programs."""
+
+
+def _near_verb(word: str) -> str:
+    return f"; did you mean {_WORDS[word]!r}?" if word in _WORDS else did_you_mean(word, _VERBS)
 
 
 def _long_name(param: click.Parameter) -> str:
@@ -127,7 +150,9 @@ def _sentence(error: click.UsageError) -> str:
         [text for one in error.ctx.command.get_params(error.ctx) for text in one.opts] if error.ctx else []
     )
     if isinstance(error, click.NoSuchOption):
-        return f"unknown argument {error.option_name!r}{did_you_mean(error.option_name, known)}"
+        word = _OPTIONS.get(error.option_name)
+        near = f"; did you mean {word!r}?" if word in known else did_you_mean(error.option_name, known)
+        return f"unknown argument {error.option_name!r}{near}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         param = error.param
         name = param.metavar if isinstance(param, Argument) else _long_name(param)

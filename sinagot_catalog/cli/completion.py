@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.config import Config
     from sinagot_catalog.patterns import IdPattern, Template, Tokens
 
-__all__ = ["completion", "offered", "values_of"]
-
 _MOST = 500
 _CHECKED = 5_000
 _BASH = """\

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.flows import Deployed, Deployment
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["deploy", "serve"]
-
-
 _ROWS, _WHEN = "which rows, each time", "when and how"
 _DEPLOYED = [
     where("steps that fit, such as \"status = 'DATA_READY'\"", _ROWS),

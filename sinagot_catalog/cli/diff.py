@@ -9,8 +9,6 @@ from sinagot_catalog.cli.options import OUTPUT, PLACE, WORKSPACE, Argument, verb
 from sinagot_catalog.cli.output import is_machine, put, put_rows, put_table
 from sinagot_catalog.cli.workspace_args import open_workspace
 
-__all__ = ["diff", "snapshot"]
-
 
 @verb(
     "store the present catalog for a later diff; prints its name",

@@ -10,8 +10,6 @@ from sinagot_catalog.cli.output import lines_of, paint, put, put_json
 from sinagot_catalog.cli.workspace_args import place_of, source_of
 from sinagot_catalog.errors import ConfigError
 
-__all__ = ["doctor"]
-
 _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31")}
 
 

@@ -6,8 +6,6 @@ import sys
 
 from sinagot_catalog.secrets import masked
 
-__all__ = ["clean", "say"]
-
 
 def say(*lines: str) -> None:
     """Print messages to stderr; skip empty lines, and discard messages once stderr is closed."""

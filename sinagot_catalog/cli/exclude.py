@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-__all__ = ["exclude", "include"]
-
 _SHOWN = 5
 
 

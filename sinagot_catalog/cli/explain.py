@@ -6,11 +6,9 @@ from typing import Any
 
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
-from sinagot_catalog.cli.output import paint, put, put_json
+from sinagot_catalog.cli.output import broken, paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError
-
-__all__ = ["explain"]
 
 _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure": "31"}
 
@@ -32,7 +30,7 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run), nee
 keys for a file: path, role, record_id, task, modality, step, readers, event, run_id, host, time, seconds,
 script_version, workspace_version, code, params, record, inputs (as files above), stale""",
     Argument("record", "ID", about="the record; or, without a step, the path of a file"),
-    Argument("label", "STEP", about="the step", required=False),
+    Argument("label", "STEP", about="the step; the only one of a workspace needs no name", required=False),
     WORKSPACE,
     SNAPSHOT,
     Option("--task", metavar="T", help="its task, where several units have that step"),
@@ -42,16 +40,20 @@ script_version, workspace_version, code, params, record, inputs (as files above)
 def explain(args: Any) -> int:
     """Print the rules of one row with their evidence, or what made a file."""
     ws = open_workspace(args)
+    steps = source_of(ws).layout().steps
     if args.label is None and ws.records.has(args.record):
-        raise NotFoundError(
-            f"{args.record!r} is a record, and STEP is missing",
-            f"Steps: {', '.join(source_of(ws).layout().steps)}. The path of a file alone tells what made it.",
-        )
+        if len(steps) != 1:
+            raise NotFoundError(
+                f"{args.record!r} is a record, and STEP is missing",
+                f"Steps: {', '.join(steps)}. The path of a file alone tells what made it.",
+            )
+        args.label = steps[0]
     if args.label is None:
         origin = ws.explain_path(args.record)
-        put_json(origin.to_dict()) if args.json else put("\n".join(map(clean, origin.lines())))
+        put_json(origin.to_dict()) if args.json else put(
+            "\n".join(broken(clean(one), 6) for one in origin.lines())
+        )
         return 0
-    steps = source_of(ws).layout().steps
     if args.record in steps and args.label not in steps:
         raise NotFoundError(
             f"{args.record!r} is a step, not a record",
@@ -66,5 +68,6 @@ def explain(args: Any) -> int:
         return command(args, "run", *told.run_words(options))
 
     for kind, text in told.lines(follow):
-        put(paint(clean(text), _COLOURS[kind]) if kind in _COLOURS else clean(text))
+        shown = clean(text) if text.startswith("    ") else broken(clean(text), 6)  # not a traceback
+        put(paint(shown, _COLOURS[kind]) if kind in _COLOURS else shown)
     return 0

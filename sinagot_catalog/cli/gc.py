@@ -10,8 +10,6 @@ from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, Option, duration, ver
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace
 
-__all__ = ["gc"]
-
 
 @verb(
     "delete old events and the leftovers of dead runs; no status changes",

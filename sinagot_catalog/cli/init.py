@@ -13,9 +13,7 @@ from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
-from sinagot_catalog.errors import ConfigError, StorageError
-
-__all__ = ["init"]
+from sinagot_catalog.errors import ConfigError, not_written
 
 _KINDS = 4
 _FILES = {
@@ -147,7 +145,7 @@ def init(args: Any) -> int:
         if args.prefect:
             _write(folder / "prefect.yaml", _prefect_yaml(folder.resolve()))
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
-        raise StorageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+        raise not_written(error.filename or folder, error, "name another folder") from error
     put(f"made {folder.resolve()}")
     place = shlex.join(["cd", str(folder)]) + " && " if folder.resolve() != Path.cwd() else ""
     say(f"next: {place}sinagot-catalog status && sinagot-catalog run")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
-from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
+from sinagot_catalog.cli.output import broken, is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, row_label
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-
-__all__ = ["logs"]
 
 _LIMIT = 200
 _PAUSE = 0.5
@@ -136,11 +134,12 @@ def _groups(ws: Workspace, args: Any) -> int:
     for one in found.head(args.limit or found.height).iter_rows(named=True):
         where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
+        text = broken(clean(f"{where}  {kind}{one['message']}"), 8)
         put(
-            f"{paint(format(one['n'], '6,'), '31')}  {paint(clean(where), '1')}  {clean(kind + one['message'])}"
+            f"{paint(format(one['n'], '6,'), '31')}  {text.replace(clean(where), paint(clean(where), '1'), 1)}"
         )
         when = f" · {one['first']:%Y-%m-%d %H:%M} to {one['last']:%Y-%m-%d %H:%M}Z" if one["first"] else ""
-        put(clean(f"        such as {one['examples']}{when}"))
+        put(broken(clean(f"        such as {one['examples']}{when}"), 8))
         put(f"        {clean(one['command'])}")
     if found.is_empty():
         say("nothing failed")

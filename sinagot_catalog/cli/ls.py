@@ -24,6 +24,7 @@ from sinagot_catalog.cli.workspace_args import (
     check_ids,
     named_steps,
     open_workspace,
+    say_absent_value,
     say_unread_values,
     say_what_is_missing,
     source_of,
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
+    from sinagot_catalog.selection import Selection
     from sinagot_catalog.workspace import Workspace
-
-__all__ = ["LIMIT", "ls"]
 
 LIMIT = 100
 """Default number of rows on a terminal."""
@@ -57,7 +57,7 @@ _SHOWN = {
 @verb(
     "rows of a table: records (the default), units, files, steps, events, links",
     """
-  sinagot-catalog ls --status error                     the records with an error
+  sinagot-catalog ls --status error                   the records with an error
   sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
   sinagot-catalog ls files --where "size = 0" --csv
   sinagot-catalog ls files --sort -size --limit 10      the ten largest
@@ -105,6 +105,8 @@ def ls(args: Any) -> int:
         say(f"no {args.table}{' that fit' if is_narrowed else ''}")
         if not is_narrowed:
             say_what_is_missing(ws)
+        elif args.table in _SELECTIONS:
+            say_absent_value(_fitting(ws, args))
     return 0
 
 
@@ -164,6 +166,12 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     return frame
 
 
+def _fitting(ws: Workspace, args: Any) -> Selection:
+    """Return the rows that fit all filters."""
+    rows: Selection = _chosen(ws, args)
+    return rows.sql_filter(args.where) if args.where else rows
+
+
 def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame, int]]:
     """Yield the rows that fit, in the chosen order, with the columns to show; range by range of records.
 
@@ -181,8 +189,7 @@ def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame,
         frame = _of_frame(frame, args, [*columns, *order], known)
         yield _sorted(frame, order).select(shown or frame.columns), frame.height
         return
-    rows = _chosen(ws, args)
-    rows = rows.sql_filter(args.where) if args.where else rows
+    rows = _fitting(ws, args)
     shown = shown or list(rows.collect_schema())
     named = list(dict.fromkeys([*shown, *order]))
     if order:

@@ -15,35 +15,6 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-__all__ = [
-    "ONE_OBJECT",
-    "OUTPUT",
-    "PASSED_ON",
-    "PLACE",
-    "SNAPSHOT",
-    "STALE",
-    "WORKERS",
-    "WORKSPACE",
-    "Argument",
-    "Command",
-    "Option",
-    "count",
-    "duration",
-    "extent",
-    "flag",
-    "limit",
-    "numbered",
-    "one_of",
-    "rows",
-    "run_options",
-    "selection",
-    "steps",
-    "verb",
-    "where",
-    "write_options",
-]
-
-
 # --- values ----------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +220,12 @@ class Command(click.Command):
             with formatter.section("arguments"):
                 formatter.write_dl(described)
         write_options(self, ctx, formatter)
-        formatter.write(f"\n{self.examples}\n")
+        for paragraph in self.examples.split("\n\n"):
+            formatter.write_paragraph()
+            if paragraph.startswith("examples:"):
+                formatter.write(f"{paragraph}\n")  # a command stays on one line
+            else:
+                formatter.write_text(paragraph)
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -16,7 +16,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import not_written
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.status import SHORT_NAMES
@@ -25,24 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
-
-__all__ = [
-    "COLOURS",
-    "can_show",
-    "clear_screen",
-    "is_machine",
-    "lines_of",
-    "paint",
-    "put",
-    "put_address",
-    "put_json",
-    "put_parts",
-    "put_rows",
-    "put_table",
-    "put_whole",
-    "say_note",
-    "width",
-]
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
@@ -125,6 +107,15 @@ def lines_of(text: str, indent: int) -> list[str]:
     return (wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]) if room > 0 else [text]
 
 
+def broken(text: str, indent: int) -> str:
+    """Break a text between words so that it fits a terminal; the lines after the first one are indented.
+
+    A line with a command stays whole, so that it can be copied.
+    """
+    lines = ([line] if "sinagot-catalog " in line else lines_of(line, indent) for line in text.splitlines())
+    return "\n".join(("\n" + " " * indent).join(line) for line in lines)
+
+
 def say_note(text: str) -> None:
     """Print what people should know besides the result; on a terminal it is broken between words."""
     say("\n      ".join(lines_of(f"note: {text}", 6)))
@@ -179,7 +170,7 @@ def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
     try:
         register_io_source(counted, schema=first.schema).sink_parquet(path, metadata=TABLE_METADATA)
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise not_written(path, error) from error
     say(f"{count} rows written to {Path(path)}")
 
 
@@ -245,7 +236,7 @@ def put_table(
     room = (room := width()) and room - taken
     if _over(sizes, room) > 0:
         sizes = {name: size for name, size in sizes.items() if name not in spare}
-    left_out = _fit(sizes, set(text.columns) - whole, room)
+    left_out = _fit(sizes, {name: len(heads[name]) for name in text.columns if name not in whole}, room)
     lines = _lines(text, sizes, right, {name for name, size in sizes.items() if longest[name] > size})
     head = "  ".join(
         heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
@@ -287,10 +278,16 @@ def _over(sizes: Mapping[str, int], most: int | None) -> int:
     return 0 if most is None else sum(sizes.values()) + 2 * (len(sizes) - 1) - most
 
 
-def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:
-    """Narrow the widest text columns until all fit; if that is not enough, leave out the last ones."""
+def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> list[str]:
+    """Narrow the widest text columns until all fit; if that is not enough, leave out the last ones.
+
+    Args:
+        sizes: The widths of the columns, which change.
+        soft: The columns that may be cut, with the lengths of their heads.
+        most: The width of the terminal.
+    """
     left_out: list[str] = []
-    least = {name: _NARROWEST.get(name, 8) for name in sizes}
+    least = {name: max(_NARROWEST.get(name, 8), soft.get(name, 0)) for name in sizes}
     while sizes and (over := _over(sizes, most)) > 0:
         wide = [name for name in sizes if name in soft and sizes[name] > least[name]]
         wide = [name for name in wide if name not in _KEYS] or wide  # keys are cut last

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Plans", "plan_options"]
-
 
 class Plans:
     """The plans of a selection, one for each range of records. Iterate over it once; then it has the sums.

@@ -9,8 +9,6 @@ from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, ver
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 
-__all__ = ["report"]
-
 
 @verb(
     "one self-contained HTML page: completeness, failures, runs, what is missing",

@@ -23,6 +23,7 @@ from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for
 from sinagot_catalog.cli.workspace_args import (
     command,
     open_workspace,
+    say_absent_value,
     say_unread_values,
     say_what_is_missing,
     selected,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-
-__all__ = ["SOME_FAILED", "plan", "run", "submit"]
 
 SOME_FAILED = 3
 _LONG = 60
@@ -299,6 +298,7 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
     line = say if is_machine(args) else put
     if not plans.n_rows:
         line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
+        say_absent_value(steps)
     elif plans.waiting:
         line(f"nothing to do: {plans.n_waiting} cannot run, such as {_with_reason(plans.waiting)}")
     elif count := len(steps.filter(failed())):

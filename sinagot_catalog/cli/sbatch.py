@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["sbatch"]
-
 _OPTIONS = ("force", "ignore_missing", "downstream", "upstream", "stale")
 
 

@@ -15,8 +15,6 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from sinagot_catalog.flows import ConfiguredApi
 
-__all__ = ["server"]
-
 
 @verb(
     "the local Prefect server: start, status (with the login of its page), stop; env for Prefect's programs",

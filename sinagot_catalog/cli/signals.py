@@ -2,8 +2,6 @@
 
 from sinagot_catalog.worker import InterruptGuard
 
-__all__ = ["Interrupts"]
-
 
 class Interrupts(InterruptGuard):
     """The interrupt guard of a command."""

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.next_line import is_narrowed, next_line
 from sinagot_catalog.cli.options import (
     OUTPUT,
     PLACE,
@@ -21,6 +22,7 @@ from sinagot_catalog.cli.options import (
     where,
 )
 from sinagot_catalog.cli.output import (
+    broken,
     can_show,
     clear_screen,
     is_machine,
@@ -35,6 +37,7 @@ from sinagot_catalog.cli.workspace_args import (
     command,
     name_of,
     open_workspace,
+    say_absent_value,
     say_what_is_missing,
     selected,
     source_of,
@@ -50,14 +53,11 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["status"]
-
 _COUNTED = {name: name.lower() for name in StepStatus.__members__}
 _BAR = 20
 _BAR_FROM = 100
 _PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
 _KINDS = 3
-_STEPS = 4
 
 
 @verb(
@@ -123,7 +123,9 @@ def _once(ws: Workspace, args: Any) -> int:
     if not is_machine(args):
         if look.failed.height:
             _show_failures(look, args)
-        put(_next(look, args))
+        if not look.totals["total"]:
+            say_absent_value(steps)
+        put(next_line(look, args))
     return 0
 
 
@@ -210,11 +212,11 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*keys, "_cell")
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = _is_narrowed(args)
+        is_whole = not is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
-        self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
+        self.n_records = len(steps.records) if is_whole else rows["record_id"].n_unique()
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         # a script that cannot be used has a note of its own
@@ -333,9 +335,9 @@ def _show(look: _Look, args: Any) -> None:
     how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
-    complete = (pl.col("done") + pl.col("excluded") == pl.col("total")) & (
-        pl.col("stale").fill_null(0) + pl.col("failed") == 0
-    )
+    is_through = pl.col("done") + pl.col("excluded") == pl.col("total")
+    is_fine = pl.col("stale").fill_null(0) + pl.col("failed") == 0
+    complete = is_through & is_fine & (not args.by)  # groups that are asked for are always shown
     left = look.counts.filter(~complete)
     if left.is_empty():
         return
@@ -388,62 +390,6 @@ def _show_failures(look: _Look, args: Any) -> None:
         where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
         example = one["examples"].partition("; ")[0]
-        put(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"))
+        put(broken(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")
-
-
-def _next(look: _Look, args: Any) -> str:
-    """Return one line on what can be run now."""
-    from sinagot_catalog.run import order_fault
-
-    totals = look.totals
-    if not totals["total"]:
-        has_steps = bool(source_of(look.ws).layout().cells)
-        none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
-        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else none}"
-    if totals["done"] + totals["excluded"] == totals["total"]:
-        stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
-        if totals["failed"]:
-            rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
-            return f"all outputs are there, but the last attempt at {rows}"
-        left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
-        return f"everything is done{left}{stale}"
-    if look.ready:
-        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
-            return f"nothing can run: {fault}"
-        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
-        some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
-        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
-    return _stuck(look, args)
-
-
-def _is_narrowed(args: Any) -> bool:
-    return bool(args.where or args.step or args.record)
-
-
-def _excluded(count: int) -> str:
-    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
-
-
-def _stale_command(look: _Look, args: Any) -> str:
-    """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = selected(look.ws, args)
-    is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return command(args, "run", "--stale=code" if is_code else "--stale")
-
-
-def _stuck(look: _Look, args: Any) -> str:
-    """Return the same line for the case that no row is ready."""
-    totals = look.totals
-    if totals["processing"]:
-        verb = "is" if totals["processing"] == 1 else "are"
-        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
-    if totals["error"] > look.n_broken:
-        again = command(args, "run", "--status", "ERROR")
-        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
-    if look.n_broken:
-        return (
-            f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
-        )
-    return f"nothing can run now; why: {command(args, 'plan')}"

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["check_parts", "submit_parts", "wait_for_parts"]
-
 
 def check_parts(args: Any) -> None:
     """Check the options of a submission in parts.

@@ -11,8 +11,6 @@ from sinagot_catalog.cli.options import PLACE, Option, flag, verb
 from sinagot_catalog.cli.output import put_address
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 
-__all__ = ["ui"]
-
 
 @verb(
     "serve the report as a page that follows the files, with every row, its files and its log, until Ctrl-C",

@@ -33,8 +33,6 @@ from sinagot_catalog.errors import SelectionError
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
 
-__all__ = ["watch"]
-
 
 @verb(
     "run what becomes ready as new files come in, each row once, until Ctrl-C",

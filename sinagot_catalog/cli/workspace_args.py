@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import signal
 import sys
 import threading
@@ -24,20 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-
-__all__ = [
-    "check_ids",
-    "command",
-    "name_of",
-    "named_steps",
-    "open_workspace",
-    "place_of",
-    "say_unread_values",
-    "say_what_is_missing",
-    "selected",
-    "source_of",
-    "steps_of",
-]
 
 _COUNT_EVERY = 2.0
 
@@ -73,6 +60,12 @@ def open_workspace(args: Any) -> Workspace:
         raise ConfigError(
             f"there is no file or folder {argument}",
             f"A record is named with --record {argument}, a step with --step {argument}.",
+        )
+    if argument and _may_be_output(argument):
+        raise ConfigError(
+            f"{argument} is no workspace",
+            "A file is made by its record and step: --record ID --step STEP --upstream. Which they are: "
+            f"sinagot-catalog explain {shlex.quote(argument)}",
         )
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
@@ -125,6 +118,15 @@ class _Counter:
             say(f"listing {self._root}: {self._keys:,} keys, {rate:,.0f} a second")
 
 
+def _may_be_output(word: str) -> bool:
+    """Whether an argument may be the path of a result: a file that is no toml, and there is a workspace here."""
+    from sinagot_catalog.config import nearest
+
+    path = Path(word)
+    is_file = path.suffix not in ("", ".toml") and ":" not in word and not path.is_dir()
+    return is_file and nearest() is not None
+
+
 def place_of(args: Any) -> str | None:
     """Return the workspace as the command names it."""
     argument, option = getattr(args, "place", None), args.workspace
@@ -137,6 +139,14 @@ def place_of(args: Any) -> str | None:
 def source_of(ws: Workspace | Selection) -> Session:
     """Return the session of a workspace, or of a selection."""
     return ws._source  # noqa: SLF001 - no table contains the number of listed files
+
+
+def say_absent_value(rows: Selection) -> None:
+    """Print which text a filter wants that no record has, if a similar one exists."""
+    from sinagot_catalog.catalog import absent_value
+
+    if text := absent_value(rows._source, rows._query):  # noqa: SLF001 - no table contains the filters
+        say_note(text)
 
 
 def name_of(ws: Workspace) -> str:

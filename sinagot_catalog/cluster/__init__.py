@@ -15,14 +15,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.cluster.slurm import SlurmRun
     from sinagot_catalog.cluster.slurm_request import requests
 
-__all__ = ["ClusterAddress", "ClusterExecutor", "SlurmRun", "requests"]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "cluster_address": ("ClusterAddress",),
-        "executor": ("ClusterExecutor",),
-        "slurm": ("SlurmRun",),
-        "slurm_request": ("requests",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

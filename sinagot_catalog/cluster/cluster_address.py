@@ -13,8 +13,6 @@ from typing import Any, Literal
 from sinagot_catalog.config import Config
 from sinagot_catalog.errors import ServerError, UsageError
 
-__all__ = ["ClusterAddress", "Kind"]
-
 Kind = Literal["dask", "ray"]
 
 _PACKAGES = {"dask": "distributed", "ray": "ray"}

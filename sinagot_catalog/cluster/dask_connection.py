@@ -16,8 +16,6 @@ from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.errors import ServerError, UsageError, did_you_mean
 from sinagot_catalog.run import limits, this_machine
 
-__all__ = ["DaskConnection"]
-
 _TIMEOUT = 10
 _MOST_PLANNED = 64
 """The number of workers that an adaptive cluster without a maximum is taken to grow to."""

@@ -14,8 +14,6 @@ from sinagot_catalog.journal import Group, Result
 from sinagot_catalog.run import OnResults, RunSetup
 from sinagot_catalog.secrets import is_secret
 
-__all__ = ["ClusterExecutor"]
-
 _TICK = 0.5
 
 

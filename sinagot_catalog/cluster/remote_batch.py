@@ -45,8 +45,6 @@ from sinagot_catalog.run import Pool, gpus
 from sinagot_catalog.scripts import Mirror
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
 
-__all__ = ["BatchRequest", "BatchResult", "begun_path", "events_of", "from_text", "run_batch", "to_text"]
-
 _CHECK_EVERY = 1.0
 _CHECK_EVERY_REMOTE = 3.0
 _ORPHANS_END = 2.5

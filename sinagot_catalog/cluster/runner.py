@@ -25,8 +25,6 @@ from sinagot_catalog.journal import NO_RESOURCES, Group, LogBuffer, Resources, R
 from sinagot_catalog.run import RunContext, cancelled, check_fits, largest
 from sinagot_catalog.storage import Store
 
-__all__ = ["ClusterRunner"]
-
 _TICK = 0.5
 _GRACE = 20.0
 _TRIES = 2
@@ -359,7 +357,7 @@ class _Ray:
                     configure_logging=False,
                     **own,
                 )
-            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            except Exception as error:  # Ray raises a plain Exception for a start that takes too long
                 raise ServerError(
                     f"The Ray cluster at {address or 'this machine'} does not answer: {error}",
                     "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "

@@ -15,8 +15,6 @@ from sinagot_catalog.run import LAST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SlurmRun"]
-
 _TIMEOUT = 120.0
 _TAKEN = {
     "--array": "the parts are the array; its limit is --array-limit",

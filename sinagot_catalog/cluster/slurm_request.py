@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.journal import Resources
 
-__all__ = ["requests"]
-
 _NAMES = {
     "cpus": ("--cpus-per-task", "-c"),
     "memory": ("--mem", "--mem-per-cpu", "--mem-per-gpu"),

@@ -21,44 +21,10 @@ if TYPE_CHECKING:
         count_of,
         duration_text,
         parse_duration,
-        parse_size,
         size_text,
     )
     from sinagot_catalog.config.reader import Config, read_config
     from sinagot_catalog.config.record_keys import Match, find_matches
     from sinagot_catalog.config.resources import parse_resources
 
-__all__ = [
-    "CommandConfig",
-    "Config",
-    "Match",
-    "check_allowed",
-    "count_of",
-    "duration_text",
-    "find_matches",
-    "foreign",
-    "foreign_code",
-    "nearest",
-    "params_of",
-    "parse_duration",
-    "parse_resources",
-    "parse_size",
-    "place_of",
-    "read_config",
-    "size_text",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "file_owners": ("foreign", "foreign_code"),
-        "files": ("nearest",),
-        "model": ("CommandConfig",),
-        "parameters": ("params_of",),
-        "permissions": ("check_allowed", "place_of"),
-        "quantities": ("count_of", "duration_text", "parse_duration", "parse_size", "size_text"),
-        "reader": ("Config", "read_config"),
-        "record_keys": ("Match", "find_matches"),
-        "resources": ("parse_resources",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

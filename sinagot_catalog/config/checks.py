@@ -22,8 +22,6 @@ from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
 
-__all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
-
 Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]
@@ -180,11 +178,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         if not one.modalities:
             yield ("tasks", task, "modalities"), "missing; write the list of the task's modalities"
         for n, modality in enumerate(one.modalities):
-            if modality not in model.modalities:
-                yield (
-                    ("tasks", task, "modalities", n),
-                    f"{modality!r} is not a modality of this config{_nearest(modality, model.modalities)}",
-                )
+            yield from _unknown_name(("tasks", task, "modalities", n), modality, "modality", model.modalities)
     for modality, each in model.modalities.items():
         yield from _modality_faults(modality, each, model)
     for key, processed in model.processed.items():
@@ -228,6 +222,12 @@ def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
                     ("records", "metadata", n, "key", k),
                     f"{name!r} is not a field of id_pattern{_nearest(name, known)}",
                 )
+
+
+def _unknown_name(address: Address, name: str | None, what: str, known: Collection[str]) -> Iterator[Fault]:
+    """The fault of a task or modality that the config does not declare."""
+    if name is not None and name not in known:
+        yield address, f"{name!r} is not a {what} of this config{_nearest(name, known)}"
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
@@ -275,9 +275,8 @@ def _modality_faults(modality: str, config: ModalityConfig, model: Document) -> 
     for task, names in config.task_scripts.items():
         here = (*address, "task_scripts", task)
         yield from _list_faults(here, names)
-        if task not in model.tasks:
-            yield here, f"{task!r} is not a task of this config{_nearest(task, model.tasks)}"
-        elif modality not in model.tasks[task].modalities:
+        yield from _unknown_name(here, task, "task", model.tasks)
+        if task in model.tasks and modality not in model.tasks[task].modalities:
             yield here, f"the task {task!r} does not have the modality {modality!r}"
         for n, name in enumerate(names):
             if name in config.scripts:
@@ -286,14 +285,9 @@ def _modality_faults(modality: str, config: ModalityConfig, model: Document) -> 
 
 def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Iterator[Fault]:
     address: Address = ("processed", key)
-    if config.task is not None and config.task not in model.tasks:
-        yield (
-            (*address, "task"),
-            f"{config.task!r} is not a task of this config{_nearest(config.task, model.tasks)}",
-        )
-    if config.modality is not None and config.modality not in model.modalities:
-        near = _nearest(config.modality, model.modalities)
-        yield (*address, "modality"), f"{config.modality!r} is not a modality of this config{near}"
+    yield from _unknown_name((*address, "task"), config.task, "task", model.tasks)
+    if unknown := list(_unknown_name((*address, "modality"), config.modality, "modality", model.modalities)):
+        yield from unknown
         return
     scopes = [model.modalities[config.modality]] if config.modality else list(model.modalities.values())
     labels = {label for scope in scopes for label in scope.steps(config.task)} | set(model.steps.scripts)

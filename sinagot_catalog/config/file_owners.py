@@ -12,8 +12,6 @@ from collections.abc import Collection, Iterator
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["foreign", "foreign_code"]
-
 _MOST_LINKS = 40
 _MOST_ENTRIES = 20_000
 _ACL = "system.posix_acl_access"

@@ -13,8 +13,6 @@ from sinagot_catalog.config.file_owners import foreign
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.storage import join_url, normal_url, read_regular, split_url
 
-__all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
-
 FILE_NAME = "workspace.toml"
 _SIZE_LIMIT = 16_000_000
 

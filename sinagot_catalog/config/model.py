@@ -10,23 +10,6 @@ from sinagot_catalog.errors import did_you_mean
 from sinagot_catalog.patterns import is_table
 from sinagot_catalog.secrets import masked
 
-__all__ = [
-    "CommandConfig",
-    "Document",
-    "InfoSection",
-    "LogSection",
-    "MetadataTable",
-    "ModalityConfig",
-    "ModelsSection",
-    "PathSection",
-    "PrefectSection",
-    "ProcessedConfig",
-    "RecordsSection",
-    "RunSection",
-    "StepsSection",
-    "TaskConfig",
-]
-
 
 def _bytes(value: object) -> object:
     """Read `"2 GB"`, `"512MiB"` or a number of bytes."""

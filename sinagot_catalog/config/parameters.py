@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.config.model import Document
     from sinagot_catalog.config.reader import Config
 
-__all__ = ["parameter_faults", "params_of"]
-
 RESERVED = "record"
 
 

@@ -29,8 +29,6 @@ from sinagot_catalog.errors import UsageError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage import is_url
 
-__all__ = ["ALLOW", "check_allowed", "place_of"]
-
 ALLOW = "SINAGOT_CATALOG_ALLOW"
 
 _TOML = "workspace.toml"

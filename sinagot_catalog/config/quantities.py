@@ -5,8 +5,6 @@ Imports the standard library only: workers and the completion of a shell use it.
 
 import re
 
-__all__ = ["count_of", "duration_text", "parse_duration", "parse_size", "size_text"]
-
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w|)\s*")
 

@@ -8,6 +8,7 @@ import copy
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,17 @@ from sinagot_catalog.config.files import (
     find,
     folder_of,
     merge,
-    nearest,
     origin,
     read,
     resolved,
     short_names,
 )
 from sinagot_catalog.config.model import (
-    CommandConfig,
     Document,
     InfoSection,
     LogSection,
     MetadataTable,
     ModalityConfig,
-    ModelsSection,
     PathSection,
     PrefectSection,
     ProcessedConfig,
@@ -46,19 +44,6 @@ from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
 from sinagot_catalog.storage import join_url, protocols_of
-
-__all__ = [
-    "CommandConfig",
-    "Config",
-    "MetadataTable",
-    "ModalityConfig",
-    "ModelsSection",
-    "ProcessedConfig",
-    "Storage",
-    "TaskConfig",
-    "nearest",
-    "read_config",
-]
 
 Table = dict[str, Any]
 
@@ -110,7 +95,7 @@ class Config:
     storage: Storage = field(compare=False)
     notices: list[str]
     _written: Table = field(repr=False, compare=False)
-    _again: tuple[Any, ...] = field(repr=False, compare=False)
+    _again: partial["Config"] = field(repr=False, compare=False)
 
     def __getitem__(self, section: str) -> Any:
         """A section as the user wrote it, with the defaults of `path` and `run`; also sections of the user.
@@ -161,21 +146,21 @@ class Config:
         Raises:
             ConfigError: With a line for every fault that the files have now.
         """
-        return _read_again(*self._again)
+        return self._again()
 
     def __repr__(self) -> str:
         shown = [one.name for one in fields(self) if one.repr]
         return masked(f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})")
 
     def __reduce__(self) -> tuple[Callable[..., "Config"], tuple[Any, ...]]:
-        _, _, data_path, scripts_path, _ = self._again
-        if any(is_secret(path) for path in (*self.files, data_path or "", scripts_path or "")):
+        paths = (self._again.keywords[name] or "" for name in ("data_path", "scripts_path"))
+        if any(is_secret(path) for path in (*self.files, *paths)):
             raise ConfigError(
                 f"{masked(self.files[0])} is not pickled: an address of the workspace holds a password",
                 "Put it into [storage] as ${NAME}, and the variable into the environment.",
             )
         # Unpickling reads the files again, so that no storage option (a secret) is in the pickle.
-        return _read_again, self._again
+        return self._again, ()
 
 
 def _line_of(error: Exception, text: str) -> str:
@@ -257,26 +242,18 @@ def read_config(
         metadata=_metadata(model, origins, files),
         exclude=places.get("exclude"),
         ids=IdPattern(model.records.id_pattern),
-        path=model.path,
-        records=model.records,
-        steps=model.steps,
-        run=model.run,
-        prefect=model.prefect,
         logging=model.log,
-        tasks=model.tasks,
-        modalities=model.modalities,
-        processed=model.processed,
-        params=model.params,
-        info=model.info,
         storage=Storage(model.storage),
         notices=notices,
+        **{name: value for name, value in vars(model).items() if name not in ("log", "storage", "dask")},
         _written=written,
-        _again=(
+        _again=partial(
+            read_config,
             tuple(files),
-            read_text,
-            None if data_path is None else places["dataset"],
-            None if scripts_path is None else places["scripts"],
-            tuple(reserved),
+            read_text=read_text,
+            data_path=None if data_path is None else places["dataset"],
+            scripts_path=None if scripts_path is None else places["scripts"],
+            reserved=tuple(reserved),
         ),
     )
 
@@ -324,18 +301,6 @@ def _with_defaults(document: Table) -> Table:
         if isinstance(written.setdefault(section, {}), dict):
             written[section] = {**defaults, **written[section]}
     return written
-
-
-def _read_again(
-    files: Sequence[str],
-    read_text: Callable[[str], str] | None,
-    data_path: str | None,
-    scripts_path: str | None,
-    reserved: Collection[str],
-) -> Config:
-    return read_config(
-        files, read_text=read_text, data_path=data_path, scripts_path=scripts_path, reserved=reserved
-    )
 
 
 def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str]) -> dict[str, str]:

@@ -6,8 +6,6 @@ Standard library only.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Match", "find_matches", "match_of"]
-
 _PERSON = ("sub", "subject", "participant")
 _SESSION = ("ses", "session")
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.config.model import Document
 
-__all__ = ["parse_resources", "resource_faults"]
-
 
 def parse_resources(table: Mapping[str, Any]) -> Resources:
     """Read the resources of a step.

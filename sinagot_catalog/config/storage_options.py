@@ -7,8 +7,6 @@ from typing import Any
 
 from sinagot_catalog.errors import ConfigError
 
-__all__ = ["Storage"]
-
 _ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"az", "abfs", "abfss", "adl"}, {"ssh", "sftp"}, {"http", "https"})
 _PROTOCOLS = frozenset().union(*_ALIASES) | {
     *(

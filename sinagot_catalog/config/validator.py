@@ -12,8 +12,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic_core import PydanticCustomError, SchemaValidator
 
-__all__ = ["Check", "fault", "validate"]
-
 T = TypeVar("T")
 Schema = dict[str, Any]
 

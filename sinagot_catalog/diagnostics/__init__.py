@@ -16,28 +16,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.id_proposal import find_records, list_files, looks, workspace_files
     from sinagot_catalog.diagnostics.pattern_report import PatternReport, try_pattern
 
-__all__ = [
-    "Explanation",
-    "FileOrigin",
-    "PatternReport",
-    "examine",
-    "explain",
-    "explain_path",
-    "find_records",
-    "list_files",
-    "looks",
-    "try_pattern",
-    "workspace_files",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "doctor": ("examine",),
-        "explained_row": ("explain",),
-        "explanation": ("Explanation",),
-        "file_origin": ("FileOrigin", "explain_path"),
-        "id_proposal": ("find_records", "list_files", "looks", "workspace_files"),
-        "pattern_report": ("PatternReport", "try_pattern"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -5,16 +5,12 @@ The doctor runs and writes nothing. Only problems that stop `run` completely are
 
 from __future__ import annotations
 
-import ast
 import os
 import platform
 import re
-import shlex
 import shutil
-import sys
 import tempfile
-from dataclasses import asdict, dataclass
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,43 +19,19 @@ import polars as pl
 from sinagot_catalog import __version__
 from sinagot_catalog.catalog import is_missed
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import SEED_IMPORT, ServerError, SinagotError
+from sinagot_catalog.diagnostics.check import Check, some
+from sinagot_catalog.diagnostics.script_checks import check_scripts
+from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.flows import configured_api, status
 from sinagot_catalog.run import check_places
-from sinagot_catalog.storage import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.catalog import BoundPattern, Session, UnitStep
-
-__all__ = ["Check", "examine"]
+    from sinagot_catalog.catalog import BoundPattern, Session
 
 _LITTLE = 1 << 30
 _SCARCE = 0.02
-_MOST = 5
-_SOURCE = 4_000_000
-
-
-@dataclass(frozen=True)
-class Check:
-    """The result of one check.
-
-    Attributes:
-        area: Its subject.
-        state: `ok`, `warning`, or `fault` if `run` cannot work.
-        text: The result, one sentence.
-        hint: What to do, or an empty string.
-    """
-
-    area: str
-    state: str
-    text: str
-    hint: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """Return its fields."""
-        return asdict(self)
 
 
 def examine(open_session: Callable[[], Session]) -> Iterator[Check]:
@@ -87,7 +59,7 @@ def examine(open_session: Callable[[], Session]) -> Iterator[Check]:
         yield Check("config", "warning", notice)
     try:
         source.layout()
-        yield from _scripts(source)
+        yield from check_scripts(source)
         source.catalog()
         yield from _refused(source)
     except SinagotError as error:
@@ -142,112 +114,6 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
-# --- scripts -------------------------------------------------------------------------------------------------
-
-
-def _scripts(source: Session) -> Iterator[Check]:
-    """Check that the scripts can be read, and that their imports or their programs are installed."""
-    cells = {cell.script: cell for cell in source.layout().cells}
-    if not cells:
-        yield Check(
-            "scripts", "fault", "no step is declared", "Name scripts under [steps], or under [modalities.M]."
-        )
-        return
-    if (reason := source.distrust()) is not None:
-        yield Check(
-            "scripts", "warning", f"the scripts are not run: {reason}",
-            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
-        )  # fmt: skip
-    broken = {script: cell.error for script, cell in cells.items() if cell.error and not cell.is_refused}
-    fine = len(cells) - len(broken)
-    if fine:
-        yield Check(
-            "scripts",
-            "ok",
-            f"{count_of(fine, 'script')} can be read: {_some([_short(one) for one in cells if one not in broken])}",
-        )
-    for error in broken.values():
-        # the other scripts can still run
-        yield Check(
-            "scripts", "warning" if fine else "fault", str(error), "Mend it; the next look reads it again."
-        )
-    for script, cell in cells.items():
-        if script not in broken:
-            yield from _needs(source, cell)
-    yield from _shadows(source)
-
-
-def _shadows(source: Session) -> Iterator[Check]:
-    """Check for files next to the scripts with the name of a module of the standard library."""
-    scripts = {str(Path(cell.script)) for cell in source.layout().cells if cell.command is None}
-    for folder in sorted({str(Path(script).parent) for script in scripts} | {source.scripts}):
-        for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
-            name = path.name.partition(".")[0]
-            is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
-            if not is_module or name not in sys.stdlib_module_names:
-                continue
-            if str(path) in scripts:
-                text = f"the step {name} is named like the standard library's module {name}"
-                hint = f"`import {name}` gives the standard library's; {path.name} run by itself hides it."
-            else:
-                text = f"{path} is named like the standard library's module {name}"
-                hint = f"`import {name}` in a script gives the standard library's: rename {path.name}."
-            yield Check("scripts", "warning", text, hint)
-
-
-def _refused(source: Session) -> Iterator[Check]:
-    """Report steps whose paths put data at risk: they do not run."""
-    catalog = source.catalog()
-    for fault in dict.fromkeys(text for cell, text in catalog.faults.items() if catalog.is_refused(cell)):
-        yield Check("steps", "fault", fault, "Until then the step does not run; the others do.")
-
-
-def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
-    if cell.command is not None:
-        program = shlex.split(cell.command)[0]
-        if shutil.which(program) is None and shutil.which(program, path=source.config.root) is None:
-            yield Check(
-                "scripts", "warning", f"step {cell.step} calls {program}, which is not on the PATH",
-                f"Install {program}, or write its whole path.",
-            )  # fmt: skip
-        return
-    try:
-        names = _imports(Path(cell.script))
-    except (OSError, SyntaxError, ValueError):
-        return  # already reported above, or reported by the next listing
-    folder = Path(cell.script).parent
-    absent = [name for name in names if not _is_there(name, folder)]
-    if absent:
-        is_seed = any(name.partition(".")[0] == "sinagot" for name in absent)
-        yield Check(
-            "scripts",
-            "warning",
-            f"{_short(cell.script)} imports {', '.join(absent)}, which this Python does not find",
-            f"Write {SEED_IMPORT}." if is_seed else f"Install it for {sys.executable}.",
-        )
-
-
-def _imports(script: Path) -> list[str]:
-    """Return the top-level names of a script's top imports."""
-    names: list[str] = []
-    for node in ast.parse(read_regular(script, _SOURCE)).body:
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-    return sorted({name.partition(".")[0] for name in names})
-
-
-def _is_there(name: str, folder: Path) -> bool:
-    """Whether a module can be found, without importing it."""
-    if name in sys.stdlib_module_names or any((folder / one).exists() for one in (f"{name}.py", name)):
-        return True
-    try:
-        return util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        return False
-
-
 # --- patterns against real files -----------------------------------------------------------------------------
 
 
@@ -257,13 +123,20 @@ def _records(source: Session) -> Iterator[Check]:
     if len(catalog.ids):
         yield Check("records", "ok", f"{count_of(len(catalog.ids), 'record')} in {count_of(files, 'file')}")
         return
-    looked = _some(sorted({place.template.text for place in catalog.layout.places}))
+    looked = some(sorted({place.template.text for place in catalog.layout.places}))
     yield Check(
         "records",
         "warning",
         f"no file is one of a record, of {count_of(files, 'file')} in {source.config.dataset}; looked for {looked}",
         f"Compare names and patterns; id_pattern is {source.config.ids.text}",
     )
+
+
+def _refused(source: Session) -> Iterator[Check]:
+    """Report steps whose paths put data at risk: they do not run."""
+    catalog = source.catalog()
+    for fault in dict.fromkeys(text for cell, text in catalog.faults.items() if catalog.is_refused(cell)):
+        yield Check("steps", "fault", fault, "Until then the step does not run; the others do.")
 
 
 def _patterns(source: Session) -> Iterator[Check]:
@@ -436,14 +309,3 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
             "prefect", "warning", f"the local server at {local['url']} does not answer; its log is {local['log']}",
             "sinagot-catalog server stop",
         )  # fmt: skip
-
-
-# --- formatting ----------------------------------------------------------------------------------------------
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:_MOST]) + (" …" if len(names) > _MOST else "")
-
-
-def _short(script: str) -> str:
-    return script.rpartition("/")[2]

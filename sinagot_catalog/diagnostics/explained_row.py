@@ -1,4 +1,4 @@
-"""Explained rows: evaluates the rules of `catalog.status_rules` for one row, and finds what changes its status."""
+"""Explained rows: evaluates the rules of `catalog.rules.status_rules` for one row, and what changes its status."""
 
 from __future__ import annotations
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sinagot_catalog.catalog import Catalog, Session, UnitStep
-
-__all__ = ["explain"]
 
 _NEAR = 5000
 
@@ -149,7 +147,7 @@ class _Row:
 
     @cached_property
     def causes(self) -> dict[str, Any]:
-        """For each cause whether it makes the row stale; see `catalog.staleness`."""
+        """For each cause whether it makes the row stale; see `catalog.rules.staleness`."""
         found: dict[str, Any] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
         return found or {}
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-__all__ = ["Attempt", "Change", "Explanation", "File", "Rule", "Upstream", "count_text", "time_text"]
-
 _NEAR = 5000
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Session
 
-__all__ = ["FileOrigin", "explain_path"]
-
 _MADE = ("output", "control")
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, fault_of, parse_template
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sinagot_catalog.patterns import Template
-
-__all__ = ["ScanResult", "find_records", "find_values", "list_files", "looks", "propose", "workspace_files"]
 
 _MOST = 200_000
 _SHAPES = 3
@@ -101,12 +100,26 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
         near = did_you_mean(pattern, paths, most=1)
         raise NotFoundError(
             f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}",
-            f"{len(paths)} files lie there.",
+            f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'} there{_deeper(pattern, paths)}.",
         )
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
         return ScanResult(template, dataset, rows, propose(ids), ids)
     return ScanResult(template, dataset, rows, *_of_fields(template, rows))
+
+
+def _deeper(pattern: str, paths: list[str]) -> str:
+    """Return the end of a sentence: the pattern to write where files with its ending are in deeper folders."""
+    end = pattern.rpartition("}")[2]
+    deeper = [path for path in paths if path.count("/") > pattern.count("/") and path.endswith(end)]
+    if not deeper:
+        return ""
+    *folders, name = pattern.split("/")
+    path = min(deeper)
+    n_more = path.count("/") - len(folders)
+    more = ["{folder}"] if n_more == 1 else [f"{{folder{number}}}" for number in range(1, n_more + 1)]
+    longer = "/".join([*folders, *more, name]).replace("{id}", "{name}")
+    return f", such as {path}. A placeholder spans no folder: name the folders too, such as {longer!r}"
 
 
 def workspace_files(found: ScanResult) -> dict[str, str]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.patterns import IdPattern
 
-__all__ = ["PatternReport", "try_pattern"]
-
 _SHOWN = 3
 _NEAR = 100_000
 _ANY = "[^/]+?"

@@ -57,25 +57,4 @@ __all__ = [
     "to_stderr",
 ]
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "api": ("ConfiguredApi", "configured_api", "of_prefect"),
-        "crashed_runs": ("mark_crashed",),
-        "deployment": ("Deployed", "Deployment", "address_of", "describe"),
-        "flow": ("run_workspace",),
-        "local_server": ("start", "status", "stop"),
-        "server_state": ("find",),
-        "surroundings": ("observer",),
-        "submission": (
-            "RunHandle",
-            "deploy",
-            "environment",
-            "follow",
-            "send",
-            "serve",
-            "submit",
-            "to_stderr",
-        ),
-    },
-)
+__getattr__ = lazy_exports(__name__)

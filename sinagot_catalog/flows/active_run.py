@@ -22,8 +22,6 @@ from sinagot_catalog.journal import Group, Result, RunReport
 from sinagot_catalog.run import ClaimedRun, Executor, in_words
 from sinagot_catalog.schema import FAILED_OUTCOMES, OUTCOMES
 
-__all__ = ["ActiveRun", "as_current", "current", "state_of"]
-
 Logger: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
 
 _MOST_LOGGERS = 20_000

@@ -15,8 +15,6 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import State
 from prefect.context import AsyncClientContext, FlowRunContext, SyncClientContext, TaskRunContext
 
-__all__ = ["Ancestors", "child_context"]
-
 _DEEPEST = 20
 """The most levels of flow runs to look at."""
 

@@ -23,17 +23,6 @@ import tomli
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.secrets import masked
 
-__all__ = [
-    "WITHOUT_PREFECT",
-    "ConfiguredApi",
-    "ask",
-    "configured_api",
-    "load",
-    "no_answer",
-    "of_prefect",
-    "unreadable_settings",
-]
-
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
 """A hint for errors of Prefect: rows can run without it."""
 

@@ -15,8 +15,6 @@ from prefect.settings import (
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import ConfiguredApi, no_answer, unreadable_settings
 
-__all__ = ["ask"]
-
 _CERTIFICATE = "PREFECT_API_SSL_CERT_FILE names the certificates of a private authority"
 _MEANINGS = {
     401: "it refused the login (HTTP 401): see PREFECT_API_AUTH_STRING or, on Cloud, PREFECT_API_KEY",

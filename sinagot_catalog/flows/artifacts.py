@@ -23,17 +23,6 @@ from sinagot_catalog.run import ClaimedRun, shell_join
 from sinagot_catalog.schema import OUTCOMES
 from sinagot_catalog.secrets import masked
 
-__all__ = [
-    "command_line",
-    "key_of",
-    "rename",
-    "short",
-    "show_failures",
-    "show_summary",
-    "since_retry",
-    "tags_of",
-]
-
 _MOST_FAILURES = 500
 _SHOWN = ("record_id", "task", "modality", "step", "message", "error_type", "outcome", "seconds", "attempts")
 """The columns of failures, the most important first: the page cuts off columns far to the right."""

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sinagot_catalog.journal import Group, Result
 
-__all__ = ["MOST_TASK_RUNS", "BatchSizer"]
-
 MOST_TASK_RUNS = 1_000
 """The most task runs of a flow run: more would slow down Prefect's page and the database of the server."""
 _MOST_ROWS = 1_000

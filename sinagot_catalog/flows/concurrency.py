@@ -17,8 +17,6 @@ from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.run import ClaimedRun
 
-__all__ = ["ask_limit", "check_limit", "open_limit", "slot"]
-
 _ASK_EVERY = 5.0
 
 

@@ -15,8 +15,6 @@ from sinagot_catalog.flows.api import ConfiguredApi
 from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import boot_id, is_same_process, start_time
 
-__all__ = ["TAG", "driver", "mark_crashed"]
-
 TAG = "sinagot-catalog"
 _DRIVER = "sinagot_catalog_driver"
 _MOST = 50

@@ -31,8 +31,6 @@ from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, d
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.flows.deployment import FLOW, Deployed, Deployment
 
-__all__ = ["check_lasting_api", "check_schedule", "deploy", "deployment_named", "serve"]
-
 _ENTRYPOINT = "sinagot_catalog.flows.run_workspace"
 
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session
 
-__all__ = ["FLOW", "Deployed", "Deployment", "Overlap", "address_of", "describe"]
-
 Overlap: TypeAlias = Literal["cancel", "wait"]
 OVERLAPS: tuple[Overlap, ...] = ("cancel", "wait")
 

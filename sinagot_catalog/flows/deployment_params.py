@@ -11,8 +11,6 @@ from prefect.exceptions import CancelledRun, FailedRun
 
 from sinagot_catalog.errors import SinagotError
 
-__all__ = ["made_for", "own_deployment"]
-
 
 class _Plain(logging.Filter):
     """Drops the log record of Prefect's engine for a flow that returned Failed or Cancelled: the state is enough.

@@ -53,8 +53,6 @@ from sinagot_catalog.journal import Group, RunReport
 from sinagot_catalog.run import Phase
 from sinagot_catalog.schema import FAILED_OUTCOMES
 
-__all__ = ["run_workspace"]
-
 _RETRIES_NEED_ERRORS = tuple(map(int, prefect.__version__.split(".")[:2])) < (3, 9)
 """Whether this Prefect retries a flow only after an exception, and not after a state of type Failed."""
 

@@ -35,8 +35,6 @@ from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import ClaimedRun, Executor
 from sinagot_catalog.secrets import masked
 
-__all__ = ["Submitted", "page_of", "pointed_at"]
-
 _TICK = 0.2
 _NOT_OF_FLOW = ("debug", "mode")
 

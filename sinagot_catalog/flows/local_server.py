@@ -35,8 +35,6 @@ from sinagot_catalog.flows.server_state import (
 )
 from sinagot_catalog.journal import boot_id, start_time
 
-__all__ = ["LocalServer", "find", "home", "start", "status", "stop"]
-
 # Outside the port ranges that Linux and macOS use for outgoing connections, so that the port stays free.
 _PORTS = range(21_000, 29_000)
 _LOG_BYTES = 5_000_000

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from sinagot_catalog.journal import Line, LogBuffer, LogTail, parse_log_line
 
-__all__ = ["LogRelay"]
-
 _A_SECOND = 20
 _A_RUN = 1_000
 

@@ -27,8 +27,6 @@ from prefect.states import Crashed
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.journal import read_report
 
-__all__ = ["clear_lost", "is_lost", "under_way"]
-
 _PAUSE = 3.0
 """Seconds between two checks: a run that ends releases its rows a moment before its report is stored."""
 

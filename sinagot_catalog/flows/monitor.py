@@ -24,8 +24,6 @@ from sinagot_catalog.run import ClaimedRun, Executor, in_words
 if TYPE_CHECKING:
     from uuid import UUID
 
-__all__ = ["monitored", "observed", "own_logger"]
-
 _CHECK_EVERY = 1.5
 _LONGEST_PAUSE = 30.0
 _GROWTH = 1.5

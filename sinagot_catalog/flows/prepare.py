@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.run import ClaimedRun, Executor
 
-__all__ = ["executor_of", "prepare"]
-
 
 def prepare(
     workspace: str,

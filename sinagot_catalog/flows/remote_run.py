@@ -30,8 +30,6 @@ from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import RunReport, StoredReport, read_report
 
-__all__ = ["RemoteFlowRun", "send"]
-
 _TICK = 0.5
 _LOST_EVERY = 10.0
 _LATE = 10.0

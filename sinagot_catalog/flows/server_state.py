@@ -27,19 +27,6 @@ from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
 from sinagot_catalog.journal import is_same_process
 
-__all__ = [
-    "FIRST_LINE",
-    "HOST",
-    "LocalServer",
-    "find",
-    "home",
-    "lock",
-    "outside_of_proxies",
-    "private_folder",
-    "read_state",
-    "write_state",
-]
-
 HOST = "127.0.0.1"
 FIRST_LINE = "--- starting Prefect"
 """The beginning of the line that `start` writes into the log."""

@@ -9,8 +9,6 @@ from sinagot_catalog.journal import RunReport, keep_report, keep_selection
 from sinagot_catalog.run import ClaimedRun
 from sinagot_catalog.schema import REPORT
 
-__all__ = ["store_report", "store_rows", "store_selection"]
-
 _logger = logging.getLogger("sinagot_catalog")
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 _TICK = 1.0
 """The longest wait of a thread for a coroutine, in seconds."""
 
-__all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit", "to_stderr"]
-
 
 class RunHandle:
     """A handle of a submitted run, to follow it, wait for it or cancel it.

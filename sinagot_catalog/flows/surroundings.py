@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.run import ClaimedRun, Executor
 
-__all__ = ["is_inside", "observer"]
-
 
 def is_inside() -> bool:
     """Whether the caller is inside a flow run or a task run."""

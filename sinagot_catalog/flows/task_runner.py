@@ -5,8 +5,6 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog.errors import UsageError
 
-__all__ = ["check_task_runner"]
-
 
 def check_task_runner() -> None:
     """Check that the task runner of this flow run can serve it.

@@ -16,8 +16,6 @@ from sinagot_catalog.journal.seed_log import from_seed, is_seed_log
 from sinagot_catalog.journal.upload import PIECE
 from sinagot_catalog.storage import Store
 
-__all__ = ["ObjectClaims", "ObjectJournal"]
-
 
 class ObjectJournal(Journal):
     """Reads the pieces of journals that runs uploaded. A piece never changes, so each is read once.

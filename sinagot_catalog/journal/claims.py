@@ -36,7 +36,6 @@ cluster only monitor a claim, and start faster without it.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -57,8 +56,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sinagot_catalog.storage import Store
-
-__all__ = ["Claim", "ClaimMonitor", "Claims"]
 
 SCHEMA = 1
 _TRIES = 1000
@@ -210,8 +207,9 @@ class Claims:
         import polars as pl
 
         from sinagot_catalog.schema import KEYS
+        from sinagot_catalog.storage import to_parquet
 
-        self.store.write(f"claims/{run_id}.parquet", _parquet(rows))
+        self.store.write(f"claims/{run_id}.parquet", to_parquet(rows))
         self._touch(run_id)
         claim = self._create(run_id, above)
         now = self.now(claim)
@@ -221,7 +219,7 @@ class Claims:
         free = rows.join(held, on=list(KEYS), how="anti", nulls_equal=True)
         if free.height < rows.height:
             # Claim only the remaining rows: a third run may take the held ones when their run ends.
-            self.store.write(f"claims/{run_id}.parquet", _parquet(free))
+            self.store.write(f"claims/{run_id}.parquet", to_parquet(free))
         self.store.delete(path for other in lower if other not in live for path in _files(other))
         return claim, held
 
@@ -397,9 +395,3 @@ def _is_number(name: str) -> bool:
 
 def _files(claim: Claim) -> list[str]:
     return [claim.path, f"claims/{claim.run_id}.parquet", f"claims/{claim.run_id}.beat"]
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    return content.getvalue()

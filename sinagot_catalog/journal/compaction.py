@@ -9,7 +9,6 @@ that decide the status of a row.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -22,14 +21,13 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.event_lines import LINE_EVENTS, ORDER, SCHEMA, from_lines
 from sinagot_catalog.journal.log_names import is_journal_file
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.storage import from_parquet, to_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.journal.reader import Journal
     from sinagot_catalog.storage import Store
-
-__all__ = ["COMPACT_FROM", "ENDED", "compact_names", "merge_ended", "read_compact"]
 
 COMPACT_FROM = 100
 """The number of files from which merging is worthwhile."""
@@ -53,11 +51,10 @@ def read_compact(store: Store, name: str) -> tuple[set[str], pl.DataFrame]:
     Raises:
         StorageError: When it cannot be read.
     """
-    content = io.BytesIO(store.read(f"journal/{name}"))
+    content = store.read(f"journal/{name}")
     try:
-        merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
-        content.seek(0)
-        return merged, _completed(pl.read_parquet(content))
+        events, notes = from_parquet(content)
+        return set(json.loads(notes.get("merged", "[]"))), _completed(events)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise StorageError(
             f"{store.root}/journal/{name} cannot be read: it is not a Parquet file",
@@ -81,11 +78,10 @@ def merge_ended(
     events = pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
     if since is not None:
         events = _thinned(events, since)
-    content = io.BytesIO()
     names = sorted({path.split("/")[1] for path in ended} | merged.intersection(folders))
-    events.write_parquet(content, metadata={"merged": json.dumps(names), "schema": str(SCHEMA)})
+    content = to_parquet(events, {"merged": json.dumps(names), "schema": str(SCHEMA)})
     number = 1 + (_number(old[-1]) if old else 0)
-    if not store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
+    if not store.create(f"journal/compact-{number:08d}.parquet", content):
         return False  # another run merges them
     # Files that an earlier compaction merged but died before it deleted them.
     left = [path for path in journal.files_of(merged.intersection(folders)) if _is_own(path)]

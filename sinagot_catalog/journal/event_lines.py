@@ -4,15 +4,13 @@ A line that is incomplete, foreign or damaged is left out; it costs no other lin
 """
 
 import json
-from typing import Any, TypeGuard
+from typing import Any
 
 import polars as pl
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, STATUS
 from sinagot_catalog.status import StepStatus
-
-__all__ = ["LINE", "LINE_EVENTS", "ORDER", "SCHEMA", "from_lines", "read_json_lines", "to_events"]
 
 SCHEMA = 1
 """The version of the lines; lines of a higher version are refused."""
@@ -87,7 +85,9 @@ def read_json_lines(content: bytes) -> pl.DataFrame:
     try:
         return _read_lines(b"\n".join(good))
     except pl.exceptions.PolarsError:
-        return pl.concat([pl.DataFrame(schema=LINE), *filter(_is_frame, map(_one_line, good))])
+        return pl.concat(
+            [pl.DataFrame(schema=LINE), *(one for one in map(_one_line, good) if one is not None)]
+        )
 
 
 def _read_lines(content: bytes) -> pl.DataFrame:
@@ -99,10 +99,6 @@ def _one_line(line: bytes) -> pl.DataFrame | None:
         return _read_lines(line)
     except pl.exceptions.PolarsError:
         return None
-
-
-def _is_frame(value: object) -> TypeGuard[pl.DataFrame]:
-    return isinstance(value, pl.DataFrame)
 
 
 def _cleaned(line: bytes) -> bytes | None:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["check_links", "is_claim_file", "is_journal_file", "is_kept_file", "is_leftover", "is_run_id"]
-
 _RUN = r"\d{8}T\d{6}-[0-9a-f]{6}"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _PIECE = r"(?:-\d{12}-\d{12})?"

@@ -23,21 +23,6 @@ from typing import Any, Literal, NamedTuple
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.storage import Fingerprint, fingerprint
 
-__all__ = [
-    "MOST_NAMES",
-    "ExistingFile",
-    "ExistingPath",
-    "FolderRecord",
-    "ForeignFileError",
-    "Made",
-    "Provenance",
-    "check_file",
-    "check_folder",
-    "made_file",
-    "made_of",
-    "spelled",
-]
-
 MOST_NAMES = 1_000
 """The most names of a folder that are recorded; of a larger folder only the fingerprint is recorded."""
 
@@ -50,10 +35,7 @@ _SLACK_NS = 2_000_000_000
 class ForeignFileError(SinagotError):
     """Publishing would replace or remove a file that the row did not make."""
 
-    @property
-    def error_type(self) -> str:
-        """The name of this error in the report."""
-        return "ForeignFile"
+    error_type = "ForeignFile"
 
 
 class ExistingFile(NamedTuple):

@@ -9,8 +9,6 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-__all__ = ["boot_id", "is_same_process", "start_time"]
-
 _STATE, _THREADS, _START = 0, 17, 19
 """Fields of `/proc/<pid>/stat`, counted from the field after the name, which may contain any character."""
 

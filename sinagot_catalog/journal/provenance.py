@@ -13,8 +13,6 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
 
-__all__ = ["provenance_of", "unrecorded"]
-
 _US = 1_000
 _SECOND = 1_000_000_000
 _SKEW = 2 * _SECOND

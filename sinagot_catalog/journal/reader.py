@@ -69,8 +69,6 @@ from sinagot_catalog.journal.seed_log import from_seed, is_seed_log
 from sinagot_catalog.schema import KEYS, TIME
 from sinagot_catalog.storage import Store
 
-__all__ = ["LAST", "Journal", "last_states", "new_run_id", "with_states"]
-
 _TRIES = 5
 """How often a look is tried while other runs merge the files that it reads."""
 

@@ -7,7 +7,6 @@
 Both are in the `LOG` folder, beside the journal. `gc` deletes old files.
 """
 
-import io
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,12 +16,10 @@ import polars as pl
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
 from sinagot_catalog.journal.run_report import RunReport
 from sinagot_catalog.schema import KEYS, REPORT
-from sinagot_catalog.storage import Store, open_store
+from sinagot_catalog.storage import Store, from_parquet, open_store, to_parquet
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
-
-__all__ = ["StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"]
 
 _NAME = re.compile(r"[\w-]+\.parquet")
 
@@ -38,10 +35,8 @@ def keep_selection(store: Store, rows: pl.DataFrame, name: str) -> str:
     Returns:
         Its path relative to the `LOG` folder: other machines may mount that folder at another path.
     """
-    content = io.BytesIO()
-    rows.select(*KEYS).write_parquet(content)
     path = f"selections/{name}.parquet"
-    store.write(path, content.getvalue())
+    store.write(path, to_parquet(rows.select(*KEYS)))
     return path
 
 
@@ -78,7 +73,7 @@ def read_selection(source: "Session", rows: str, *, confined: bool) -> pl.DataFr
             f"the selection {rows} is not there any more", "Submit the rows again."
         ) from error
     try:
-        return pl.read_parquet(io.BytesIO(content))
+        return from_parquet(content)[0]
     except pl.exceptions.PolarsError as error:
         raise UsageError(
             f"rows: {rows} cannot be read as a Parquet file",
@@ -116,8 +111,7 @@ def keep_report(
             run_id=report.run_id or before.report.run_id,
             seconds=before.report.seconds + report.seconds,
         )
-    content = io.BytesIO()
-    metadata = {
+    notes = {
         "run_id": report.run_id or "",
         "seconds": f"{report.seconds:.3f}",
         "ended": "yes" if ended else "",
@@ -125,8 +119,7 @@ def keep_report(
         "claimed": "yes" if is_claimed else "",
         "excluded": str(report.n_excluded),
     }
-    report.frame.select(*REPORT).write_parquet(content, metadata=metadata)
-    store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
+    store.write(f"reports/{flow_run_id}.parquet", to_parquet(report.frame.select(*REPORT), notes))
 
 
 def read_report(store: Store, flow_run_id: str) -> StoredReport | None:
@@ -134,15 +127,13 @@ def read_report(store: Store, flow_run_id: str) -> StoredReport | None:
     name = f"{flow_run_id}.parquet"
     if name not in store.names("reports"):
         return None
-    content = io.BytesIO(store.read(f"reports/{name}"))
-    metadata = pl.read_parquet_metadata(content)
-    content.seek(0)
+    frame, notes = from_parquet(store.read(f"reports/{name}"))
     report = RunReport(
-        pl.read_parquet(content).cast(pl.Schema(REPORT)),
-        metadata.get("run_id") or None,
+        frame.cast(pl.Schema(REPORT)),
+        notes.get("run_id") or None,
         flow_run_id=flow_run_id,
-        seconds=float(metadata.get("seconds", "0")),
-        n_excluded=int(metadata.get("excluded", "0")),
+        seconds=float(notes.get("seconds", "0")),
+        n_excluded=int(notes.get("excluded", "0")),
     )
-    ended, is_claimed = bool(metadata.get("ended")), bool(metadata.get("claimed"))
-    return StoredReport(report, ended, int(metadata.get("attempt", "0")), is_claimed)
+    ended, is_claimed = bool(notes.get("ended")), bool(notes.get("claimed"))
+    return StoredReport(report, ended, int(notes.get("attempt", "0")), is_claimed)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.errors import RunError, row_label
 from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-__all__ = ["RunReport", "outcomes_text"]
 
 _WORDS = {
     "done": "done",

@@ -12,27 +12,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from sinagot_catalog.patterns import Template
 from sinagot_catalog.status import FAILURES
 
-__all__ = [
-    "FAILED",
-    "NEVER",
-    "NO_RESOURCES",
-    "Group",
-    "Outcome",
-    "Port",
-    "Remote",
-    "Resources",
-    "Result",
-    "Row",
-    "RunSpec",
-    "StorageOptions",
-    "Task",
-    "UnitStepSpec",
-    "Unrecorded",
-    "pack_metadata",
-    "tasks_of",
-    "unpack_metadata",
-]
-
 Row: TypeAlias = tuple[int, int, str]
 """Number of the row in the plan, index into the unit steps (`RunSpec.cells`), record id."""
 

@@ -7,8 +7,6 @@ import polars as pl
 
 from sinagot_catalog.journal.event_lines import read_json_lines, to_events
 
-__all__ = ["from_seed", "is_seed_log"]
-
 _EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
 """The events of its statuses."""
 _NAME = re.compile(r"(?s).+\.log(?:\.\d+)?")

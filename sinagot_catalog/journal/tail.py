@@ -12,8 +12,6 @@ from typing import TypeAlias
 
 from sinagot_catalog.storage import open_regular
 
-__all__ = ["Line", "LogBuffer", "LogTail", "parse_log_line"]
-
 Line: TypeAlias = tuple[int, str]
 """The level of a line, as `logging` counts, and its text."""
 

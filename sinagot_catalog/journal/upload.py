@@ -26,8 +26,6 @@ from sinagot_catalog.journal.process_identity import boot_id, is_same_process, s
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage import Store, open_regular
 
-__all__ = ["PIECE", "JournalUploader", "close_spool", "dead_spools", "open_spool"]
-
 PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
 _MOST_A_PIECE = 8 * 1024 * 1024
 

@@ -19,18 +19,6 @@ from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import open_regular
 
-__all__ = [
-    "SCHEMA",
-    "Event",
-    "JournalWriter",
-    "Stamp",
-    "UnitStepLines",
-    "bounded",
-    "journal_path",
-    "read_lines",
-    "utc_text",
-]
-
 SCHEMA = 1
 Event: TypeAlias = Literal[
     "start", "log", "publishing", "done", "accepted", "error", "not_available", "cancelled"

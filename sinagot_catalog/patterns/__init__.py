@@ -12,9 +12,9 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.patterns.cut_fields import refused_ids
     from sinagot_catalog.patterns.fields import Tokens, fault_of
-    from sinagot_catalog.patterns.group_ids import ALL_RECORDS, ESCAPES, group_id, group_values
+    from sinagot_catalog.patterns.group_ids import ALL_RECORDS, ESCAPES
     from sinagot_catalog.patterns.id_pattern import IdPattern
-    from sinagot_catalog.patterns.id_regex import field_regex
+    from sinagot_catalog.patterns.id_regex import field_regex, fitting
     from sinagot_catalog.patterns.match_listing import (
         FOLDERS,
         match_names,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         with_directories,
     )
     from sinagot_catalog.patterns.match_paths import (
-        fitting,
         id_columns,
         id_values,
         match_columns,
@@ -45,86 +44,6 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
     from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template
-    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, Reduction, reductions
+    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, reductions
 
-__all__ = [
-    "ALL_RECORDS",
-    "ESCAPES",
-    "FOLDERS",
-    "MOST_FOLDERS",
-    "WILD",
-    "IdPattern",
-    "InputPattern",
-    "InputPort",
-    "Meeting",
-    "RawFolder",
-    "Reduction",
-    "Template",
-    "Tokens",
-    "any_of",
-    "as_patterns",
-    "expanded",
-    "fault_of",
-    "field_regex",
-    "fitting",
-    "group_id",
-    "group_values",
-    "holds",
-    "id_columns",
-    "id_values",
-    "is_table",
-    "located",
-    "many",
-    "match_columns",
-    "match_names",
-    "may_meet",
-    "meetings",
-    "near_misses",
-    "optional",
-    "parse_inputs",
-    "parse_labelled",
-    "parse_template",
-    "paths_of",
-    "reductions",
-    "refused_ids",
-    "repeated",
-    "rows_in",
-    "whole_paths",
-    "wild_paths",
-    "with_directories",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "cut_fields": ("refused_ids",),
-        "fields": ("Tokens", "fault_of"),
-        "id_regex": ("field_regex",),
-        "match_listing": ("FOLDERS", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"),
-        "match_paths": (
-            "fitting",
-            "id_columns",
-            "id_values",
-            "match_columns",
-            "near_misses",
-            "paths_of",
-            "wild_paths",
-        ),
-        "overlap": ("Meeting", "expanded", "holds", "located", "may_meet", "meetings"),
-        "ports": (
-            "InputPattern",
-            "InputPort",
-            "any_of",
-            "as_patterns",
-            "is_table",
-            "many",
-            "optional",
-            "parse_inputs",
-        ),
-        "raw_folder": ("RawFolder",),
-        "group_ids": ("ALL_RECORDS", "ESCAPES", "group_id", "group_values"),
-        "id_pattern": ("IdPattern",),
-        "template": ("WILD", "Template", "parse_labelled", "parse_template"),
-        "wildcards": ("MOST_FOLDERS", "Reduction", "reductions"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -15,8 +15,6 @@ from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.id_regex import CONTROLS, character, rust_of
 from sinagot_catalog.patterns.template import Template
 
-__all__ = ["refused_ids", "write_ids"]
-
 _MOST_SPLITS = 10_000
 """The most steps that are taken to split one text."""
 

@@ -13,19 +13,6 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-__all__ = [
-    "Field",
-    "IdForm",
-    "Piece",
-    "Tokens",
-    "can_hold_slash",
-    "fault_of",
-    "fields_of",
-    "id_form",
-    "parse_regex",
-    "variants",
-]
-
 Tokens = tuple[tuple[str, str], ...]
 """`("text", literal)`, `("field", name)` and `("optional", name)` in order."""
 

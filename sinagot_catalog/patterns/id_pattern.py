@@ -18,8 +18,6 @@ from sinagot_catalog.patterns.fields import (
 from sinagot_catalog.patterns.group_ids import group_values
 from sinagot_catalog.patterns.template import RESERVED, Template
 
-__all__ = ["IdPattern", "is_safe_id"]
-
 _SPECIAL = frozenset({".", ".."})
 
 
@@ -54,7 +52,11 @@ class IdPattern:
         self._names = RESERVED.union(self.groups)
         reserved = RESERVED & set(self.groups)
         if reserved:
-            raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
+            name = min(reserved)
+            raise PatternError(
+                f"{text!r} names a group {name!r}, which is a column of every table",
+                f"Give the group another name, such as '{name}_name'.",
+            )
         if ("/" in text or "\\" in text) and can_hold_slash(parse_regex(text)):
             raise PatternError(f"'{text}' can match a '/', and an id does not span folders", _as_fields(text))
 

@@ -16,8 +16,6 @@ from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import parse_regex
 from sinagot_catalog.patterns.id_pattern import IdPattern
 
-__all__ = ["CONTROLS", "Rust", "character", "field_regex", "fitting", "is_wide", "rust_of"]
-
 CONTROLS = r"\x00-\x1f\x7f-\x{9f}"
 """Control characters, as the content of a Rust character class."""
 _FEW = 16

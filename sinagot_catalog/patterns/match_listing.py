@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.patterns.match_paths import Tokens, cut_id, ends_of, fitting, match_columns
+from sinagot_catalog.patterns.id_regex import fitting
+from sinagot_catalog.patterns.match_paths import cut_id, ends_of, match_columns
 from sinagot_catalog.patterns.template import Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sinagot_catalog.patterns.fields import Tokens
     from sinagot_catalog.patterns.id_pattern import IdPattern
-
-__all__ = ["FOLDERS", "Fits", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"]
 
 FOLDERS: dict[str, pl.DataType] = {"folder": pl.String(), "n": pl.UInt32()}
 """Folders, `""` or ending in `/`, and how many names each has; a folder may occur several times."""

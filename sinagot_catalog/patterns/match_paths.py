@@ -22,20 +22,6 @@ from sinagot_catalog.patterns.id_regex import fitting, is_wide, rust_of
 from sinagot_catalog.patterns.template import Template
 from sinagot_catalog.patterns.wildcards import Reduction, reductions
 
-__all__ = [
-    "Tokens",
-    "cut_id",
-    "ends_of",
-    "fitting",
-    "id_columns",
-    "id_values",
-    "match_columns",
-    "near_misses",
-    "paths_of",
-    "reduced_paths",
-    "wild_paths",
-]
-
 _NO_NAME = r"(?:^|/)\.{0,2}(?:/|$)"
 _MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
 

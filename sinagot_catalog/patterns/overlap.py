@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.patterns.id_pattern import IdPattern
 
-__all__ = ["Meeting", "expanded", "holds", "located", "may_meet", "meetings"]
-
 Segment: TypeAlias = tuple[tuple[str, str], ...]
 """The tokens of one part of a path."""
 

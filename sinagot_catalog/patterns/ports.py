@@ -10,8 +10,6 @@ from typing import Any
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.template import Template, parse_template
 
-__all__ = ["InputPattern", "InputPort", "any_of", "as_patterns", "many", "optional", "parse_inputs"]
-
 
 @dataclass(frozen=True)
 class InputPattern:

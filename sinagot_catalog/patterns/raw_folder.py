@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import Template
 
-__all__ = ["RawFolder"]
-
 
 class RawFolder:
     """Distinguishes raw data from what steps declare, in a folder of one record.

@@ -10,14 +10,11 @@ from sinagot_catalog.patterns.fields import (
     variants,
 )
 
-__all__ = ["RESERVED", "WILD", "Template", "parse_labelled", "parse_template"]
-
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})
 """Names that are not names of a child of a folder."""
 RESERVED = frozenset({"id", "record_id", "task", "modality"})
 _MOST_OPTIONAL = 6
-_SPECIAL = frozenset({".", ".."})
 _SUFFIX = re.compile(r"(?:\.\w+)?\.(?:gz|bz2|xz|zst)$|\.[^.]*$")
 _MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}", "any": "{0}", "deep": "{0}"}
 WILD = frozenset({"any", "deep"})

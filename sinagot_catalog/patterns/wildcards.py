@@ -16,8 +16,6 @@ from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import Template
 
-__all__ = ["MOST_FOLDERS", "Reduction", "reductions"]
-
 MOST_FOLDERS = 16
 """The most folders that one `**` spans."""
 

@@ -33,46 +33,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.reporting.report_rows import CODES, WORDS, ReportRows
     from sinagot_catalog.reporting.workspace_summary import summary_of
 
-__all__ = [
-    "CODES",
-    "TABLE_METADATA",
-    "WORDS",
-    "Page",
-    "Plot",
-    "ReportRows",
-    "Table",
-    "as_json",
-    "check_target",
-    "equals",
-    "is_inside",
-    "picture_type",
-    "read_bounded",
-    "render",
-    "selection_page",
-    "shown_columns",
-    "status_matrix",
-    "summary_of",
-    "table_of",
-    "template_file",
-    "text_of",
-    "without_empty",
-    "workspace_words",
-    "write_report",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "charts": ("Plot",),
-        "completeness": ("equals",),
-        "export_target": ("TABLE_METADATA", "check_target"),
-        "failure_commands": ("workspace_words",),
-        "html_report": ("write_report",),
-        "notebook": ("selection_page", "shown_columns", "status_matrix", "without_empty"),
-        "page": ("Page",),
-        "page_template": ("as_json", "render", "template_file"),
-        "previews": ("Table", "is_inside", "picture_type", "read_bounded", "table_of", "text_of"),
-        "report_rows": ("CODES", "WORDS", "ReportRows"),
-        "workspace_summary": ("summary_of",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Plot"]
-
 _MOST = 4500
 _WIDTH, _LINE, _GROUPS = 600, 24, 40
 _COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#8a7f6d", "#3d4450")

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.reporting.report_rows import ReportRows
 
-__all__ = ["Group", "Grouping", "equals", "group_columns", "groupings", "headline", "percent"]
-
 _GROUPS = 30
 """Number of groups of one column that a report shows."""
 
@@ -122,7 +120,8 @@ def percent(part: int, whole: int) -> str:
 def groupings(catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()) -> list[Grouping]:
     """Return the rows by each column of `group_columns`."""
     steps, names = group_columns(catalog, rows, by)
-    return [_grouping(steps, name) for name in names]
+    fields = catalog.layout.ids.groups
+    return [_grouping(steps, name, spans=name in fields) for name in names]
 
 
 def group_columns(
@@ -136,7 +135,10 @@ def group_columns(
         SelectionError: When a column of `by` has several values in each row.
     """
     fields = [name for name in catalog.layout.ids.groups if name not in by]
-    steps = rows.steps.with_columns(catalog.row_values[name].gather(rows.steps["_record"]) for name in fields)
+    values = catalog.record_values
+    if catalog.layout.bys:
+        values = catalog.group_steps.with_group_values(values)
+    steps = rows.steps.with_columns(values[name].gather(rows.steps["_record"]) for name in fields)
     out = []
     for name in dict.fromkeys([*by, "task", "modality", *fields]):
         if name in by and steps.schema[name].is_nested():
@@ -150,8 +152,8 @@ def group_columns(
     return steps, out
 
 
-def _grouping(steps: pl.DataFrame, name: str) -> Grouping:
-    """Return the groups of one column."""
+def _grouping(steps: pl.DataFrame, name: str, *, spans: bool) -> Grouping:
+    """Return the groups of one column; a field is null where a group of records has several."""
     counts = steps.group_by(pl.col(name).alias("_value"), maintain_order=True).agg(
         (pl.col("_code") == code).sum().alias(f"_{code}") for code in CODES.values()
     )
@@ -161,9 +163,10 @@ def _grouping(steps: pl.DataFrame, name: str) -> Grouping:
         share = pl.col(f"_{CODES['DONE']}") / pl.sum_horizontal(pl.exclude("_value"))
         counts = counts.sort(-pl.col(f"_{CODES['ERROR']}").cast(pl.Int64), share, maintain_order=True)
         counts = counts.head(_GROUPS)
-    named = counts.with_columns(pl.col("_value").cast(pl.String).replace("", None))
     groups = [
-        Group("(none)" if value is None else value, tuple(row), equals(name, value))
-        for value, *row in named.iter_rows()
+        Group(
+            value or ("(several)" if spans and value is None else "(none)"), tuple(row), equals(name, value)
+        )
+        for value, *row in counts.with_columns(pl.col("_value").cast(pl.String)).iter_rows()
     ]
     return Grouping(name, groups, n_groups)

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from sinagot_catalog.errors import UsageError
 
-__all__ = ["TABLE_METADATA", "check_target"]
-
 TABLE_METADATA = {"created_by": "sinagot_catalog"}
 """The metadata of the Parquet tables that this program writes: it replaces only these."""
 

@@ -17,8 +17,6 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
 
-__all__ = ["failures_of", "workspace_words"]
-
 _FEW = 20
 """Up to this number of rows a command names each record."""
 _MOST_BYTES = 100_000

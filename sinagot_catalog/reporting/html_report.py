@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import not_written
 from sinagot_catalog.reporting.export_target import check_target
 from sinagot_catalog.reporting.failure_commands import workspace_words
 from sinagot_catalog.reporting.page import Page
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sinagot_catalog.catalog import Session
-
-__all__ = ["write_report"]
 
 
 def write_report(
@@ -62,5 +60,5 @@ def write_report(
     try:
         target.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise not_written(target, error) from error
     return target

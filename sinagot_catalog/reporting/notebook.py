@@ -14,8 +14,6 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Layout
 
-__all__ = ["selection_page", "shown_columns", "status_matrix", "without_empty"]
-
 _ROWS, _COLUMNS = 10, 12
 _SHOWN = {
     "units": ["record_id", "task", "modality", "has_data", "n_steps", "n_done", "n_error", "next_step"],

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -23,8 +24,6 @@ from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, Notice, Session
-
-__all__ = ["Page"]
 
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
 _TABLES, _LIVE_TABLES = 20_000, 500
@@ -241,30 +240,44 @@ class Page:
     @cached_property
     def lacks(self) -> list[dict[str, Any]]:
         """The combinations of absent raw inputs: how many records lack exactly these."""
-        layout = self.catalog.layout
-        places = [place for place in layout.raw if place in layout.telling]
-        if not places or not self.n_records:
+        needs = self._needs
+        if not needs or not self.n_records:
             return []
         records = self.rows.records.filter(self.rows.records < len(self.catalog.ids))
-        frame = pl.DataFrame({str(place): self.catalog.presence[place].gather(records) for place in places})
+        names = [str(number) for number in range(len(needs))]
         kinds = (
-            frame.with_columns(self.catalog.ids.gather(records))
-            .group_by([str(place) for place in places])
+            pl.DataFrame(
+                {
+                    name: reduce(or_, (self.catalog.presence[place].gather(records) for place in need))
+                    for name, need in zip(names, needs, strict=True)
+                }
+            )
+            .with_columns(self.catalog.ids.gather(records))
+            .group_by(names)
             .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
             .sort("n", descending=True)
         )
         out = []
         for row in kinds.iter_rows(named=True):
-            absent = [place for place in places if not row[str(place)]]
+            absent = [need for name, need in zip(names, needs, strict=True) if not row[name]]
             if absent:
                 out.append(
                     {
                         "n": row["n"],
                         "examples": row["examples"],
-                        "absent": [self._lacking(place) for place in absent],
+                        "absent": [" or ".join(map(self._lacking, need)) for need in absent],
                     }
                 )
         return sorted(out, key=lambda one: (-one["n"], len(one["absent"]), one["examples"]))[:_LACKS]
+
+    @property
+    def _needs(self) -> list[tuple[int, ...]]:
+        """The raw inputs that a record needs, each with its alternatives, at least one of its own."""
+        layout = self.catalog.layout
+        needs = [tuple(link.place for link in port) for cell in layout.cells for port in cell.required]
+        needs += [(place,) for unit in layout.units for place in unit.data]
+        raw, telling = set(layout.raw), layout.telling
+        return sorted({need for need in needs if raw.issuperset(need) and not telling.isdisjoint(need)})
 
     def _lacking(self, place: int) -> str:
         """Return the name of a raw input: its owner, and its pattern."""

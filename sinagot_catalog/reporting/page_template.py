@@ -12,8 +12,6 @@ from sinagot_catalog.config import duration_text, size_text
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["as_json", "render", "template_file"]
-
 _FOLDER = Path(__file__).parent / "templates"
 
 

@@ -20,19 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = [
-    "MOST_BYTES",
-    "PICTURES",
-    "Table",
-    "is_inside",
-    "paths_outside",
-    "picture_type",
-    "read_bounded",
-    "table_of",
-    "table_of_frame",
-    "text_of",
-]
-
 MOST_BYTES = 32 << 20
 """The size of the largest file that is read."""
 _ROWS, _COLUMNS, _CELL, _TEXT = 12, 12, 200, 8_000

@@ -6,8 +6,6 @@ import polars as pl
 
 from sinagot_catalog.reporting.report_rows import CODES, WORDS
 
-__all__ = ["QUANTILES", "durations", "last_runs", "shares"]
-
 QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high": 1.0}
 """The columns of `durations`, and the part of the attempts that took at most so long."""
 

@@ -16,8 +16,6 @@ from sinagot_catalog.status import SHORT_NAMES
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, UnitStep
 
-__all__ = ["CODES", "WORDS", "ReportRows", "step_name"]
-
 _NAMES = [*STATUS.categories, "UNKNOWN"]
 CODES = {name: code for code, name in enumerate(_NAMES)}
 """The code of each status in the page."""

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.reporting.report_rows import ReportRows
 
-__all__ = ["Gallery", "Picture", "Results", "Summary"]
-
 _PICTURES = 12
 """Number of pictures of one output that are shown."""
 _PICTURE_BYTES, _PAGE_BYTES = 1 << 20, 12 << 20

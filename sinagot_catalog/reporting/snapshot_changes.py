@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.reporting.report_rows import ReportRows
 
-__all__ = ["Change", "SnapshotChanges", "changes_of"]
-
 _KINDS, _EXAMPLES = 20, 5
 _WHAT = {"record": "record", "file": "file", "step": "row", "metadata": "value"}
 

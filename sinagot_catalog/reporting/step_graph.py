@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Layout
 
-__all__ = ["Graph", "Node", "graph_of"]
-
 _WIDE, _HIGH, _GAP, _BESIDE = 170, 44, 14, 60
 
 

@@ -13,8 +13,6 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
 
-__all__ = ["summary_of"]
-
 
 def summary_of(source: Session) -> str:
     """Return the summary; it does not list a bucket."""

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Session, UnitStep
 
-__all__ = ["accept"]
-
 
 def accept(
     source: Session, query: Query, step: str | Sequence[str] | None = None, *, all_rows: bool = False

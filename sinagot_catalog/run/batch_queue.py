@@ -14,8 +14,6 @@ from sinagot_catalog.journal import NO_RESOURCES, Group, Resources, Result, Task
 from sinagot_catalog.run.executor import OnResults, WaitingGroups
 from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant
 
-__all__ = ["Batch", "BatchQueue", "ResourceQueue"]
-
 _BATCH_SECONDS = 0.25
 _FIRST_BATCH = 8
 _MOST_A_BATCH = 5_000

@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.planner import Plan
     from sinagot_catalog.run.request import RunOptions
 
-__all__ = ["ClaimedRun", "claim", "in_words"]
-
 _MOST_NAMED = 4
 """The most steps that the label of a run names."""
 

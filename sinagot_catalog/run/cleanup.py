@@ -13,8 +13,6 @@ from sinagot_catalog.journal import Claim, check_links, is_kept_file, is_run_id
 from sinagot_catalog.run.request import seconds_of
 from sinagot_catalog.worker import clear_staging
 
-__all__ = ["GcResult", "gc", "has_left", "sweep"]
-
 _logger = logging.getLogger("sinagot_catalog")
 
 

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     Observer: TypeAlias = Callable[[ClaimedRun, Executor], AbstractContextManager[None]]
 
-__all__ = ["local_executor", "run"]
-
 
 def run(
     source: Session,

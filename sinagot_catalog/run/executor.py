@@ -12,8 +12,6 @@ from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 from sinagot_catalog.journal import Claim, Group, LogBuffer, Resources, Result, RunSpec, StorageOptions
 
-__all__ = ["Executor", "OnResults", "RunSetup", "WaitingGroups", "passing_on"]
-
 OnResults: TypeAlias = Callable[[list[Result]], None]
 
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.journal import Result
 
-__all__ = ["FailureLimit"]
-
 _COUNTED = ("error", "timeout")
 _WIDTH = 200
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.planner import Plan
     from sinagot_catalog.storage import Store
 
-__all__ = ["remove_groups", "write_groups"]
-
 
 def write_groups(made: Plan, spec: RunSpec, log: Store) -> None:
     """Write the members of the groups that a plan runs, a file per group step.

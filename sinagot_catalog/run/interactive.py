@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Link, Session, UnitStep
     from sinagot_catalog.scripts import ScriptTemplate
 
-__all__ = ["load_script", "script_of"]
-
 
 def load_script(source: Session, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
     """Import the script of a step."""

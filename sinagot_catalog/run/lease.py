@@ -12,8 +12,6 @@ from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import Claim
 
-__all__ = ["Lease"]
-
 
 class Lease:
     """The claim of a run, and the thread that renews it.

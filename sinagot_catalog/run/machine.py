@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Machine", "cpu_quotas", "cpus", "gpus", "memory_limits", "this_machine"]
-
 _SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 """The variables of a Slurm job with its CPUs on this machine; the first one that is set counts."""
 

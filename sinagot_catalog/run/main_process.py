@@ -18,8 +18,6 @@ from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.scripts import MainOutput
 from sinagot_catalog.worker import JobRunner, MainInterrupts, clear_staging, staging_path
 
-__all__ = ["MainProcess"]
-
 
 class MainProcess:
     """Runs rows in this process. With `debug`, an exception of a script is raised here, after its event."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Layout
 
-__all__ = ["LAST", "Part", "part_numbers", "part_of", "steps_of_no_part"]
-
 LAST = "last"
 """The name of the rows that belong to no part."""
 

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, UnitStep
 
-__all__ = ["Blocking", "Phase", "Results", "phases_of"]
-
 _LUMP = 10_000
 """Number of results that stay objects before they are packed into a frame."""
 

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Resources
     from sinagot_catalog.run.request import RunOptions
 
-__all__ = ["Plan", "joined", "make_plan"]
-
 _SHOWN = 10
 
 

@@ -24,8 +24,6 @@ from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant, check
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.run.worker_slot import PoolState, WorkerSlot
 
-__all__ = ["Pool"]
-
 _Inbox: TypeAlias = "SimpleQueue[list[Result] | BaseException | None]"
 
 _LUMP = 10_000

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.run.planner import Plan
 
-__all__ = ["check_places", "check_start", "make_roots"]
-
 
 def check_start(source: Session, query: Query, plan: Plan, steps: Sequence[str]) -> None:
     """Check whether a run can start.

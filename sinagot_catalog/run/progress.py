@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Result
     from sinagot_catalog.run.claimed_run import ClaimedRun
 
-__all__ = ["Progress", "open_progress"]
-
 _SAID = {"done": "Run finished", "already_done": "Run already processed", "cancelled": "Run cancelled"}
 _REDRAW = 0.2
 _NARROWEST, _WIDEST, _TEXT = 5, 30, 66

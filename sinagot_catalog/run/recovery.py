@@ -21,8 +21,6 @@ from sinagot_catalog.run.run_context import RunContext
 from sinagot_catalog.storage import is_url
 from sinagot_catalog.worker import CLOSED, describe_moved_inputs
 
-__all__ = ["Batch", "Death", "Emit", "how_it_ended", "resolve_rows"]
-
 Emit: TypeAlias = Callable[[list[Result]], None]
 
 _SEVERAL = 2

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.storage import Store
 
-__all__ = ["outcomes_of", "written_paths"]
-
 _NO_PATHS = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
@@ -19,25 +20,9 @@ from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.config import Config
     from sinagot_catalog.run.planner import Plan
-
-__all__ = [
-    "PlanArguments",
-    "RunArguments",
-    "RunOptions",
-    "SubmitArguments",
-    "WatchArguments",
-    "check_rows",
-    "of_steps",
-    "plan",
-    "replaced",
-    "rows_query",
-    "seconds_of",
-]
 
 FRESH = 2.0
 """The greatest age in seconds of a listing that a plan may use."""
@@ -273,14 +258,7 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
     Raises:
         SelectionError: When the rows cannot be read as a frame, or have no `record_id`.
     """
-    if isinstance(frame, pl.LazyFrame):
-        frame = frame.collect()
-    if isinstance(frame, pl.Series):
-        frame = frame.to_list()
-    if isinstance(frame, str):
-        frame = [frame]
-    if isinstance(frame, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in frame):
-        frame = pl.DataFrame({"record_id": sorted(frame)}, schema={"record_id": pl.String})
+    frame = _listed(frame)
     try:
         table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
@@ -296,6 +274,27 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
             _ROWS,
         )
     return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))
+
+
+def _listed(rows: Any) -> Any:
+    """Return a frame of ids that are given as a text or as a collection of texts or records; else the same rows."""
+    if isinstance(rows, pl.LazyFrame):
+        return rows.collect()
+    if isinstance(rows, str):
+        rows = [rows]
+    elif isinstance(rows, pl.Series):
+        rows = rows.to_list()
+    elif isinstance(rows, Iterator):
+        rows = list(rows)
+    elif hasattr(rows, "tolist"):  # an array, or a column of pandas
+        rows = rows.tolist()
+    if not isinstance(rows, (list, tuple, set, frozenset)):
+        return rows
+    given = [getattr(one, "id", one) for one in rows]
+    ids = [one for one in given if isinstance(one, str)]
+    if len(ids) < len(given):
+        return rows
+    return pl.DataFrame({"record_id": sorted(ids)}, schema={"record_id": pl.String})
 
 
 def check_rows(source: Session, rows: pl.DataFrame) -> None:

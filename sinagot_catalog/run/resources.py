@@ -24,18 +24,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Group, Result, Row, RunSpec, Task
     from sinagot_catalog.run.machine import Machine
 
-__all__ = [
-    "Allocator",
-    "ChainSplitter",
-    "Grant",
-    "WorkerKind",
-    "amounts",
-    "check_fits",
-    "largest",
-    "limits",
-    "needs_text",
-]
-
 _TICK = 0.25
 """The longest wait in seconds, so that a signal takes effect."""
 

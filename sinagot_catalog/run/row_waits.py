@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, UnitStep
 
-__all__ = ["row_waits"]
-
 
 def row_waits(rows: pl.DataFrame, catalog: Catalog) -> tuple[pl.Series, pl.DataFrame]:
     """Find what the rows of a run wait for.

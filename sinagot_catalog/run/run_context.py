@@ -23,8 +23,6 @@ from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.storage import is_url, open_store
 from sinagot_catalog.worker import clear_staging, staging_path
 
-__all__ = ["RunContext", "cancelled"]
-
 
 def cancelled(rows: Iterable[Row]) -> list[Result]:
     """Results of rows that will not run any more."""

@@ -3,8 +3,6 @@
 import shlex
 from collections.abc import Iterable
 
-__all__ = ["shell_join"]
-
 
 def shell_join(words: Iterable[str]) -> str:
     """Join words to a command that a shell reads back as the same words.

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.run.request import RunOptions
 
-__all__ = ["build_spec"]
-
 
 def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
     """Build the spec of a run.

@@ -12,8 +12,6 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import JournalUploader, Remote, RunSpec, close_spool, dead_spools, open_spool
 from sinagot_catalog.storage import is_url
 
-__all__ = ["Spool"]
-
 _UPLOAD_EVERY = 2.0
 """Seconds between two uploads of the journal to a bucket."""
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Layout
 
-__all__ = ["StepOrder", "order_fault"]
-
 
 def order_fault(catalog: Catalog) -> str | None:
     """Return why no step can run, as steps wait for each other; None if they can be ordered."""

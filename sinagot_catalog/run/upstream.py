@@ -9,8 +9,6 @@ import polars as pl
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
 
-__all__ = ["upstream_rows"]
-
 _KEY = ["_rec", "_cell"]
 
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Stats
 
-__all__ = ["volume"]
-
 _SAMPLE, _SAMPLE_REMOTE = 2000, 200
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Session, stamp, stat_paths
+from sinagot_catalog.catalog import Query, Session, stat_paths
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.run import request
 from sinagot_catalog.schema import KEYS, TIME
-from sinagot_catalog.storage import STATS, Changes
+from sinagot_catalog.storage import STATS, Changes, file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.request import RunOptions
 
     Act = Callable[[Session, Query, RunOptions], RunReport]
-
-__all__ = ["said_once", "watch"]
 
 _OLD = 60.0
 """Seconds since the last change after which a file counts as complete at once, even with skewed clocks."""
@@ -138,7 +136,7 @@ class WatchState:
         self._query = query.seen_as("steps")
         self._options = options
         self._stable_for = stable_for
-        self._config = [*map(stamp, source.config.files)]
+        self._config = [*map(file_stamp, source.config.files)]
         self._tried = pl.DataFrame(schema=_TRIED)
         self._report: pl.DataFrame | None = None
         self._marks = pl.DataFrame(schema=_TRIED)
@@ -199,7 +197,7 @@ class WatchState:
 
     def _open_again(self) -> None:
         """Read the config again if one of its local files was edited."""
-        stamps = [*map(stamp, self.source.config.files)]
+        stamps = [*map(file_stamp, self.source.config.files)]
         if stamps != self._config:
             state = self.source.__getstate__()
             anew = {"config": self.source.config.again(), "storage_options": self.source.storage_options}

@@ -22,8 +22,6 @@ from sinagot_catalog.scripts import ERROR_BOUND, cut_file, read_ends
 from sinagot_catalog.storage import read_message, write_message
 from sinagot_catalog.worker import BOARD_SIZE, SharedStatus
 
-__all__ = ["WorkerProcess"]
-
 _OUTPUT_BOUND = 1 << 20
 _GRACE = 1.0
 _CAPS = (

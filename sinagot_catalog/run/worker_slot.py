@@ -24,8 +24,6 @@ from sinagot_catalog.run.run_context import RunContext, cancelled
 from sinagot_catalog.run.worker_process import WorkerProcess
 from sinagot_catalog.worker import clear_staging, staging_path
 
-__all__ = ["PoolState", "WorkerSlot"]
-
 _RECALL_AFTER = 1.0
 _TICK = 0.1
 _MOST_UNEXPLAINED = 4

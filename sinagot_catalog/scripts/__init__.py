@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.scripts.code_hash import CodeHashes
     from sinagot_catalog.scripts.command_step import command_script, parse_command, path_names
     from sinagot_catalog.scripts.declaration import ScriptSource, read_script
-    from sinagot_catalog.scripts.importer import ScriptHost
+    from sinagot_catalog.scripts.importer import SOURCE_BOUND, ScriptHost, is_step
     from sinagot_catalog.scripts.module_names import NO_MAIN, USER_SCRIPTS
     from sinagot_catalog.scripts.parameters import Parameters, changes, leaves, to_json, value_at
     from sinagot_catalog.scripts.remote_cache import Mirror
@@ -37,69 +37,4 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.scripts.step_function import step
 
-__all__ = [
-    "DONE_BOUND",
-    "ERROR_BOUND",
-    "NO_MAIN",
-    "USER_SCRIPTS",
-    "CodeHashes",
-    "MainOutput",
-    "Mirror",
-    "NoOutput",
-    "Output",
-    "OutputFile",
-    "Parameters",
-    "ScriptHost",
-    "ScriptPath",
-    "ScriptSource",
-    "ScriptTemplate",
-    "changes",
-    "command_script",
-    "cut_file",
-    "leaves",
-    "own_check",
-    "parse_command",
-    "path_names",
-    "port_path",
-    "port_paths",
-    "port_value",
-    "read_ends",
-    "read_script",
-    "reads_of",
-    "step",
-    "to_json",
-    "value_at",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "code_hash": ("CodeHashes",),
-        "command_step": ("command_script", "parse_command", "path_names"),
-        "declaration": ("ScriptSource", "read_script"),
-        "importer": ("ScriptHost",),
-        "module_names": ("NO_MAIN", "USER_SCRIPTS"),
-        "parameters": ("Parameters", "changes", "leaves", "to_json", "value_at"),
-        "remote_cache": ("Mirror",),
-        "row_output": (
-            "DONE_BOUND",
-            "ERROR_BOUND",
-            "MainOutput",
-            "NoOutput",
-            "Output",
-            "OutputFile",
-            "cut_file",
-            "read_ends",
-        ),
-        "script": (
-            "ScriptPath",
-            "ScriptTemplate",
-            "own_check",
-            "port_path",
-            "port_paths",
-            "port_value",
-            "reads_of",
-        ),
-        "step_function": ("step",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -17,9 +17,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from sinagot_catalog.scripts.importer import SOURCE_BOUND, is_step
-from sinagot_catalog.storage import read_regular
-
-__all__ = ["CodeHashes", "source_hash"]
+from sinagot_catalog.storage import file_stamp, read_regular
 
 _BYTES = 8
 _INDENT, _DEDENT = "\x01", "\x02"
@@ -191,7 +189,7 @@ class CodeHashes:
         return _digest("\0".join(parts).encode("utf-8", "surrogateescape"))
 
     def _file(self, path: str, package: str) -> _File | None:
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         known = self._files.get(path)
         if stamp is None or (known is not None and known[0] == stamp):
             return known if stamp is not None else None
@@ -210,7 +208,7 @@ class CodeHashes:
         path = os.path.realpath(os.path.join(base, word))  # noqa: PTH118 - a word may be absolute
         if not path.startswith(f"{base}/"):
             return ""
-        stamp = _stamp(path)
+        stamp = file_stamp(path)
         known = self._files.get(f"{path}\0")
         if stamp is not None and known is not None and known[0] == stamp:
             return known[1]
@@ -220,14 +218,6 @@ class CodeHashes:
             return ""
         made = self._files[f"{path}\0"] = (stamp or (0, 0), _digest(content), (), False)
         return made[1]
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - paths are text here
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
 
 
 def _is_installed(script: str) -> bool:

@@ -22,8 +22,6 @@ from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.scripts.row_output import Tee
 from sinagot_catalog.scripts.script import ScriptTemplate
 
-__all__ = ["CommandError", "CommandScript", "command_script", "parse_command", "path_names"]
-
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _TAIL = 8 * 1024
 _GRACE = 1.0

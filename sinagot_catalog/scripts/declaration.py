@@ -18,8 +18,6 @@ from sinagot_catalog.scripts.step_function import KEYWORDS
 from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
 from sinagot_catalog.storage import read_regular
 
-__all__ = ["ScriptSource", "read_script"]
-
 _SIZE_LIMIT = 4_000_000
 
 
@@ -67,9 +65,10 @@ class ScriptSource:
     report: bool = False
     resources: Mapping[str, Any] = field(default_factory=dict)
 
-    def called(self, name: str) -> str:
-        """The file's own name for `PATH_IN` and the others: the keyword of `@step` for a step function."""
-        return self.words.get(name, name)
+    def where(self, name: str) -> str:
+        """The place of `PATH_IN` and the others in messages: the file, the line and the file's own name for it."""
+        line = self.lines.get(name)
+        return f"{self.name or self.script}{f':{line}' if line else ''}: {self.words.get(name, name)}"
 
 
 def read_script(

@@ -14,22 +14,6 @@ from typing import Any
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns import InputPattern, any_of, many, optional
 
-__all__ = [
-    "ABSENT",
-    "COMPUTED",
-    "MEMBERS",
-    "MODULES",
-    "PORTS",
-    "STEP",
-    "TEMPLATE",
-    "UNKNOWN",
-    "ClassScope",
-    "ClassValue",
-    "Marker",
-    "Scope",
-    "value_of",
-]
-
 
 class _ComputedError(Exception):
     """The value of an expression is known only by running it."""

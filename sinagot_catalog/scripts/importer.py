@@ -4,7 +4,6 @@ A helper is a module beside a script that is not itself the script of a step.
 """
 
 import importlib.machinery
-import os
 import re
 import sys
 import types
@@ -17,9 +16,7 @@ from typing import Any
 from sinagot_catalog.errors import NotFoundError, did_you_mean
 from sinagot_catalog.scripts.module_names import NO_MAIN, escape, package_of
 from sinagot_catalog.scripts.step_function import FunctionScript
-from sinagot_catalog.storage import read_regular
-
-__all__ = ["SOURCE_BOUND", "Folder", "ScriptHost", "is_step"]
+from sinagot_catalog.storage import file_stamp, read_regular
 
 Stamp = tuple[int, int]
 
@@ -33,14 +30,6 @@ _STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
 def is_step(source: bytes) -> bool:
     """Whether a file is the script of a step, and no helper."""
     return _STEP.search(source) is not None
-
-
-def _stamp(path: str) -> Stamp | None:
-    try:
-        stat = os.stat(path)  # noqa: PTH116  # a Path costs more than the call
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):
@@ -93,7 +82,7 @@ class Folder:
 
     def look(self) -> None:
         """List the helpers again, and forget all imported modules if one of them has changed."""
-        if any(_stamp(path) != stamp for path, stamp in self.stamps.items()):
+        if any(file_stamp(path) != stamp for path, stamp in self.stamps.items()):
             self.forget()
         names = set()
         for folder in self.folders:
@@ -131,7 +120,7 @@ class Folder:
         if spec is not None:
             self.served.add(spec.name)
             if spec.origin:
-                self.stamps[spec.origin] = _stamp(spec.origin)
+                self.stamps[spec.origin] = file_stamp(spec.origin)
         return spec
 
     def __enter__(self) -> None:
@@ -237,9 +226,9 @@ class ScriptHost:
         """
         script = str(Path(script).absolute())
         folder = self._folder(script)
-        stamp = _stamp(script)
+        stamp = file_stamp(script)
         loaded = self._loaded.get(script)
-        if loaded is not None and all(_stamp(path) == one for path, one in loaded[1].items()):
+        if loaded is not None and all(file_stamp(path) == one for path, one in loaded[1].items()):
             return _class_of(loaded[0], script, name)
         folder.look()
         with self.importing(script):

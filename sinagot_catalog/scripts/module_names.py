@@ -21,8 +21,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sinagot_catalog.scripts.importer import Folder
 
-__all__ = ["NO_MAIN", "USER_SCRIPTS", "escape", "make_importable", "package_of"]
-
 USER_SCRIPTS = "sinagot_catalog.scripts.user_modules"
 """The prefix of the names of users' modules."""
 

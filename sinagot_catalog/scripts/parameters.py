@@ -12,8 +12,6 @@ from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
 
-__all__ = ["ParameterError", "Parameters", "changes", "leaves", "to_json", "value_at"]
-
 _WIDTH = 40
 
 

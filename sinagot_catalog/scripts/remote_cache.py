@@ -12,8 +12,6 @@ from pathlib import Path, PurePosixPath
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.storage import Store, user_cache
 
-__all__ = ["Mirror"]
-
 _MOST_FILES = 2_000
 _MOST_BYTES = 64 * 1024 * 1024
 

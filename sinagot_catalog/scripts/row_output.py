@@ -10,18 +10,6 @@ import sys
 from contextlib import suppress
 from typing import Any, Protocol, Self
 
-__all__ = [
-    "DONE_BOUND",
-    "ERROR_BOUND",
-    "MainOutput",
-    "NoOutput",
-    "Output",
-    "OutputFile",
-    "Tee",
-    "cut_file",
-    "read_ends",
-]
-
 DONE_BOUND = 4 * 1024
 """Bytes that are recorded for a row that is done."""
 ERROR_BOUND = 16 * 1024

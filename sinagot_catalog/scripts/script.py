@@ -13,17 +13,6 @@ from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import find_many
 
-__all__ = [
-    "DataExist",
-    "ScriptPath",
-    "ScriptTemplate",
-    "own_check",
-    "port_path",
-    "port_paths",
-    "port_value",
-    "reads_of",
-]
-
 
 class ScriptPath(NamedTuple):
     """The paths of one row: a `Path`, a dict of them if the script declares a dict, None if it declares nothing.

@@ -6,6 +6,7 @@ It goes through the statements from top to bottom, as Python does. `expressions`
 import ast
 import re
 from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
@@ -26,11 +27,11 @@ from sinagot_catalog.scripts.expressions import (
 )
 from sinagot_catalog.scripts.step_function import CHECK, KEYWORDS, parameter_fault
 
-__all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
-
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
 _MEANT = re.compile("PATHS?(IN|OUT|CONTROL)(?:S|PUTS?)?")
 """Matches likely misspellings of a name of `PATHS`, in capitals and without underscores."""
+_SIMILAR = 0.87
+"""How similar a misspelt name is: one letter of eight differs, or two changed places."""
 SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY", "PARTIAL", "COLUMNS", "REPORT", "RESOURCES")
 
 
@@ -248,7 +249,9 @@ def _check_names(script: ClassValue, known: Collection[str]) -> None:
     """Refuse a name such as `PATH_OUTPUT` if `PATH_OUT` is not set: it would have no effect."""
     for name, line in script.lines.items():
         meant = _MEANT.fullmatch(name.replace("_", ""))
-        path = f"PATH_{meant[1]}" if meant else name
+        as_long = [one for one in PATHS if len(one) == len(name)]
+        similar = get_close_matches(name, as_long, n=1, cutoff=_SIMILAR)
+        path = f"PATH_{meant[1]}" if meant else similar[0] if similar else name
         if name != path and path not in known:
             raise FaultError(
                 f"the class {script.name} has {name}, which is not read; did you mean {path!r}?", line

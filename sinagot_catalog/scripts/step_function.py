@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 from sinagot_catalog.errors import UsageError, did_you_mean
 from sinagot_catalog.scripts.script import ScriptTemplate
 
-__all__ = ["CHECK", "KEYWORDS", "PARAMETERS", "FunctionScript", "parameter_fault", "step"]
-
 KEYWORDS = {
     "inputs": "PATH_IN",
     "outputs": "PATH_OUT",
@@ -124,21 +122,9 @@ def step(
         >>> issubclass(count, ScriptTemplate)
         True
     """
+    given = {KEYWORDS[name]: value for name, value in locals().items() if name in KEYWORDS}
     if function is not None:
         raise UsageError(_at(function, "@step has arguments: write @step(inputs=…, outputs=…)"))
-    given = {
-        "PATH_IN": inputs,
-        "PATH_OUT": outputs,
-        "PATH_CONTROL": control,
-        "VERSION": version,
-        "RETRIES": retries,
-        "TIMEOUT": timeout,
-        "BY": by,
-        "PARTIAL": partial,
-        "COLUMNS": columns,
-        "REPORT": report,
-        "RESOURCES": resources,
-    }
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):

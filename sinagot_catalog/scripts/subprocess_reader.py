@@ -21,8 +21,6 @@ from sinagot_catalog.patterns import InputPattern
 from sinagot_catalog.scripts.importer import ScriptHost
 from sinagot_catalog.scripts.static_reader import PATHS, SETTINGS
 
-__all__ = ["answer", "content_key", "evaluate"]
-
 TIME_LIMIT = 30.0
 """Seconds that a child process may take."""
 

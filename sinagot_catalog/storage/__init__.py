@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.storage.entry import find_entry, holds_file
+    from sinagot_catalog.storage.entry import find_entry
     from sinagot_catalog.storage.file_events import Changes
+    from sinagot_catalog.storage.filesystem import Info
     from sinagot_catalog.storage.fingerprints import (
         Fingerprint,
         as_number,
@@ -34,71 +35,13 @@ if TYPE_CHECKING:
         stat_columns,
     )
     from sinagot_catalog.storage.many_files import find_many
+    from sinagot_catalog.storage.parquet_bytes import from_parquet, to_parquet
     from sinagot_catalog.storage.pipe_messages import read_message, write_message
     from sinagot_catalog.storage.protocol import Store
-    from sinagot_catalog.storage.regular_file import open_regular, read_regular
-    from sinagot_catalog.storage.remote import Info, RemoteStore
+    from sinagot_catalog.storage.regular_file import file_stamp, open_regular, read_regular
+    from sinagot_catalog.storage.remote import RemoteStore
     from sinagot_catalog.storage.roots import TextReader, open_store
     from sinagot_catalog.storage.urls import is_url, join_url, normal_url, protocols_of, split_url
     from sinagot_catalog.storage.user_folder import user_cache
 
-__all__ = [
-    "STATS",
-    "Changes",
-    "Fingerprint",
-    "IdRange",
-    "Info",
-    "KeyFilter",
-    "Listing",
-    "RemoteStore",
-    "Store",
-    "TextReader",
-    "as_number",
-    "count_keys",
-    "digest_of",
-    "divided",
-    "find_entry",
-    "find_many",
-    "fingerprint",
-    "from_keys",
-    "holds_file",
-    "in_folders",
-    "input_files",
-    "is_url",
-    "join_url",
-    "normal_url",
-    "open_regular",
-    "open_store",
-    "protocols_of",
-    "reach_of",
-    "read_listing",
-    "read_message",
-    "read_regular",
-    "sample_keys",
-    "scan",
-    "split_url",
-    "stat_columns",
-    "user_cache",
-    "walk",
-    "write_message",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "entry": ("find_entry", "holds_file"),
-        "file_events": ("Changes",),
-        "fingerprints": ("Fingerprint", "as_number", "digest_of", "fingerprint", "input_files", "walk"),
-        "many_files": ("find_many",),
-        "id_ranges": ("IdRange", "KeyFilter", "divided"),
-        "inventory": ("count_keys", "read_listing", "sample_keys"),
-        "listing": ("Listing", "STATS", "from_keys", "in_folders", "reach_of", "scan", "stat_columns"),
-        "pipe_messages": ("read_message", "write_message"),
-        "protocol": ("Store",),
-        "regular_file": ("open_regular", "read_regular"),
-        "remote": ("Info", "RemoteStore"),
-        "roots": ("TextReader", "open_store"),
-        "urls": ("is_url", "join_url", "normal_url", "protocols_of", "split_url"),
-        "user_folder": ("user_cache",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

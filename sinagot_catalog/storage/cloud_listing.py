@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["azure_config", "gcs_config", "list_keys", "open_cloud", "polars_config", "s3_config"]
-
 _PAGE = 1_000
 _PATIENCE = 30.0
 _S3_NAMES = {

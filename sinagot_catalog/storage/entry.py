@@ -13,8 +13,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["find_entry", "holds_file", "is_absent", "varying_depths"]
-
 
 def is_absent(error: OSError) -> bool:
     """Whether an error means that nothing is at a path: no entry, a broken link, or a loop of links."""

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import errno
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from sinagot_catalog.secrets import masked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-__all__ = ["is_refusal", "reason_of", "secrets_in", "status_of"]
 
 _SECRET = re.compile(
     r"(?i)secret|token|password|passwd|pwd|sas|credential|connection_string|account_key|^key$|cookie|auth"

@@ -9,12 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-
-__all__ = ["Changes"]
+from collections.abc import Callable, Generator, Sequence
 
 _TICK_MS = 200
 _GROUP_MS = 400

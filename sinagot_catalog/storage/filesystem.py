@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import reason_of, secrets_in
 from sinagot_catalog.storage.urls import protocols_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["EXTRAS", "WEB", "Info", "file_system"]
 
 EXTRAS = {
     "s3": "s3",

@@ -11,32 +11,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-__all__ = [
-    "Entry",
-    "Fingerprint",
-    "as_number",
-    "digest_of",
-    "fingerprint",
-    "folder_entries",
-    "input_files",
-    "walk",
-]
-
 _BYTES = 8
-
-
-class Entry(NamedTuple):
-    """A file, as far as a fingerprint needs it.
-
-    Attributes:
-        name: Its path below the folder, with `/`.
-        size: Bytes.
-        mtime_ns: When it was last written.
-    """
-
-    name: str
-    size: int
-    mtime_ns: int
 
 
 class Fingerprint(NamedTuple):
@@ -52,12 +27,17 @@ class Fingerprint(NamedTuple):
     n_files: int
     size: int
 
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """The numbers that the journal records: bytes, number of files, the digest as a number."""
+        return self.size, self.n_files, as_number(self.digest)
+
 
 def fingerprint(entries: Iterable[tuple[str, int, int]]) -> Fingerprint:
     """The fingerprint of the files of a folder, in any order.
 
     Args:
-        entries: Name, size and time of each file, such as `Entry`.
+        entries: Name, size and time of each file.
 
     Example:
         >>> fingerprint([("b.txt", 3, 20), ("a.txt", 1, 10)])
@@ -87,17 +67,6 @@ def digest_of(lines: str) -> str:
 
 def _digest(lines: bytes) -> str:
     return blake2b(lines, digest_size=_BYTES).hexdigest()
-
-
-def folder_entries(folder: str) -> Iterator[Entry]:
-    """The files below a local folder, in no order; a link counts as the link itself and is not followed.
-
-    Raises:
-        OSError: When a folder cannot be read.
-    """
-    for prefix, entry in walk(folder):
-        found = entry.stat(follow_symlinks=False)
-        yield Entry(prefix + entry.name, found.st_size, found.st_mtime_ns)
 
 
 def input_files(folder: str) -> dict[str, tuple[int, int]]:

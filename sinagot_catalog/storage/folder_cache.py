@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.patterns import FOLDERS, rows_in
 from sinagot_catalog.storage.folder_stamps import LOOK, FolderBatch, PackedBatch, decodable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-__all__ = ["FolderSnapshot", "columns", "joined"]
 
 _LOOK = dict(zip(LOOK, (pl.UInt32(), pl.UInt64(), pl.UInt64()), strict=True))
 _ROW = {**FOLDERS, **_LOOK}

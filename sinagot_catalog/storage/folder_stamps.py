@@ -14,15 +14,11 @@ import os
 import re
 import time
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sinagot_catalog.storage.protocol import is_text
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-__all__ = ["LOOK", "FolderBatch", "Notes", "PackedBatch", "decodable", "is_kept_here", "packed"]
 
 # Not overlay (its lower folders may change unnoticed), and no file system of a server or another process: nfs,
 # cifs, 9p, virtiofs, fuse, cluster file systems. Folders of any other file system are listed every time.

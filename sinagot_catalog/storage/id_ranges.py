@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns import IdPattern, Template
     from sinagot_catalog.storage.listing import Listing
 
-__all__ = ["IdRange", "KeyFilter", "divided"]
-
 _LONG = 80
 _SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage.id_ranges import KeyFilter
 
-__all__ = ["count_keys", "read_listing", "sample_keys"]
-
 _NAMES = {
     "path": ("path",),
     "key": ("key", "Key"),

@@ -30,8 +30,6 @@ from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, 
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text
 
-__all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
-
 STATS: dict[str, pl.DataType] = {
     "path": pl.String(),
     "size": pl.Int64(),
@@ -57,6 +55,7 @@ class Listing:
         dangling: Broken links, which count as absent.
         stats: Size, time and etag of the paths, if the listing itself has them; then no other path exists.
         empty: Paths of directories that a pattern may name and that hold no file: they count as absent.
+        twofold: Keys that are prefixes of other keys, too: they count as files, as for a worker that reads them.
         is_local: Whether the root is on this machine, where a stat of a file costs little.
     """
 
@@ -70,6 +69,7 @@ class Listing:
     is_local: bool = True
     stats: pl.DataFrame | None = None
     empty: tuple[str, ...] = ()
+    twofold: tuple[str, ...] = ()
 
     @cached_property
     def paths(self) -> pl.DataFrame:
@@ -249,16 +249,16 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
         folders = pl.concat([pl.DataFrame(schema=FOLDERS), *(one for one, _ in parts)])
         files = pl.concat([keys.clear(), *(one for _, one in parts)])
         names = files["rest"].alias("name")
-    alone = (
-        directories.filter(~directories.is_in(files["path"].implode())) if len(directories) else directories
-    )
+    is_file = directories.is_in(files["path"].implode())
+    directories, twofold = directories.filter(~is_file), directories.filter(is_file)
     return Listing(
         folders,
         names,
         directories,
         is_local=is_local,
-        stats=pl.concat([files.select(*STATS), alone.to_frame()], how="diagonal"),
-        empty=tuple(marked.filter(~marked.is_in(directories.implode()))),
+        stats=pl.concat([files.select(*STATS), directories.to_frame()], how="diagonal"),
+        empty=tuple(marked.filter(~marked.is_in(pl.concat([directories, twofold]).implode()))),
+        twofold=tuple(twofold),
     )
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, StorageError, UnwritableError, did_you_mean, not_written
 from sinagot_catalog.storage.fingerprints import input_files
 from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, ScanResult, Stat, is_text
 from sinagot_catalog.storage.regular_file import read_regular
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.folder_cache import FolderSnapshot
     from sinagot_catalog.storage.parallel_walk import Future
 
-__all__ = ["LocalStore", "look_at"]
-
-_PIECE = 2048
+_PIECE = 256
 _ABSENT = -1
+_INSTEAD = "name another place in workspace.toml"
 
 
 class LocalStore:
@@ -78,12 +77,12 @@ class LocalStore:
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         if not folder.is_dir():
-            raise StorageError(
+            raise UnwritableError(
                 f"the run cannot write to {folder}: it is a file, not a folder",
                 "Set [path] outputs and log in workspace.toml to folders.",
             )
         if not os.access(folder, os.W_OK):
-            raise StorageError(
+            raise UnwritableError(
                 f"the run cannot write to {folder}: permission denied",
                 "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
             )
@@ -213,7 +212,7 @@ class LocalStore:
             beside.replace(target)
         except OSError as error:
             beside.unlink(missing_ok=True)
-            raise StorageError(f"{target} cannot be written: {error.strerror}") from error
+            raise not_written(target, error, _INSTEAD) from error
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a hidden temporary file, then link it: the name appears with its whole content or not at all."""
@@ -244,8 +243,9 @@ class LocalStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
         except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise StorageError(f"{target} cannot be written: {error.strerror}") from error
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            raise not_written(target, error, _INSTEAD) from error
         return beside
 
     def delete(self, paths: Iterable[str]) -> None:

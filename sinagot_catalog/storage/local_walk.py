@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.folder_stamps import FolderBatch, PackedBatch
     from sinagot_catalog.storage.parallel_walk import Future, HelperPool
 
-__all__ = ["Walk", "walk_below"]
-
 _LOOK_UP = 64
 """After this many folders the walk checks whether a helper is free."""
 _FEWEST, _LEAST = 16, 4

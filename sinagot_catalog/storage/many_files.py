@@ -16,8 +16,6 @@ from contextlib import suppress
 from sinagot_catalog.patterns import WILD, Template
 from sinagot_catalog.storage.entry import holds_file, is_absent
 
-__all__ = ["find_many"]
-
 _Parts = tuple[tuple[tuple[str, str], ...], ...]
 
 

@@ -18,18 +18,14 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from sinagot_catalog.storage.pipe_messages import read_message, write_message
 from sinagot_catalog.storage.protocol import PATIENCE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-__all__ = ["Future", "HelperPool"]
 
 _MOST, _WAITING = 16, 4
 """The most processes at a time; and how many per core if most of the time is spent waiting."""

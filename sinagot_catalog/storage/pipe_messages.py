@@ -5,8 +5,6 @@ import pickle
 import struct
 from typing import Any
 
-__all__ = ["read_message", "write_message"]
-
 _LENGTH = struct.Struct("<Q")
 _LONGEST = 1 << 36
 """Bytes: a larger length shows that the other side does not speak this protocol."""

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["LOG_FOLDER", "PATIENCE", "SETTLED", "Reach", "ScanResult", "Stat", "Store", "is_text"]
-
 LOG_FOLDER = "LOG"
 SETTLED = 2.0
 """Seconds: folder times advance in steps of milliseconds, on some old file systems of a whole second."""

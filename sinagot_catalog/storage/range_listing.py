@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["COLUMNS", "ConcurrencyLimiter", "OddError", "Ranges"]
-
 _WORTH = 3
 """The fewest pages that a range should have."""
 

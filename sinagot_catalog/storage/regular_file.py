@@ -8,8 +8,6 @@ import errno
 import os
 import stat
 
-__all__ = ["IrregularFileError", "open_regular", "read_regular"]
-
 MOST = 1 << 30
 _PIECE = 1 << 20
 _KINDS = {
@@ -71,6 +69,15 @@ def read_regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
     if left <= 0:
         raise IrregularFileError(f"it has no end within the {most:,} bytes that are read", path)
     return b"".join(pieces)
+
+
+def file_stamp(path: str) -> tuple[int, int] | None:
+    """Return time and size of a local file, None if it is absent: the value changes when the file is edited."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - paths are texts here
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _check_kind(mode: int, path: str) -> None:

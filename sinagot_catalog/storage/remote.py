@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import is_refusal, reason_of, secrets_in
-from sinagot_catalog.storage.filesystem import Info
 from sinagot_catalog.storage.protocol import Stat
 from sinagot_catalog.storage.remote_listing import RemoteListing
 from sinagot_catalog.storage.remote_root import RemoteRoot
@@ -18,9 +18,8 @@ from sinagot_catalog.storage.urls import join_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sinagot_catalog.storage.filesystem import Info
     from sinagot_catalog.storage.protocol import Reach, ScanResult
-
-__all__ = ["Info", "RemoteStore"]
 
 _PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
 """A URL that every reader interprets in the same way."""
@@ -127,17 +126,13 @@ class RemoteStore(RemoteRoot):
 
     def get(self, path: str, target: str) -> None:
         """Copy an object to a local file."""
-        try:
+        with self.faults(path, "cannot be fetched"):
             self.fs.get_file(self.full(path), target)
-        except Exception as error:
-            raise self.fault(path, "cannot be fetched", error) from error
 
     def put(self, source: str, path: str) -> None:
         """Copy a local file to an object: readers see the old one or the whole new one."""
-        try:
+        with self.faults(path, "cannot be written"):
             self.fs.put_file(source, self.full(path))
-        except Exception as error:
-            raise self.fault(path, "cannot be written", error) from error
 
     def cloud_options(self) -> dict[str, str] | None:
         """The options for Polars' own readers; None if they cannot be translated exactly."""
@@ -157,22 +152,16 @@ class RemoteStore(RemoteRoot):
 
     def write(self, path: str, content: bytes) -> None:
         """Put a whole object; stores make it visible at once."""
-        try:
+        with self.faults(path, "cannot be written"):
             self.fs.pipe_file(self.full(path), content)
-        except Exception as error:
-            raise self.fault(path, "cannot be written", error) from error
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; absent ones are no error."""
         self.each(self._delete, paths)
 
     def _delete(self, path: str) -> None:
-        try:
+        with self.faults(path, "cannot be removed"), suppress(FileNotFoundError):
             self.fs.rm_file(self.full(path))
-        except FileNotFoundError:
-            return
-        except Exception as error:
-            raise self.fault(path, "cannot be removed", error) from error
 
     def prune(self, folder: str) -> None:
         """Do nothing: a prefix exists as long as one of its keys does."""

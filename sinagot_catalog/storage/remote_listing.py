@@ -9,6 +9,7 @@ known.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sinagot_catalog.storage.remote_root import RemoteRoot
-
-__all__ = ["RemoteListing"]
 
 _WALKED = (*WEB, "ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs")
 """Protocols of servers with real folders."""
@@ -166,12 +165,9 @@ class RemoteListing:
             if unreadable:
                 raise self._root.fault(unreadable[0], "cannot be listed", PermissionError())
             return below
-        try:
+        found: dict[str, Any] = {}
+        with self._root.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
             found = self._root.fs.find(self._root.full(folder), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return {}
-        except Exception as error:
-            raise self._root.fault(folder, "cannot be listed", error) from error
         infos = {self._root.relative(name): Info(answer) for name, answer in sorted(found.items())}
         infos = {
             path: info
@@ -189,12 +185,9 @@ class RemoteListing:
 
     def entries(self, folder: str, kind: str) -> list[str]:
         """The names of the entries directly in a folder; `kind` is `file` or `directory`."""
-        try:
+        entries: list[dict[str, Any]] = []
+        with self._root.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
             entries = self._root.fs.ls(self._root.full(folder.rstrip("/")), detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except Exception as error:
-            raise self._root.fault(folder, "cannot be listed", error) from error
         found = {entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind}
         return sorted(
             found - {"", self._root.base.rpartition("/")[2] if not folder else folder.rpartition("/")[2]}
@@ -208,10 +201,8 @@ class RemoteListing:
         top = self._root.base.lstrip("/").partition("/")[0]
         if self._root.protocol not in EXTRAS or not top:
             return
-        try:
+        with self._root.faults("", "cannot be listed"):
             there = self._root.fs.exists(top)
-        except Exception as error:
-            raise self._root.fault("", "cannot be listed", error) from error
         if not there:
             raise StorageError(
                 f"{self._root.shown} cannot be listed: there is no bucket {self._root.bucket}",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from sinagot_catalog.errors import StorageError
@@ -12,11 +14,6 @@ from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import reason_of, secrets_in, status_of
 from sinagot_catalog.storage.filesystem import WEB, Info, file_system
 from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-__all__ = ["RemoteRoot"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -82,6 +79,14 @@ class RemoteRoot:
         """Call a function for several items in parallel; raise the first error."""
         items = list(items)
         return [do(item) for item in items] if len(items) < 2 else list(self._pool.map(do, items))  # noqa: PLR2004
+
+    @contextmanager
+    def faults(self, path: str, what: str) -> Iterator[None]:
+        """Raise errors of the file system as `fault` describes them."""
+        try:
+            yield
+        except Exception as error:
+            raise self.fault(path, what, error) from error
 
     def fault(self, path: str, what: str, error: BaseException) -> StorageError:
         """An error as a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""

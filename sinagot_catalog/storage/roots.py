@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage.protocol import Store
 
-__all__ = ["TextReader", "open_store"]
-
 
 def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
     """Open a root: a folder, or any URL that fsspec supports."""

@@ -1,7 +1,5 @@
 """Storage URLs: splits and joins URLs, and shows them without secrets. Standard library only."""
 
-__all__ = ["is_file_url", "is_url", "join_url", "normal_url", "protocols_of", "split_url"]
-
 
 def is_url(path: str) -> bool:
     """Whether a path names a protocol that is not the local disk.

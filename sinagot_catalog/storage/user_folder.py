@@ -7,8 +7,6 @@ from pathlib import Path
 
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["user_cache"]
-
 
 def user_cache(name: str) -> Path:
     """Return a folder in the user's cache folder; it is made if it does not exist.

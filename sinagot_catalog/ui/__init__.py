@@ -11,6 +11,4 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.ui.server import serve
 
-__all__ = ["serve"]
-
-__getattr__ = lazy_exports(__name__, {"server": ("serve",)})
+__getattr__ = lazy_exports(__name__)

@@ -22,8 +22,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["FILE_POLICY", "Access"]
-
 MOST_POSTED = 256 << 10
 """The size of the largest POST."""
 _SESSIONS = 100

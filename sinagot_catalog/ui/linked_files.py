@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.storage import Store
 
-__all__ = ["LinkedFile", "LinkedFiles", "Preview", "of_key"]
-
 _PREVIEW_BYTES = 4 << 20
 _IN_FOLDER = 200
 

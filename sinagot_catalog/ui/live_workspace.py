@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.catalog import stamp
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.storage import file_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.workspace import Workspace
-
-__all__ = ["LiveWorkspace", "Look"]
 
 _LOCAL, _REMOTE = 2.0, 60.0
 """Seconds between two listings, of disks and of buckets."""
@@ -131,7 +129,7 @@ class LiveWorkspace:
         return Look(self._reopen(), stamps, now)
 
     def _stamps(self) -> tuple[tuple[int, int] | None, ...]:
-        return tuple(stamp(file) for file in self._files)
+        return tuple(file_stamp(file) for file in self._files)
 
     def _list_if_old(self) -> None:
         source = self._look.source

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.diagnostics import Explanation
     from sinagot_catalog.ui.live_workspace import Look
 
-__all__ = ["RowPage", "RowsPage", "both", "row_url", "rows_url"]
-
 _PAGE, _EVENTS, _PREVIEWS = 100, 40, 24
 SORTABLE = ("record_id", "task", "modality", "step", "status", "seconds", "ended")
 

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.ui.live_workspace import LiveWorkspace, Look
 
-__all__ = ["Routes"]
-
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 10_000
 _MOST_DRAWN = 8
@@ -56,6 +54,7 @@ class Routes:
         self._read_only = read_only
         self._readers = threading.BoundedSemaphore(_READERS)
         self._writing = threading.Lock()
+        self._keeping = threading.Lock()
         self._drawn: dict[tuple[str, str], str] = {}
         self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
         for path, route in (
@@ -89,7 +88,8 @@ class Routes:
     def _overview(self, look: Look, where: str) -> str:
         """Draw the overview, or return it as it was drawn before."""
         key = (look.version, where)
-        if key not in self._drawn:
+        text = self._drawn.get(key)
+        if text is None:
             chosen = look.rows(where).select(*KEYS) if where else None
             page = Page(look.source, ReportRows(look.source.catalog(), chosen), where or None, is_live=True)
             ids, n = page.rows.ids, page.n_bins
@@ -99,10 +99,11 @@ class Routes:
                 "live_sections.html", folder=_TEMPLATES, page=page, live=True, rows_url=rows_url,
                 row_url=row_url, both=both, equals=equals, bins=as_json({"bins": bins, "where": where}),
             )  # fmt: skip
-            while len(self._drawn) >= _MOST_DRAWN:
-                self._drawn.pop(next(iter(self._drawn)))
-            self._drawn[key] = text
-        return self._drawn[key]
+            with self._keeping:  # each request has a thread of its own
+                self._drawn[key] = text
+                while len(self._drawn) > _MOST_DRAWN:
+                    self._drawn.pop(next(iter(self._drawn)))
+        return text
 
     def rows(
         self, request: Request, where: str = "", sort: str = "", down: str = "", page: str = "1"

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["serve"]
-
 _PATIENCE = 5.0
 """Seconds for open requests at the end."""
 

@@ -19,31 +19,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.worker.staging import clear_staging, staging_path
     from sinagot_catalog.worker.target_folders import links_among, parents
 
-__all__ = [
-    "BOARD_SIZE",
-    "CLOSED",
-    "InterruptGuard",
-    "JobRunner",
-    "MainInterrupts",
-    "SharedStatus",
-    "clear_staging",
-    "describe_moved_inputs",
-    "links_among",
-    "parents",
-    "staging_path",
-    "write_members",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
-        "group_members": ("write_members",),
-        "interrupts": ("InterruptGuard",),
-        "job": ("JobRunner",),
-        "moved_inputs": ("describe_moved_inputs",),
-        "row_interrupts": ("MainInterrupts",),
-        "staging": ("clear_staging", "staging_path"),
-        "target_folders": ("links_among", "parents"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

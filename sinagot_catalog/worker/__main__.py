@@ -39,8 +39,6 @@ from sinagot_catalog.storage import read_message, write_message
 from sinagot_catalog.worker.job import PREFETCHED_ROWS, JobRunner
 from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
 
-__all__ = ["BOARD_SIZE", "CLOSED", "SharedStatus"]
-
 _ENTRY = struct.Struct("=dqqq")
 BOARD_SIZE = 64
 CLOSED = 79

@@ -9,8 +9,6 @@ from sinagot_catalog.errors import SEED_IMPORT, SinagotError
 from sinagot_catalog.journal import bounded
 from sinagot_catalog.secrets import masked
 
-__all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]
-
 _LINE = "_sinagot_catalog_line"
 _BOUND = 64 * 1024
 

@@ -17,8 +17,6 @@ from contextlib import suppress
 from sinagot_catalog.storage import Info, RemoteStore
 from sinagot_catalog.worker.outages import OutageRetry, TransferError
 
-__all__ = ["Answers", "FetchedFiles", "is_related"]
-
 Answers = dict[tuple[str, str], Info | None]
 """What the stores answer for paths, by root and path; None if nothing is there."""
 

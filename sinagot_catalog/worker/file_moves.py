@@ -15,8 +15,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 
-__all__ = ["copy", "exchange", "link", "regroup", "remove", "rename", "sync", "sync_one"]
-
 
 def link(source: str, target: str) -> bool:
     """Give a file its final name by a hard link, which fails if the name is taken.

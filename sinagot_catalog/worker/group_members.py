@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from sinagot_catalog.journal import RunSpec, UnitStepSpec
 from sinagot_catalog.worker.staging import staging_path
 
-__all__ = ["GroupMembers", "members_path", "write_members"]
-
 
 def members_path(log: str, run_id: str, cell: int) -> str:
     """Return the path of the file with the members of the groups of a unit step.

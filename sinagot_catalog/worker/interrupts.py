@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["InterruptGuard"]
-
 _MOMENT = 0.005
 """Seconds until an interrupt at an unsafe moment is raised again."""
 _PATIENCE = 2.0

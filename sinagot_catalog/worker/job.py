@@ -67,8 +67,6 @@ from sinagot_catalog.worker.staging import StagingFolder, clear_folder, staging_
 if TYPE_CHECKING:
     from sinagot_catalog.journal import JournalUploader
 
-__all__ = ["PREFETCHED_ROWS", "JobRunner"]
-
 PREFETCHED_ROWS = 8
 """How many following rows are announced to the files of a row for prefetching."""
 _SHORT = 2_000

@@ -16,8 +16,6 @@ from sinagot_catalog.worker.moved_inputs import InputFile, InputNotes, put_back_
 from sinagot_catalog.worker.publication import Publisher
 from sinagot_catalog.worker.staging import StagingFolder
 
-__all__ = ["ANY", "LocalFiles", "NextRow", "PathQuery"]
-
 
 class PathQuery(NamedTuple):
     """How to search for a path.

@@ -18,8 +18,6 @@ from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, rem
 from sinagot_catalog.worker.staging import StagingFolder
 from sinagot_catalog.worker.target_folders import TargetFolders
 
-__all__ = ["LocalPublisher"]
-
 _NOT_SIMPLE = frozenset(
     (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
 )

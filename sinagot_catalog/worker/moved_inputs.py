@@ -20,8 +20,6 @@ from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.storage import walk
 from sinagot_catalog.worker.file_moves import copy, link, remove
 
-__all__ = ["InputFile", "InputNotes", "MovedInputError", "describe_moved_inputs", "put_back_inputs"]
-
 _NOTE = ".inputs-of-row"
 _WIDTH = 12
 
@@ -29,10 +27,7 @@ _WIDTH = 12
 class MovedInputError(SinagotError):
     """A script moved an input away, and succeeded."""
 
-    @property
-    def error_type(self) -> str:
-        """The error type in the report."""
-        return "InputMoved"
+    error_type = "InputMoved"
 
 
 class InputFile(NamedTuple):

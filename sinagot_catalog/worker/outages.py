@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["PATIENCE", "OutageRetry", "TransferError"]
-
 T = TypeVar("T")
 
 PATIENCE = 30.0
@@ -39,10 +37,7 @@ _TEMPORARY_ERRNOS = (
 class TransferError(StorageError):
     """A file could not be fetched or written; the message needs no traceback."""
 
-    @property
-    def error_type(self) -> str:
-        """The error type in the report."""
-        return "StorageError"
+    error_type = "StorageError"
 
 
 class OutageRetry:

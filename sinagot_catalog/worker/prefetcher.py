@@ -9,8 +9,6 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.worker.fetched_files import Answers, FetchedFiles, is_related
 from sinagot_catalog.worker.local_files import NextRow, PathQuery
 
-__all__ = ["Prefetcher"]
-
 _ROWS = 4
 """How many rows are prefetched while another one runs."""
 

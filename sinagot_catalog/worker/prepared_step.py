@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 FoundPath: TypeAlias = "str | list[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
 
-__all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts", "flat_paths", "ways_of"]
-
 
 class StepPorts:
     """The ports of a step (inputs, outputs or controls): their paths for a row, and how its script sees them.

@@ -24,8 +24,6 @@ from typing import Any
 
 from sinagot_catalog.scripts import USER_SCRIPTS
 
-__all__ = ["ProcessStateGuard"]
-
 _SIGNALS = tuple(
     int(number)
     for number in (

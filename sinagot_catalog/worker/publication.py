@@ -34,8 +34,6 @@ from sinagot_catalog.journal import (
 )
 from sinagot_catalog.worker.staging import StagingFolder
 
-__all__ = ["Publication", "Publisher"]
-
 
 class Publisher(Protocol):
     """Moves staged paths to their final paths. All paths are relative to the outputs folder.

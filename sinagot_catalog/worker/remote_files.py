@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.worker.publication import Publisher
     from sinagot_catalog.worker.staging import StagingFolder
 
-__all__ = ["RemoteFiles", "open_uploader"]
-
 _FRESH = 2.0
 """Seconds for which prefetched information about an output stays valid."""
 

@@ -14,8 +14,6 @@ from sinagot_catalog.journal import ExistingFile, ExistingPath
 from sinagot_catalog.storage import Info, RemoteStore
 from sinagot_catalog.worker.outages import OutageRetry, TransferError
 
-__all__ = ["RemotePublisher"]
-
 
 class RemotePublisher:
     """Publishes to a bucket.

@@ -10,12 +10,10 @@ from types import MappingProxyType
 from sinagot_catalog.errors import PatternError, StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
-from sinagot_catalog.storage import as_number, fingerprint
+from sinagot_catalog.storage import fingerprint
 from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
 from sinagot_catalog.worker.moved_inputs import InputFile
 from sinagot_catalog.worker.prepared_step import FoundPath, RowState, flat_paths, ways_of
-
-__all__ = ["RowInputs"]
 
 
 class RowInputs:
@@ -222,15 +220,13 @@ class RowInputs:
             row.input_files += (
                 InputFile(f"{full}/{name}", *stamp, is_output=not own[name]) for name, stamp in files.items()
             )
-        result = fingerprint((name, *stamp) for name, stamp in files.items() if own[name])
-        return result.size, result.n_files, as_number(result.digest)
+        return fingerprint((name, *stamp) for name, stamp in files.items() if own[name]).stamp
 
 
 def _stamp_of_many(many: Mapping[str, tuple[str, os.stat_result]]) -> Stamp:
     """Bytes, number and fingerprint of several files, by their relative paths."""
     entries = ((path, info.st_size, info.st_mtime_ns) for path, (_, info) in many.items())
-    result = fingerprint(entries)
-    return result.size, result.n_files, as_number(result.digest)
+    return fingerprint(entries).stamp
 
 
 def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
@@ -266,10 +262,9 @@ def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found:
         }
         column = list(shared.values())
     counted = ((path, stamp[0], stamp[-1]) for path, stamp in states.items() if stamp is not None)
-    result = fingerprint(counted)
     return _Found(
         [None if one is None else one.path for one in column],
         [None if one is None else one.full for one in column],
-        (result.size, result.n_files, as_number(result.digest)) if states else None,
+        fingerprint(counted).stamp if states else None,
         [],
     )

@@ -14,8 +14,6 @@ from sinagot_catalog.worker.interrupts import InterruptGuard
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["MainInterrupts", "RowInterrupts", "WorkerInterrupts"]
-
 
 class RowInterrupts(Protocol):
     """A context manager that is entered while a script runs."""

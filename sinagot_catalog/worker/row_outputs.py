@@ -16,8 +16,6 @@ from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
 from sinagot_catalog.worker.staging import StagingFolder
 
-__all__ = ["RowOutputs"]
-
 Folders = dict[str, dict[str, tuple[int, int]]]
 """For each path that is a folder, size and time of its files by name."""
 
@@ -25,19 +23,13 @@ Folders = dict[str, dict[str, tuple[int, int]]]
 class InvalidOutputError(SinagotError):
     """What a script wrote cannot be published."""
 
-    @property
-    def error_type(self) -> str:
-        """The error type in the report."""
-        return "OutputInvalid"
+    error_type = "OutputInvalid"
 
 
 class MissingOutputError(SinagotError):
     """A script returned without writing a declared output."""
 
-    @property
-    def error_type(self) -> str:
-        """The error type in the report."""
-        return "OutputMissing"
+    error_type = "OutputMissing"
 
 
 class RowOutputs:

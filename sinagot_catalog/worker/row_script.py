@@ -13,8 +13,6 @@ from sinagot_catalog.worker.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import FoundPath, PreparedStep, RowState
 from sinagot_catalog.worker.row_interrupts import RowInterrupts
 
-__all__ = ["RowScripts"]
-
 
 class Reads(TypedDict, total=False):
     """What a row read, as members of its event `done`."""

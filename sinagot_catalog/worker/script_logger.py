@@ -4,8 +4,6 @@ import logging
 
 from sinagot_catalog.journal import UnitStepLines
 
-__all__ = ["ScriptLog"]
-
 
 class ScriptLog:
     """`self.logger` of the rows that one process runs.

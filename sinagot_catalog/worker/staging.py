@@ -22,8 +22,6 @@ from sinagot_catalog.worker.file_moves import remove
 from sinagot_catalog.worker.moved_inputs import put_back_inputs
 from sinagot_catalog.worker.target_folders import parents
 
-__all__ = ["StagedPaths", "StagingFolder", "clear_folder", "clear_staging", "staging_path"]
-
 _NOTE = ".beside"
 """A file in the staging folder: names the hidden files beside final paths, written before they are made."""
 

@@ -21,8 +21,6 @@ from sinagot_catalog.patterns import Template
 from sinagot_catalog.storage import is_url
 from sinagot_catalog.worker.file_moves import sync_one
 
-__all__ = ["TargetFolder", "TargetFolders", "links_among", "parents"]
-
 _REMEMBERED = 10_000
 
 

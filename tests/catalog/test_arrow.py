@@ -10,6 +10,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from sinagot_catalog.errors import SelectionError
+
 
 @pytest.mark.parametrize("table", ["records", "units", "files", "steps"])
 def test_polars_reads_a_selection(harbor, table):
@@ -86,6 +88,13 @@ def test_statuses_in_a_chart_come_in_their_order(harbor):
 def test_ibis_takes_a_selection(harbor):
     table = ibis.memtable(harbor.steps.filter(status="READY"))
     assert table.step.nunique().execute() == 2
+
+
+def test_an_order_by_an_unknown_column_names_the_near_ones(harbor):
+    for rows, name, near in ((harbor.steps, "secnds", "seconds"), (harbor.records, "n_dnoe", "n_done")):
+        with pytest.raises(SelectionError, match=f"has no column '{name}'; did you mean '{near}'"):
+            rows.sort(name)
+        assert rows.sort([near, "record_id"]).equals(rows.sort(near, "record_id"))
 
 
 def test_great_tables_takes_the_frame_of_a_selection(harbor):

@@ -359,7 +359,7 @@ def test_people_who_edit_at_once_lose_nothing(chain):
 
     def edit(number):
         ws = Workspace(folder)
-        start.wait(timeout=30)
+        start.wait(timeout=300)
         for record in range(number * 3, number * 3 + 3):
             ws.records.filter(record_id=f"R{record}").exclude(f"by {number}")
 

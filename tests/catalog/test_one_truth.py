@@ -176,6 +176,7 @@ def by_keys(frame, table):
     return frame.select(KEYS[table]).rows()
 
 
+@pytest.mark.slow
 @few
 @given(data=st.data())
 def test_every_way_to_ask_gives_the_rows_of_polars_filters(folders, data):
@@ -236,6 +237,7 @@ def test_each_pair_of_filters_applies_in_its_order_or_in_one_call(folders, table
         assert by_keys(selection.filter(first, second).collect(), table) == at_once
 
 
+@pytest.mark.slow
 @few
 @given(data=st.data())
 def test_another_table_has_the_rows_that_are_linked_to_at_least_one_row(folders, data):
@@ -298,6 +300,7 @@ SQL = [
 ]
 
 
+@pytest.mark.slow
 @few
 @given(data=st.data())
 def test_sql_gives_the_rows_of_the_same_predicate(folders, data):

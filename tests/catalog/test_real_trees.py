@@ -6,6 +6,7 @@ of empty files. What the library counts is compared with a plain count over the 
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -474,3 +475,54 @@ def test_a_compressed_file_of_another_kind_is_not_taken_for_a_misnamed_one(tmp_p
     assert ws.records.ids() == ["sub-1", "sub-2"]
     (told,) = [one for one in ws.notices.to_dicts() if one["kind"] == "file without pattern"]
     assert (told["count"], told["example"]) == (1, "sub-3/func/sub-3_bold.nii.gz")
+
+
+BIDS = "sub-{sub}/eeg/sub-{sub}_task-{paradigm}_run-{run?}"
+
+
+def test_further_files_of_a_recording_are_no_misnamed_optional_ones(tmp_path):
+    """Channels lie beside events and sidecars; of these the step reads some where they exist."""
+    toml = f"""
+    [records]
+    id_pattern = 'sub-(?P<sub>\\d+)_task-(?P<paradigm>[a-z]+)(?:_run-(?P<run>\\d+))?'
+    [steps]
+    scripts = ["clean"]
+    [steps.clean]
+    command = "clean {{output}} {{input.eeg}} {{input.sidecar}} {{input.events}}"
+    outputs = "clean/{{id}}.txt"
+    [steps.clean.inputs]
+    eeg = "{BIDS}_eeg.edf"
+    sidecar = {{any_of = ["{BIDS}_eeg.json", "task-{{paradigm}}_eeg.json"]}}
+    events = {{path = "{BIDS}_events.tsv", optional = true}}
+    """
+    names = [f"sub-1/eeg/sub-1_task-{one}" for one in ("rest", "stroop_run-1")]
+    files = [f"{name}_{end}" for name in names for end in ("eeg.edf", "channels.tsv", "coordsystem.json")]
+    shared = ["dataset_description.json", "task-rest_eeg.json", "task-stroop_eeg.json"]
+    ws = open_tree(tmp_path, toml, [*files, *shared, f"{names[1]}_events.tsv"])
+    assert ws.steps.filter(status="DATA_READY").count() == 2
+    assert mismatches(ws) == []
+    assert "No record lacks a raw file." in ws.report(tmp_path / "page.html").read_text()
+    misnamed = "sub-1/eeg/sub-01-stroop_eeg.edf"
+    make_tree(tmp_path / "data", [misnamed])
+    assert mismatches(ws.refresh()) == [misnamed]
+
+
+def test_a_record_lacks_an_input_when_no_alternative_is_there(tmp_path):
+    toml = """
+    [records]
+    id_pattern = 'R[0-9]'
+    [steps]
+    scripts = ["clean"]
+    [steps.clean]
+    command = "clean {output} {input.raw} {input.notes} {input.list}"
+    outputs = "clean/{id}.txt"
+    [steps.clean.inputs]
+    raw = {any_of = ["raw/{id}.edf", "raw/{id}.bdf"]}
+    notes = {path = "notes/{id}.txt", optional = true}
+    list = "list/{id}.csv"
+    """
+    files = ["raw/R1.edf", "raw/R2.bdf", *(f"list/R{one}.csv" for one in "123"), "notes/R3.txt"]
+    page = open_tree(tmp_path, toml, files).report(tmp_path / "page.html").read_text()
+    text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
+    assert "1 record lacks only raw/{id}.edf or raw/{id}.bdf R3" in text
+    assert text.count(" lacks only ") == 1

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.catalog import snapshot_files
+from sinagot_catalog.catalog.snapshots import snapshot_files
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
 
 

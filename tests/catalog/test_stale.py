@@ -240,7 +240,7 @@ def test_a_folder_that_cannot_be_read_leaves_stale_unknown(write_workspace):
         assert Workspace(place).steps.run(**HERE).counts() == {"done": 2}
         (place / "dataset/raw/R1/sub").chmod(0)
         done = subprocess.run(
-            [sys.executable, "-c", program, place], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", program, place], capture_output=True, text=True, timeout=300, check=True
         )
         (place / "dataset/raw/R1/sub").chmod(0o755)
     assert done.stdout == "[(None,), (False,)]\n"

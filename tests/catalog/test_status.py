@@ -227,7 +227,7 @@ def test_rows_below_an_unreadable_folder_are_unknown_and_skipped(write_workspace
             print(ws.records.select("n_unknown").to_series().to_list())
         """
         done = subprocess.run(
-            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=300, check=True
         )
         Path(root, "dataset", "R1").chmod(0o755)
     assert done.stdout.splitlines() == [

@@ -35,7 +35,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
             env={**os.environ, "PATH": f"{BESIDE}{os.pathsep}{os.environ['PATH']}"},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=300,
             check=True,
         )
         assert done.stderr == ""
@@ -72,7 +72,7 @@ def test_fish_offers_the_same(cli, write_workspace):
         env={**os.environ, "PATH": f"{BESIDE}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=True,
     )
     assert "clean" in done.stdout.split()
@@ -86,7 +86,7 @@ def test_each_shell_gets_a_script_that_it_can_read(cli, shell):
     program = shutil.which(shell)
     if program is not None:
         checked = subprocess.run(
-            [program, "-n"], input=done.stdout, capture_output=True, text=True, timeout=30, check=False
+            [program, "-n"], input=done.stdout, capture_output=True, text=True, timeout=300, check=False
         )
         assert (checked.returncode, checked.stderr) == (0, "")
 
@@ -125,6 +125,6 @@ def test_a_word_is_completed_without_frames(write_workspace):
         "print(sorted({'polars', 'pyarrow', 'rich', 'prefect', 'fsspec'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout == "R1\n[]\n"

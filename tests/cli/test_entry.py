@@ -21,7 +21,7 @@ def check(folder):
 
 
 def run(*command, **options):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -82,7 +82,7 @@ def test_in_a_notebook(harbor_folder, tmp_path):
     program = """if True:
         import sys, nbformat, nbclient
         notebook = nbformat.read(sys.argv[1], 4)
-        nbclient.NotebookClient(notebook, timeout=90, kernel_name="python3").execute()
+        nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
         nbformat.write(notebook, sys.argv[1])
     """
     assert nbclient

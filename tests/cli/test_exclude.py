@@ -142,6 +142,7 @@ def test_nothing_runs_and_doctor_fails_while_the_file_cannot_be_read(said, lab):
     assert "nothing runs until it can be read" in err
 
 
+@pytest.mark.usefixtures("prefect_server")
 def test_watch_leaves_excluded_rows_out(said, lab):
     said("exclude", "R1", "--reason", "x", "-C", lab)
     code, out, err = said("watch", lab, "--once")

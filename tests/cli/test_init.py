@@ -161,3 +161,29 @@ def test_in_a_folder_with_files_no_recordings_are_invented(cli, tmp_path):
     assert around.returncode == 0, around.stderr
     assert Workspace(tmp_path).records.ids() == ["A-01", "A-02"]
     assert cli("init", "--from-files", "raw/{id}.csv").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "longer"),
+    [
+        ("2026-11-01/sensor-3_A.csv", "{id}.csv", "{folder}/{name}.csv"),
+        ("a/b/R1.csv", "{id}.csv", "{folder1}/{folder2}/{name}.csv"),
+        ("raw/a/R1_x.csv", "raw/{id}_x.csv", "raw/{folder}/{name}_x.csv"),
+        ("a/R1.csv", "{id}.txt", None),
+    ],
+)
+def test_files_in_deeper_folders_are_named_with_a_pattern_that_finds_them(
+    cli, tmp_path, path, pattern, longer
+):
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).touch()
+    refused = cli("init", "--from-files", pattern)
+    assert refused.returncode == 2
+    assert ("1 file is there." in refused.stderr) == (longer is None)
+    if longer:
+        told = (
+            f"1 file is there, such as {path}. A placeholder spans no folder: name the folders too, such as"
+        )
+        assert f"{told} {longer!r}." in refused.stderr
+        assert cli("init", "--from-files", longer).returncode == 0
+        assert Workspace(tmp_path).records.count() == 1

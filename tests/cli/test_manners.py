@@ -175,7 +175,7 @@ sys.settrace(trace)
 sys.exit(call(["watch", {str(harbor_folder)!r}, "--run", "--every", "1h"]))
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.startswith("sent\n")
     assert "panic" not in done.stderr

@@ -120,7 +120,7 @@ def interrupted(wait_until):
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             wait_until((folder / "dataset" / "begun").exists)
             os.kill(process.pid, number)
-            said = process.communicate(timeout=30)[1]
+            said = process.communicate(timeout=300)[1]
             assert process.returncode == 130
         assert "Traceback" not in said
         return said
@@ -166,7 +166,7 @@ class Script(ScriptTemplate):
 """
     folder = write_workspace({"work": script}, ["raw/R1"])
     command = [PROGRAM, "run", folder, "--mode", "main_process", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout[:6]) == (0, "1 done"), done.stderr
     assert (tmp_path / "ended").exists()
 
@@ -183,7 +183,7 @@ class Script(ScriptTemplate):
 """
     folder = write_workspace({"work": script}, ["raw/R1"])
     command = [PROGRAM, "run", folder, "--mode", "main_process", "-q"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout[:8]) == (3, "1 failed"), done.stderr
 
 

@@ -106,6 +106,25 @@ def test_stale_rows_are_counted_when_asked_for(cli, harbor, harbor_folder):
     assert f"everything is done; 2 stale: sinagot-catalog run {harbor_folder} --stale" in done.stdout
 
 
+def test_a_changed_script_is_told_also_while_other_rows_can_run(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}")}, ["raw/R1.csv", "raw/R2.csv"])
+    assert cli("run", folder, "-q").returncode == 0
+    (folder / "scripts" / "a.py").write_text((folder / "scripts" / "a.py").read_text() + "\nimport os\n")
+    (folder / "dataset" / "a" / "R1").unlink()
+    told = cli("status", folder, "--stale").stdout.splitlines()[-1]
+    assert told.startswith(f"next: sinagot-catalog run {folder}   (1 can run now: 1 a); ")
+    assert told.endswith(f"; 1 stale: sinagot-catalog run {folder} --stale=code")
+
+
+def test_groups_that_were_asked_for_are_shown_when_all_is_done(cli, harbor, harbor_folder):
+    harbor.steps.run(mode="main_process", progress=False)
+    _, head, *rows, follow = cli("status", harbor_folder, "--by", "record_id").stdout.splitlines()
+    assert (head.split()[0], follow) == ("record_id", "everything is done")
+    assert [(row.split()[0], row.split()[-1]) for row in rows] == [
+        *((f"REC-2020060{day}", "3") for day in (1, 2, 3)), ("total", "9"),
+    ]  # fmt: skip
+
+
 def test_an_empty_dataset_and_files_that_do_not_match_are_said(cli, write_workspace):
     folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}")})
     done = cli("status", folder)
@@ -158,7 +177,7 @@ def test_it_looks_again_until_it_is_interrupted(harbor, harbor_folder, wait_unti
             harbor.steps.run("count", mode="main_process", progress=False)
             wait_until(lambda: "count,0,0,0,3," in shown.read_text())
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(300) == 0
         finally:
             process.kill()
 

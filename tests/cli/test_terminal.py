@@ -139,6 +139,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow
 def test_nothing_that_a_workspace_holds_steers_the_terminal(on_terminal, cli, steering_folder):
     assert cli("run", steering_folder, "--record", "D").returncode == 3
     for verb, *rest in COMMANDS:
@@ -228,3 +229,70 @@ def test_notes_are_broken_between_words(on_terminal, write_workspace):
     assert lines[first + 1].startswith("      ")
     assert max(map(len, lines[first : first + 2])) <= 60
     assert "raw/R1.2-raw.csv" in shown
+
+
+@pytest.fixture
+def long_names(write_workspace):
+    """A workspace with long ids and names of steps, where one step fails on some records and one waits for it."""
+    names = [f"sub-{n:02d}_ses-2025-01-14_task-eyesclosedresting_run-01" for n in range(1, 5)]
+    fail = """
+        if self.id > "sub-02":
+            raise ValueError("the channels do not fit those of the montage file standard_1020.csv")
+        self.path.output.write_text("")
+    """
+    steps = {
+        "independent_component_analysis": ("raw/{id}.csv", "made/components/{id}_components.csv", fail),
+        "averaged_power_spectral_density": ("made/components/{id}_components.csv", "made/psd/{id}.csv"),
+    }
+    return write_workspace(steps, [f"raw/{name}.csv" for name in names], id_pattern=r"sub-\d\d_[\w-]+")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("plan",),
+        ("run", "--mode", "main_process"),
+        ("ls", "units"),
+        ("ls", "records"),
+        ("ls", "files"),
+        ("ls", "steps"),
+        ("ls", "events"),
+        ("ls", "links"),
+        ("doctor",),
+    ],
+)
+def test_nothing_is_broken_in_a_word_with_long_names_on_80_columns(on_terminal, cli, long_names, words):
+    if words[0] != "run":
+        cli("run", long_names, "--mode", "main_process")
+    at = ("-C", long_names) if words[0] == "ls" else (long_names,)
+    _, shown = on_terminal(80, words[0], *at, *words[1:], NO_COLOR="1")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+    lines = [line for part in text.splitlines() for line in part.split("\r") if str(long_names) not in line]
+    assert max(map(len, lines)) <= 80
+    assert not re.search(r"\d\d:\d\d:?\d?…", text)
+
+
+def test_failures_are_broken_between_words(on_terminal, cli, long_names):
+    cli("run", long_names, "--mode", "main_process")
+    for words in (("status",), ("logs", "--failed", "--group"), ("run", "--mode", "main_process")):
+        _, shown = on_terminal(80, words[0], "-C", long_names, *words[1:], NO_COLOR="1")
+        text = " ".join(shown.split())
+        assert re.search(
+            r"ValueError: the channels do not fit those of the montage file standard_(1020|…).csv", text
+        )
+        lines = [line for line in shown.splitlines() if "channels" in line and "sinagot-catalog " not in line]
+        assert all(len(line) <= 80 for line in lines if "\r" not in line)
+
+
+@pytest.mark.parametrize("verb", [(), ("ls",), ("run",), ("submit",), ("explain",), ("logs",), ("status",)])
+def test_the_sentences_of_help_fit_80_columns(on_terminal, verb):
+    _, shown = on_terminal(80, *verb, "--help")
+    long = [line for line in shown.splitlines() if len(line) > 80]
+    assert all(line.startswith("  sinagot-catalog ") for line in long)  # a command can be copied
+
+
+def test_an_error_is_broken_between_words(on_terminal, harbor_folder):
+    _, shown = on_terminal(60, "ls", "-C", harbor_folder, "--columns", "recrod_id")
+    assert max(map(len, shown.splitlines())) <= 60
+    assert "did you mean 'record_id'?" in " ".join(shown.split())

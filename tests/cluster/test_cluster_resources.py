@@ -12,7 +12,6 @@ from sinagot_catalog.flows.prepare import executor_of, prepare
 from tests.servers import Dask
 
 pytestmark = [
-    pytest.mark.timeout(300),
     # Of the clusters' own making, in their threads.
     pytest.mark.filterwarnings("default::ResourceWarning"),
     pytest.mark.filterwarnings("default::FutureWarning"),

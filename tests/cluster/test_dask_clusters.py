@@ -10,7 +10,6 @@ from sinagot_catalog import Workspace
 from sinagot_catalog.errors import ConfigError, ServerError, UsageError
 
 pytestmark = [
-    pytest.mark.timeout(300),  # with the start of Prefect and of a cluster
     # Of Dask's own making, in its threads.
     pytest.mark.filterwarnings("default::ResourceWarning"),
     pytest.mark.filterwarnings("default::pytest.PytestUnraisableExceptionWarning"),
@@ -39,7 +38,7 @@ ADDRESS = '[prefect]\ntask_runner = "dask"\n'
 def submit(folder, **options):
     """Submit all rows: the report, and what was printed."""
     said = []
-    report = Workspace(folder).steps.submit(on_message=said.append, **options).wait(200)
+    report = Workspace(folder).steps.submit(on_message=said.append, **options).wait(300)
     return report, "\n".join(said)
 
 
@@ -79,7 +78,7 @@ def test_a_client_or_a_cluster_of_the_caller_is_used_and_stays_open(write_worksp
     assert local_cluster.status.name == "running"
     with distributed.Client(local_cluster, set_as_default=False) as client:
         assert submit(folder, cluster=client, force=True)[0].counts() == {"done": 6}
-        assert client.submit(abs, -3).result(timeout=20) == 3
+        assert client.submit(abs, -3).result(timeout=300) == 3
     assert submit(folder, cluster=local_cluster.scheduler_address, force=True)[0].counts() == {"done": 6}
 
 

@@ -92,7 +92,7 @@ def test_without_an_array_the_printed_script_runs_what_belongs_to_no_part(cli, w
         environment = {"SLURM_ARRAY_TASK_ID": task} if task else {}
         done = subprocess.run(
             ["sh"], input=made, env={"PATH": "/usr/bin:/bin", **environment}, text=True, capture_output=True,
-            timeout=120, check=False,
+            timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         steps = {path.parent.name for path in folder.rglob("site/*")}
@@ -167,7 +167,7 @@ def test_an_array_that_ends_early_leaves_nothing_half_done_and_the_next_one_does
     words = ("sbatch", folder, "--parts", "2", "--json", "--", *options)
     jobs = json.loads(cli(*words, **slurm.environment).stdout)
     # Both parts come to a row that waits.
-    wait(lambda: [path.read_text() for path in folder.rglob("LOG/.staging/**/*-[3-5]")] == ["half"] * 2, 120)
+    wait(lambda: [path.read_text() for path in folder.rglob("LOG/.staging/**/*-[3-5]")] == ["half"] * 2)
     if end == "scancel":
         slurm.ask("scancel", *jobs.values())
     else:

@@ -144,7 +144,7 @@ def test_a_folder_that_may_not_be_written_is_a_fault(write_workspace):
             print([one.text for one in examine(opened) if one.state == "fault"])
         """
         done = subprocess.run(
-            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=300, check=True
         )
         Path(root, "dataset").chmod(0o755)
     assert done.stdout.count("may not be written to") == 2
@@ -180,7 +180,7 @@ def test_a_known_clash_of_versions_is_said(tmp_path, harbor_folder):
     """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
     )  # fmt: skip
     assert "Prefect 3.8.1 does not work with FastAPI 0.155.0" in done.stdout
@@ -195,7 +195,7 @@ def test_it_imports_no_prefect(harbor_folder):
         print("prefect" in sys.modules)
     """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout == "False\n"
 
@@ -227,3 +227,32 @@ def test_patterns_that_groups_read_count_records_and_no_groups(cli, write_worksp
     told = cli("doctor", folder).stdout
     assert "raw/{id}: 3 of 3 records" in told
     assert "about.json: 3 of 3 records" in told
+
+
+def test_scripts_that_no_list_names_are_named_with_where_to_add_them(cli, write_workspace):
+    folder = write_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
+    scripts = folder / "scripts"
+    (scripts / "mean.py").write_text((scripts / "clean.py").read_text())
+    (scripts / "flow.py").write_text(
+        "import sinagot_catalog as sc\n\n\n@sc.step(inputs='a', outputs='b')\ndef flow(): ...\n"
+    )
+    (scripts / "helpers.py").write_text(
+        "from sinagot_catalog import ScriptTemplate\n\n\nclass Base(ScriptTemplate): ...\n"
+    )
+    (scripts / "broken.py").write_text("def (:\n")
+    told = cli("doctor", folder)
+    assert told.returncode == 0
+    assert "no list names the script mean.py: it is no step" in told.stdout
+    assert "add 'mean' to scripts of [steps] in workspace.toml" in told.stdout
+    assert "no list names the script flow.py" in told.stdout
+    for name in ("clean", "helpers", "broken"):
+        assert f"the script {name}.py" not in told.stdout
+
+
+def test_a_script_of_a_modality_that_no_list_names_is_named_with_its_section(cli, lab):
+    scripts = Path(lab.scripts_path, "EEG")
+    (scripts / "beta.py").write_text((scripts / "clean.py").read_text())
+    told = cli("doctor", lab.config.root).stdout
+    assert "no list names the script EEG/beta.py" in told
+    assert "add 'beta' to scripts of [modalities.EEG]" in told
+    assert told.count("no list names") == 1

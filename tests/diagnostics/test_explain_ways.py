@@ -208,6 +208,7 @@ def test_a_way_to_a_status_is_told_whole(way, ws):
     assert json.loads(json.dumps(told.to_dict()))["status"] == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[1].__name__}-{len(way[0])}")
 def test_what_is_said_to_change_it_changes_it(way, ws):
     files, happen, *_ = way
@@ -246,7 +247,7 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
     marker = tmp_path / "at it"
     put(ws, RAW)
     rewrite(
-        ws, body(f"Path({str(marker)!r}).touch()\ntime.sleep(60)").replace("TIMEOUT = 20", "TIMEOUT = 100")
+        ws, body(f"Path({str(marker)!r}).touch()\ntime.sleep(600)").replace("TIMEOUT = 20", "TIMEOUT = 900")
     )
     running = subprocess.Popen(
         [sys.executable, "-m", "sinagot_catalog", "run", str(ws.config.root), "--step", "clean", "-q"],
@@ -255,7 +256,7 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
         stdout=subprocess.DEVNULL,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not marker.exists():
             assert time.monotonic() < until
             assert running.poll() is None
@@ -267,7 +268,7 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
     finally:
         with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
-        running.wait(timeout=30)
+        running.wait(timeout=300)
     told = ws.refresh().explain("R1", "clean")
     assert (told.status, told.decided.number) == ("ERROR", 5)
     assert told.reason.startswith("lost: run ")

@@ -195,7 +195,7 @@ class Ground:
             )
         if fault.signals:
             hit = self.strike(process, fault)
-        code = process.wait(90)
+        code = process.wait(300)
         if fault.point:
             hit = struck.exists()
             struck.unlink(missing_ok=True)
@@ -205,7 +205,7 @@ class Ground:
     def strike(self, process, fault):
         """Wait for the first line of the journal, a little more, and send the signals."""
         runs = set(self.journals())
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while process.poll() is None and not set(self.journals()) - runs:
             assert time.monotonic() < end, (self.folder / "said").read_text()
             time.sleep(0.002)
@@ -243,7 +243,7 @@ class Ground:
         return found
 
     def no_process_left(self):
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while left := self.processes():
             assert time.monotonic() < end, f"still running: {[command_of(pid) for pid in left]}"
             time.sleep(0.01)

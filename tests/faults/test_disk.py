@@ -33,7 +33,7 @@ def command(folder, *words, environment=None, **options):
         [sys.executable, "-m", "sinagot_catalog", words[0], str(folder), *words[1:]],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, **(environment or {})},
         **options,
@@ -134,10 +134,10 @@ def powerless(tmp_path):
             "--inh-caps=-dac_override,-dac_read_search",
         ]
 
-    def call(folder, *rest):
-        words_of_ours = [sys.executable, "-m", "sinagot_catalog", rest[0], str(folder), *rest[1:]]
+    def call(folder, verb, *rest):
+        words_of_ours = [sys.executable, "-m", "sinagot_catalog", verb, "-C", str(folder), *rest]
         return subprocess.run(
-            [*words, *words_of_ours], capture_output=True, text=True, timeout=120, check=False
+            [*words, *words_of_ours], capture_output=True, text=True, timeout=300, check=False, cwd=folder
         )
 
     yield call
@@ -152,7 +152,7 @@ def test_read_only_dataset_can_be_looked_at_and_run_with_outputs_elsewhere(write
         path.chmod(0o555)
     assert "READY" in powerless(folder, "status").stdout
     ended = powerless(folder, "run", "-q")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert f"error: the run cannot write to {folder}/dataset: permission denied" in ended.stderr
     assert "Set [path] outputs and log in workspace.toml" in ended.stderr
     with (folder / "workspace.toml").open("a") as file:
@@ -308,7 +308,7 @@ def test_durable_run_syncs_content_before_its_name_and_names_before_the_event(wr
     calls = "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write"
     words = ["strace", "-f", "-y", "-s", "60", "-o", str(trace), "-e", calls]
     words += [sys.executable, "-m", "sinagot_catalog", "run", str(folder), "-q", "--mode", "main_process"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     if "ptrace" in ended.stderr:
         pytest.skip("processes may not be traced here")
     assert ended.returncode == 0, ended.stderr
@@ -333,10 +333,35 @@ def test_run_without_durable_syncs_no_output(write_workspace, tmp_path):
     folder = write_workspace({"work": BIG}, ["raw/R01"])
     words = ["strace", "-f", "-y", "-o", str(tmp_path / "trace"), "-e", "trace=fsync"]
     words += [sys.executable, "-m", "sinagot_catalog", "run", str(folder), "-q", "--mode", "main_process"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     if "ptrace" in ended.stderr:
         pytest.skip("processes may not be traced here")
     assert ended.returncode == 0, ended.stderr
     traced = (tmp_path / "trace").read_text()
     assert "LOG/" in traced  # the journal is synced, and seen
     assert "R01" not in traced
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("gc", "--older-than", "0s"), "LOG/journal/"),
+        (("snapshot",), "LOG/snapshots/"),
+        (("exclude", "R01", "--reason", "flat"), "exclude.csv"),
+        (("report",), "report.html"),
+        (("ls", "--parquet", "rows.parquet"), "rows.parquet"),
+    ],
+)
+def test_a_folder_without_the_right_to_write_is_a_sentence_with_what_to_do(
+    write_workspace, powerless, words, name
+):
+    folder = write_workspace({"work": BIG}, [f"raw/{one}" for one in IDS[:2]])
+    assert command(folder, "run", "-q").returncode == 0
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o555)
+    ended = powerless(folder, *words)
+    assert ended.returncode == 2, ended.stderr
+    assert re.search(rf"^error: \S*{name}\S* cannot be written: Permission denied", ended.stderr)
+    assert "Get the right to write there, or name another place" in ended.stderr
+    assert ended.stderr.count("\n") == 2

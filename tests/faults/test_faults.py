@@ -9,10 +9,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 def test_runs_in_processes_lose_nothing(attack, fault_kinds, share):
     attack("processes", fault_kinds.values(), share(20, 0.7))
 
 
+@pytest.mark.slow
 def test_runs_in_the_main_process_lose_nothing(attack, fault_kinds, share):
     kinds = [one for one in fault_kinds.values() if one.aim != "worker" and one.whom == "self"]
     attack("main_process", kinds, share(6, 0.2))

@@ -17,7 +17,7 @@ from pathlib import Path
 from sinagot_catalog import Workspace
 from sinagot_catalog.run import execution
 from sinagot_catalog.run import request
-from sinagot_catalog.catalog.query import Query
+from sinagot_catalog.catalog.queries.query import Query
 
 def memory(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -55,7 +55,6 @@ print(json.dumps({
 """
 
 
-@pytest.mark.timeout(900)
 def test_memory_of_many_rows_is_flat_and_nothing_is_left(write_workspace, pytestconfig):
     count = 100_000 if pytestconfig.getoption("slow") else 10_000
     folder = write_workspace({"work": ("raw/{id}", "out/{id}", "self.path.output.write_bytes(b'x')")})

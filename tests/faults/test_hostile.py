@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import SinagotError
 
-SECONDS = 20
+SECONDS = 200
 NAMES = [
     "new\nline", "quote'\"", "$(touch pwned)", "; touch pwned", "{id}", "{", "}", "back\\slash", "--help", "-rf",
     "bell\x07", "\u202egnp.exe", "é\u0301", "%s%n", "~", "..R1", ".R1", " R1 ", "R1\t", "R" * 255, "\x1b[31mred",

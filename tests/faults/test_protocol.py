@@ -152,7 +152,7 @@ class Host:
         self.store.is_dead = True
         if self.thread.is_alive():
             self.store.go.release()
-            self.thread.join(10)
+            self.thread.join(300)
 
     @property
     def claims_in_one_go(self):

@@ -726,10 +726,12 @@ def generate(request, tmp_path, share):
     return generated
 
 
+@pytest.mark.slow
 def test_no_raw_file_is_lost(generate):
     generate(LAYOUT, 100, 5)
 
 
+@pytest.mark.slow
 def test_no_raw_file_is_lost_by_groups_and_wildcards(generate):
     generate(GROUPED_LAYOUT, 60, 2)
 
@@ -832,7 +834,7 @@ def kill(tmp_path):
 
         yield do
         process.stdin.close()
-        process.wait(20)
+        process.wait(300)
 
 
 def killed(layout):
@@ -842,6 +844,7 @@ def killed(layout):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layouts", "part"), [(LAYOUT, 2), (GROUPED_LAYOUT, 1)], ids=["steps", "groups"])
 def test_no_raw_file_is_lost_when_a_run_is_killed(generate, kill, layouts, part):
     generate(layouts.flatmap(killed), 20 * part, part, do=kill)
@@ -881,7 +884,7 @@ def command(ground, action):
     done = subprocess.run(
         [sys.executable, "-m", "sinagot_catalog", *words, str(ground.folder)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent / "shim"), "NO_COLOR": "1", **struck},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     (ground.folder / "struck").unlink(missing_ok=True)
     assert "Traceback" not in done.stderr, done.stderr
@@ -894,5 +897,6 @@ def in_processes(point):
     return replace(BUSY, mode="processes", actions=actions)
 
 
+@pytest.mark.slow
 def test_no_raw_file_is_lost_by_the_command_and_its_workers(generate):
     generate(st.sampled_from(POINTS).map(in_processes), 3, 0.1, do=command)

@@ -150,7 +150,7 @@ def test_raw_files_stay_as_they_are_when_a_run_is_killed(folder, point):
         "FAULT_DONE": str(folder / "struck"),
         "PYTHONPATH": str(SHIM),
     }
-    subprocess.run(command, env={**os.environ, **fault}, capture_output=True, timeout=90, check=False)
+    subprocess.run(command, env={**os.environ, **fault}, capture_output=True, timeout=300, check=False)
     assert_kept(before, folder)
     Workspace(folder).steps.run(mode="main_process", progress=False)
     assert_kept(before, folder)
@@ -278,7 +278,7 @@ def test_an_input_under_another_name_of_a_mount_is_not_replaced(write_workspace)
     view = folder / "dataset/view"
     view.mkdir()
     mounted = subprocess.run(
-        ["mount", "--bind", folder / "dataset/DCIM", view], capture_output=True, timeout=30, check=False
+        ["mount", "--bind", folder / "dataset/DCIM", view], capture_output=True, timeout=300, check=False
     )
     if mounted.returncode:
         pytest.skip("folders cannot be mounted here")
@@ -288,7 +288,7 @@ def test_an_input_under_another_name_of_a_mount_is_not_replaced(write_workspace)
         assert_kept(before, folder)
         assert "by another name" in str(report.failures()["message"].to_list())
     finally:
-        subprocess.run(["umount", view], timeout=30, check=False)
+        subprocess.run(["umount", view], timeout=300, check=False)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ class Proxy:
             lines.append("Connection: close")
         target = "/api" + target.removeprefix(self._prefix)
         lines = [self._given if line.lower() == self._demanded else line for line in lines]
-        with socket.create_connection(("127.0.0.1", self._server), timeout=30) as server:
+        with socket.create_connection(("127.0.0.1", self._server), timeout=300) as server:
             server.settimeout(None)
             server.sendall(
                 "\r\n".join([f"{method} {target} {version}", *lines]).encode("latin1") + END + rest
@@ -134,5 +134,5 @@ def make_certificate(folder: Path) -> tuple[Path, Path, Path]:
     """
     (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
     for command in re.split(r"\n\s+(?=openssl)", lines)[1:]:
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=30)
+        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True, timeout=300)
     return folder / "ca.pem", folder / "cert.pem", folder / "key.pem"

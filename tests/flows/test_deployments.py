@@ -21,7 +21,7 @@ from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
 UPPER = """
 import pathlib, time
 text = self.path.input.read_text()
-deadline = time.monotonic() + 120
+deadline = time.monotonic() + 300
 while text == "wait" and not pathlib.Path(self.data_path, "go").exists() and time.monotonic() < deadline:
     pathlib.Path(self.data_path, "begun").touch()
     time.sleep(0.02)
@@ -29,7 +29,6 @@ self.path.output.write_text(text.upper())
 """
 CHAIN = {"upper": ("raw/{id}", "upper/{id}", UPPER), "twice": ("upper/{id}", "twice/{id}")}
 PROGRAMS = Path(sys.executable).parent
-pytestmark = pytest.mark.timeout(420)  # each run on a worker starts three programs that import Prefect
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +56,7 @@ def running_worker(environment: dict[str, str], pool: str, log: Path) -> Iterato
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(30)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -67,7 +66,7 @@ def worker(environment, tmp_path_factory) -> Iterator[str]:
     """A pool with a worker, for the tests of this file."""
     subprocess.run(
         [PROGRAMS / "prefect", "work-pool", "create", "shared", "--type", "process"],
-        env=environment, check=True, capture_output=True, timeout=120,
+        env=environment, check=True, capture_output=True, timeout=300,
     )  # fmt: skip
     with running_worker(environment, "shared", tmp_path_factory.mktemp("worker") / "worker.log"):
         yield "shared"
@@ -80,7 +79,7 @@ def trigger(environment) -> Callable[..., str]:
     def run(name: str, *words: str) -> str:
         done = subprocess.run(
             [PROGRAMS / "prefect", "deployment", "run", name, *words],
-            env=environment, capture_output=True, text=True, timeout=120, check=False,
+            env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr + done.stdout
         return done.stdout.partition("UUID: ")[2].split()[0]
@@ -105,7 +104,7 @@ def quiet(_line: str) -> None:
 def logs_of(client, flow_run_id: str) -> str:
     """The log, as soon as its last line is there: the lines come in a while after the state."""
     asked = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while True:
         found = client.request("POST", "/logs/filter", json=asked).json()
         if any("Finished in state" in line["message"] for line in found):
@@ -144,7 +143,7 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
 
     ws = Workspace(folder)
     first = ws.get_flow_run(trigger("run-workspace/nightly"), on_message=quiet)
-    assert first.wait(120).counts() == {"done": 4}
+    assert first.wait(300).counts() == {"done": 4}
     assert first.state == "Completed"
     assert first.run_id is not None
     assert (folder / "dataset/twice/R2").read_text() == "RAW;twice;"
@@ -251,7 +250,7 @@ def test_a_retry_from_the_page_runs_what_the_run_has_not_done_and_no_more(worker
     made = ws.deploy("mended", pool=worker, where="status = 'DATA_READY'", on_message=quiet)
     asked = api.create_flow_run_from_deployment(UUID(made.id)).id
     handle = ws.get_flow_run(str(asked), on_message=quiet)
-    assert handle.wait(120).counts() == {"done": 4, "error": 1, "blocked": 1}
+    assert handle.wait(300).counts() == {"done": 4, "error": 1, "blocked": 1}
     assert handle.state == "Failed"
     assert ws.refresh().steps.filter(status="DATA_READY").collect().is_empty()  # the filter fits nothing now
 
@@ -265,7 +264,7 @@ def test_a_retry_from_the_page_runs_what_the_run_has_not_done_and_no_more(worker
         json={"state": retry, "force": False},
     )
     assert answer.json()["status"] == "ACCEPT"
-    report = handle.wait(120)
+    report = handle.wait(300)
     assert handle.state == "Completed"
     assert report.counts() == {"done": 6}
     assert sorted(report.frame.select("record_id", "step").rows()) == [
@@ -348,7 +347,7 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
     ):
         done = subprocess.run(
             [PROGRAMS / "prefect", *words],
-            cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
     made = api.read_deployment_by_name("run-workspace/nightly")
@@ -377,7 +376,7 @@ def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
     ):
         done = subprocess.run(
             [PROGRAMS / "prefect", *words],
-            cwd=tmp_path / "bay", env=environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=tmp_path / "bay", env=environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
     made = api.read_deployment_by_name("run-workspace/arrivals")
@@ -387,7 +386,7 @@ def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
         found = api.request("POST", "/flow_runs/filter", json=asked).json()
         return [one for one in found if not one["auto_scheduled"]]
 
-    wait_until(by_trigger, 60)
+    wait_until(by_trigger)
     assert len(by_trigger()) == 1
 
 
@@ -406,11 +405,11 @@ self.path.output.touch()
         return api.read_flow_run(UUID(identity)).state.name == name
 
     first = trigger("run-workspace/piling")
-    wait_until((folder / "dataset" / "begun").exists, 120)
+    wait_until((folder / "dataset" / "begun").exists)
     second = trigger("run-workspace/piling")
-    wait_until(lambda: is_now(second, "Cancelled"), 60)
+    wait_until(lambda: is_now(second, "Cancelled"))
     (folder / "dataset" / "go").touch()
-    wait_until(lambda: is_now(first, "Completed"), 60)
+    wait_until(lambda: is_now(first, "Completed"))
 
 
 # --- rows to a deployment --------------------------------------------------------------------------------------
@@ -507,7 +506,7 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
                 ws.get_flow_run(asked, on_message=quiet)
         handle = opened.get_flow_run(asked, on_message=quiet)
         with pytest.raises(ServerError, match=f"it is Failed: this worker does not r.* {wrong}"):
-            handle.wait(120)
+            handle.wait(300)
         assert "Traceback" not in logs_of(api, handle.flow_run_id)
     assert not (other / "dataset/upper").exists()
 
@@ -518,7 +517,7 @@ def test_a_narrowed_workspace_sends_its_own_records_alone(worker, write_workspac
     part = Workspace(folder, records="R2")
     with pytest.raises(UsageError, match="opened with records=…, which a deployment does not know"):
         part.deploy("narrower", pool=worker, on_message=quiet)
-    report = part.steps.submit(deployment="narrow", on_message=quiet).wait(120)
+    report = part.steps.submit(deployment="narrow", on_message=quiet).wait(300)
     assert set(report.frame["record_id"]) == {"R2"}
 
 
@@ -556,7 +555,7 @@ def test_a_cancel_before_there_is_a_worker_is_an_end_without_a_report(make_works
     handle.cancel()
     assert handle.state == "Cancelled"
     with pytest.raises(ServerError, match="the flow run did not come to its end, it is Cancelled") as raised:
-        handle.wait(10)
+        handle.wait(300)
     assert handle.url in str(raised.value)
     handle.cancel()  # changes nothing
     assert handle.state == "Cancelled"
@@ -582,11 +581,10 @@ def test_a_workspace_in_a_bucket_is_run_by_a_worker_that_has_its_credentials(  #
     handle = ws.steps.submit(deployment="far", on_message=quiet)
     assert not re.search("testkey|testsecret", api.read_flow_run(UUID(handle.flow_run_id)).model_dump_json())
     with running_worker({**environment, **moto.environment}, "far", tmp_path / "far.log"):
-        assert handle.wait(150).counts() == {"done": 1}
+        assert handle.wait(300).counts() == {"done": 1}
     assert moto.read("ws/dataset/told/R1") == b"lab 1"
 
 
-@pytest.mark.timeout(240)
 def test_what_becomes_ready_is_sent_to_a_deployment_as_it_does(worker, write_workspace):
     folder = write_workspace(CHAIN, ["raw/R1"])
     ws = Workspace(folder)
@@ -605,11 +603,11 @@ def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wai
     handle = ws.steps.submit("upper", deployment="cancelled", on_message=quiet)
     with pytest.raises(TimeoutError, match="still under way"):
         handle.wait(0)
-    wait_until((folder / "dataset/begun").exists, 120)
+    wait_until((folder / "dataset/begun").exists)
     assert handle.state == "Running"
     assert ws.refresh().steps.filter(status="PROCESSING").collect().height == 1
     handle.cancel()
-    report = handle.wait(60)
+    report = handle.wait(300)
     assert handle.state == "Cancelled"
     assert report.counts() == {"cancelled": 6}
     assert not (folder / "dataset/upper").exists() or not list((folder / "dataset/upper").iterdir())
@@ -625,11 +623,11 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
     ws.deploy("lossy", pool="lossy", create_pool=True, workers=1, on_message=quiet)
     handle = ws.steps.submit(deployment="lossy", on_message=quiet)
     with running_worker(environment, "lossy", tmp_path / "first.log") as first:
-        wait_until((folder / "dataset/begun").exists, 120)
+        wait_until((folder / "dataset/begun").exists)
         [claim] = [json.loads(one.read_text()) for one in (folder / "dataset/LOG/claims").glob("*.json")]
         first.kill()
         os.kill(claim["pid"], signal.SIGKILL)
-        first.wait(10)
+        first.wait(300)
     assert handle.state == "Running"  # nobody told the API
     wait_until(
         lambda: ws.refresh().steps.filter(record_id="R2", step="upper").select("status").item() == "ERROR"
@@ -649,13 +647,13 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
         "The process that ran it is gone; what is done is kept",
     )
     with running_worker(environment, "lossy", tmp_path / "second.log"):
-        report = again.wait(150)
+        report = again.wait(300)
     assert report.counts() == {"done": 6 - len(done)}
     assert set(report.frame.select(*keys).rows()) | done == set(ws.steps.select(*keys).rows())
     assert (folder / "dataset/twice/R2").read_text() == "WAITtwice;"
     assert {one: one.stat().st_mtime_ns for one in times} == times  # what was done is not done again
     with pytest.raises(ServerError, match="it is Crashed: The process that ran it is gone"):
-        handle.wait(10)
+        handle.wait(300)
 
 
 # --- without a pool --------------------------------------------------------------------------------------------
@@ -685,18 +683,18 @@ def test_serve_runs_what_is_asked_and_ends_on_sigterm(  # noqa: PLR0917 - fixtur
     with serving(environment, folder, "served", *words) as (process, told):
         assert told["url"] == f"{prefect_server.url}/deployments/deployment/{told['id']}"
         handle = Workspace(folder).get_flow_run(trigger("run-workspace/served"), on_message=quiet)
-        assert handle.wait(120).counts() == {"done": 2}
+        assert handle.wait(300).counts() == {"done": 2}
         assert not api.read_deployment(UUID(told["id"])).paused
         (folder / "dataset/raw/R2").write_text("wait")
         second = Workspace(folder).get_flow_run(trigger("run-workspace/served"), on_message=quiet)
-        wait_until((folder / "dataset/begun").exists, 120)
+        wait_until((folder / "dataset/begun").exists)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert said.rstrip().endswith("ended; its schedule is paused until it is served again")
     assert api.read_deployment(UUID(told["id"])).paused
-    assert second.wait(10).counts() == {"cancelled": 2}
+    assert second.wait(300).counts() == {"cancelled": 2}
     assert second.state == "Cancelled"
     assert (
         Workspace(folder).steps.filter(record_id="R2", step="upper").select("status").item() == "DATA_READY"
@@ -707,13 +705,13 @@ def test_ctrl_c_ends_serve_and_the_run_that_is_under_way(environment, api, write
     folder = write_workspace(CHAIN, {"raw/R1": "wait"})
     with serving(environment, folder, "interrupted") as (process, told):
         asked = api.create_flow_run_from_deployment(UUID(told["id"])).id
-        wait_until((folder / "dataset/begun").exists, 120)
+        wait_until((folder / "dataset/begun").exists)
         os.killpg(process.pid, signal.SIGINT)  # a terminal tells all programs of it
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     handle = Workspace(folder).get_flow_run(str(asked), on_message=quiet)
-    assert handle.wait(10).counts() == {"cancelled": 2}
+    assert handle.wait(300).counts() == {"cancelled": 2}
     assert handle.state == "Cancelled"
     assert Workspace(folder).steps.filter(step="upper").select("status").item() == "DATA_READY"
 
@@ -725,7 +723,7 @@ def test_serve_that_is_ended_as_soon_as_it_has_begun_pauses_its_schedule(
     folder = write_workspace(CHAIN, ["raw/R1"])
     with serving(environment, folder, f"brief-{int(word)}", "--every", "86400") as (process, told):
         process.send_signal(word)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert said.rstrip().endswith("ended; its schedule is paused until it is served again")
     assert api.read_deployment(UUID(told["id"])).paused
@@ -742,7 +740,7 @@ def test_server_env_points_prefects_own_programs_at_the_local_server(cli, prefec
     shell = 'eval "$(sinagot-catalog server env)" && prefect work-pool ls'
     ran = subprocess.run(
         ["bash", "-c", shell], env={**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"},
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     told = cli(
@@ -799,7 +797,7 @@ def test_a_deployed_flow_of_the_user_has_subflows_which_end_with_it(  # noqa: PL
     (tmp_path / "night.py").write_text(NIGHT)
     made = subprocess.run(
         [PROGRAMS / "prefect", "--no-prompt", "deploy", "night.py:night", "--name", "own", "--pool", worker],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stdout + made.stderr
     deployment = api.read_deployment_by_name("night/own").id
@@ -821,13 +819,13 @@ def test_a_deployed_flow_of_the_user_has_subflows_which_end_with_it(  # noqa: PL
     good = start(picked)
     slow = write_workspace(CHAIN, {f"raw/R{n}": "wait" for n in range(1, 60)}, name="slow")
     cancelled = start(slow, submit=True)
-    wait_until(lambda: has_ended(good), 180)
+    wait_until(lambda: has_ended(good))
     assert api.read_flow_run(good).state.name == "Completed", logs_of(api, str(good))
     assert len(list((picked / "dataset").glob("upper/*"))) == 6
-    wait_until((slow / "dataset" / "begun").exists, 180)
+    wait_until((slow / "dataset" / "begun").exists)
     child = subflow_of(cancelled)
     api.set_flow_run_state(cancelled, Cancelling())
-    wait_until(lambda: has_ended(child.id), 60)
+    wait_until(lambda: has_ended(child.id))
     assert api.read_flow_run(child.id).state.name in {"Cancelled", "Crashed"}
     (slow / "dataset" / "go").touch()
     assert list((slow / "dataset").glob("upper/*")) == []

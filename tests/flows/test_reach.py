@@ -12,8 +12,6 @@ import pytest
 from sinagot_catalog import Workspace
 from tests.flows.proxy import Proxy, make_certificate
 
-pytestmark = pytest.mark.timeout(300)
-
 HEADER = "X-Lab-Token: 7-of-hearts"
 HEADERS = {"PREFECT_CLIENT_CUSTOM_HEADERS": json.dumps(dict([HEADER.split(": ")]))}
 ACCOUNT = "/api/accounts/a1/workspaces/w1"
@@ -40,7 +38,7 @@ def program(tmp_path, prefect_server):
         clean |= {"PREFECT_API_AUTH_STRING": prefect_server.auth, "PREFECT_HOME": str(tmp_path / "home")}
         return subprocess.run(
             [sys.executable, "-m", "sinagot_catalog", *map(str, words)],
-            cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=cwd, env=clean | environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
     return run

@@ -150,7 +150,7 @@ def test_of_runs_that_start_at_once_one_holds_the_row(tmp_path):
             run.stdin.flush()
         found = sorted(json.loads(run.stdout.readline()) for run in runs)  # none ends before all have claimed
         for run in runs:
-            run.communicate("end\n", timeout=60)
+            run.communicate("end\n", timeout=300)
     assert [number for number, _ in found] == [1, 2, 3, 4]
     assert "R1" not in found[0][1]
     assert all("R1" in held for _, held in found[1:])
@@ -187,7 +187,7 @@ def test_row_of_a_killed_run_is_an_error_and_runs_again(make_workspace, script_s
         wait_until(Path(ws.data_path, "running").exists)
         assert ws.steps.collect()["status"].to_list() == ["PROCESSING"]
         process.kill()
-        process.wait(30)
+        process.wait(300)
     row = ws.refresh().steps.collect().row(0, named=True)
     assert row["status"] == "ERROR"
     assert row["reason"].startswith("lost: run ")

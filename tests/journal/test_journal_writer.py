@@ -197,7 +197,7 @@ def test_a_line_that_was_lost_in_another_thread_is_never_called_safe(journal, mo
 
     other = threading.Thread(target=ask)
     other.start()
-    other.join(30)
+    other.join(300)
     assert heard == [errno.EIO]
     for _ in range(2):
         with pytest.raises(OSError, match="could not be brought to the disk"):
@@ -225,7 +225,7 @@ def test_no_output_gets_its_name_while_another_thread_still_syncs_the_line(journ
 
     def slow(fd):
         is_asked.set()
-        may_go.wait(60)
+        may_go.wait(300)
         real(fd)
         sizes.append(os.fstat(fd).st_size)
 
@@ -239,9 +239,9 @@ def test_no_output_gets_its_name_while_another_thread_still_syncs_the_line(journ
     first, second = threading.Thread(target=journal.sync), threading.Thread(target=publish)
     try:
         first.start()
-        assert is_asked.wait(30)
+        assert is_asked.wait(300)
         second.start()
-        waits, end = 0, time.monotonic() + 30
+        waits, end = 0, time.monotonic() + 300
         while waits < 50 and second.is_alive() and time.monotonic() < end:
             frame = sys._current_frames().get(second.ident)
             waits = waits + 1 if frame is not None and frame.f_code is JournalWriter.sync.__code__ else 0
@@ -252,6 +252,6 @@ def test_no_output_gets_its_name_while_another_thread_still_syncs_the_line(journ
         may_go.set()
         for thread in (first, second):
             if thread.ident is not None:
-                thread.join(30)
+                thread.join(300)
     assert final.exists()
     assert sizes[0] >= size

@@ -381,7 +381,14 @@ def test_a_star_behind_a_backslash_is_that_very_character(make_workspace):
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"), [("PATH_OUTPUT", "PATH_OUT"), ("PATH_INPUT", "PATH_IN"), ("PATHS_OUT", "PATH_OUT")]
+    ("name", "meant"),
+    [
+        ("PATH_OUTPUT", "PATH_OUT"),
+        ("PATH_INPUT", "PATH_IN"),
+        ("PATHS_OUT", "PATH_OUT"),
+        ("PATH_OTU", "PATH_OUT"),
+        ("PATH_PUT", "PATH_OUT"),
+    ],
 )
 def test_a_misspelt_name_of_the_paths_is_told(cli, make_workspace, name, meant):
     lines = {"PATH_IN": "raw/{id}.csv", "PATH_OUT": "a/{id}", "PATH_INFO": "x"}

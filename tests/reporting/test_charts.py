@@ -64,7 +64,7 @@ def test_the_graph_as_text_needs_no_altair_and_charts_say_what_they_need(harbor_
             print(error)
     """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout.startswith("2\ncharts need altair: ")
     assert "pip install 'sinagot-catalog[plot]'" in done.stdout

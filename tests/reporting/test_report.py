@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
+from sinagot_catalog.reporting.completeness import groupings
+from sinagot_catalog.reporting.report_rows import ReportRows
 from sinagot_catalog.reporting.step_graph import graph_of
 from tests.browser import ARGUMENTS, CHROMIUM, browser_needed
 
@@ -33,8 +35,11 @@ def test_the_command_writes_one_page_that_names_no_other(cli, harbor_folder, tmp
 
 def test_a_page_that_cannot_be_written_is_one_sentence(cli, harbor_folder):
     done = cli("report", harbor_folder, "-o", "nowhere/page.html")
-    assert done.returncode == 1
-    assert done.stderr == "error: nowhere/page.html cannot be written: No such file or directory\n"
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: nowhere/page.html cannot be written: No such file or directory\n"
+        "Make its folder, or name another place.\n"
+    )
 
 
 def test_rows_of_the_page_are_those_of_the_steps_table(lab, tmp_path):
@@ -61,6 +66,30 @@ def test_what_records_lack_together_is_counted(lab, tmp_path):
     page = lab.report(tmp_path / "page.html").read_text()
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert "1 record lacks only HDC/EEG (raw/{id}-HDC.txt) and HDC/behavior (trials/{id}.csv)" in text
+
+
+def test_groups_of_a_field_tell_no_value_from_several_values(make_workspace, tmp_path):
+    toml = """
+    [steps]
+    scripts = ["copy", "join"]
+    [steps.copy]
+    command = "cp {input} {output}"
+    inputs = "raw/{sub}_{ses?}.txt"
+    outputs = "copy/{id}.txt"
+    [steps.join]
+    command = "cat {input}"
+    inputs = "copy/{id}.txt"
+    outputs = "joined/{sub}.txt"
+    by = ["sub"]
+    """
+    files = ["raw/s1_a.txt", "raw/s1_b.txt", "raw/s2.txt"]
+    ws = make_workspace({}, files, toml=toml, id_pattern="(?P<sub>s[0-9])(?:_(?P<ses>[a-z]))?")
+    rows = ReportRows(ws._source.catalog())
+    (one,) = [one for one in groupings(ws._source.catalog(), rows) if one.column == "ses"]
+    assert {group.value: group.total for group in one.groups} == {"(none)": 2, "a": 1, "b": 1, "(several)": 1}
+    for group in one.groups:
+        assert ws.steps.sql_filter(group.condition).count() == group.total
+    assert "(several)" in ws.report(tmp_path / "page.html").read_text()
 
 
 def test_text_of_others_is_escaped(make_workspace, tmp_path):
@@ -201,7 +230,22 @@ def test_on_paper_there_is_what_failed_with_tracebacks_and_no_controls(make_work
     assert not traceback.is_visible()
     page.keyboard.press("/")
     page.keyboard.type("r05")
-    page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=10_000)
+    page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=300_000)
+
+
+@browser_needed
+@pytest.mark.filterwarnings("ignore")
+def test_saved_rows_hold_no_formulas_of_spreadsheets(make_workspace, tmp_path, browse):
+    names = ["=1+2", "@SUM(A1)", "+x,y", "-7", "R1"]
+    body = "if self.id == 'R1': raise ValueError('=HYPERLINK(0)')\nself.path.output.write_text('x')"
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/{n}" for n in names], id_pattern=".+")
+    ws.steps.run(mode="main_process", progress=False)
+    page = browse(ws.report(tmp_path / "page.html"))
+    with page.expect_download() as saved:
+        page.locator("#csv").click()
+    rows = pl.read_csv(Path(saved.value.path()).read_bytes(), infer_schema=False)
+    assert sorted(rows["record_id"]) == ["'+x,y", "'=1+2", "'@SUM(A1)", "-7", "R1"]
+    assert not any(text.startswith(("=", "@", "+")) for row in rows.rows() for text in row if text)
 
 
 @browser_needed
@@ -233,7 +277,7 @@ def test_a_filter_is_part_of_the_address_and_rows_tell_why(make_workspace, tmp_p
     page.locator("#table tbody button").click()
     command = page.locator(".more .command").inner_text()
     done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path,
+        ["sh", "-c", command], capture_output=True, text=True, timeout=300, check=True, cwd=tmp_path,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
     )  # fmt: skip
     assert 'no, "boats"' in done.stdout

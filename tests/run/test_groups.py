@@ -113,7 +113,7 @@ class Script(ScriptTemplate):
     PATH_OUT = "clean/{id}.txt"
     def run(self):
         sign = Path(self.data_path, "avg/s1.txt")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while self.id == "s2_1" and not sign.exists():
             if time.monotonic() > end:
                 raise TimeoutError("the first group did not run")
@@ -381,7 +381,7 @@ def test_verbs_take_the_id_of_a_group(write_workspace):
 
     def verb(*words):
         command = ["sinagot-catalog", words[0], "-C", str(folder), *words[1:]]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
     done = verb("run", "--record", "sub=s2", "--step", "avg", "--upstream", "-q")
     assert done.returncode == 0, done.stderr

@@ -17,7 +17,7 @@ def seen(command: str = RUN, **environment: str) -> int:
     setup = f"import os; os.sched_setaffinity(0, {{{one}}}); " if command != RUN else ""
     done = subprocess.run(
         [sys.executable, "-c", setup + RUN], env={**os.environ, **environment}, text=True, capture_output=True,
-        timeout=60, check=True,
+        timeout=300, check=True,
     )  # fmt: skip
     return int(done.stdout)
 

@@ -23,7 +23,7 @@ def executed(write_workspace):
                     shown.append(msg["content"]["data"])
                 return super().process_message(msg, cell, cell_index)
 
-        Watching(notebook, timeout=120).execute()
+        Watching(notebook, timeout=300).execute()
         return notebook.cells[0].outputs, shown
 
     return run

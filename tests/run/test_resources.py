@@ -186,6 +186,7 @@ class Observer:
         return found
 
 
+@pytest.mark.slow
 def test_rows_of_mixed_sizes_never_use_more_than_the_machine_has_whatever_ends_them(lab, monkeypatch):
     monkeypatch.setenv("SLURM_MEM_PER_NODE", "400")
     steps = {

@@ -130,10 +130,9 @@ def run(request):
     if request.param != "flow":
         return lambda rows, **options: rows.run(mode=request.param, workers=2, progress=False, **options)
     request.getfixturevalue("prefect_server")
-    return lambda rows, **options: rows.submit(on_message=lambda _: None, **options).wait(200)
+    return lambda rows, **options: rows.submit(on_message=lambda _: None, **options).wait(300)
 
 
-@pytest.mark.timeout(300)
 def test_all_that_people_decide_counts_in_each_mode_and_place(place, run):
     opened, read, edit = place
     ws = opened()

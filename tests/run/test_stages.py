@@ -105,6 +105,6 @@ def test_a_run_on_this_machine_loads_neither_clusters_nor_prefect(two_steps):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.stdout == "{'done': 3} []\n"

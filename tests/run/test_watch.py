@@ -43,7 +43,7 @@ class Watcher:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(300)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def watcher(tmp_path) -> Iterator[Callable[..., Watcher]]:
     for one in started:
         if one.process.poll() is None:
             one.process.kill()
-            one.process.wait(10)
+            one.process.wait(300)
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def come_in(folder: Path, name: str, text: str) -> None:
 def test_new_files_run_with_what_follows_and_a_signal_ends_the_watch(chain, watcher, wait_until):
     # an hour: what is seen at all is seen because the system told
     watch = watcher(chain, "--run", "--interval", "1h", "--stable-for", "0.2s")
-    wait_until((chain / "dataset/b/R1.txt").exists, 30)
+    wait_until((chain / "dataset/b/R1.txt").exists)
     come_in(chain, "raw/R2.txt", "2;")
-    wait_until((chain / "dataset/b/R2.txt").exists, 30)
+    wait_until((chain / "dataset/b/R2.txt").exists)
     assert (chain / "dataset/b/R2.txt").read_text() == "2;a;b;"
-    wait_until(lambda: watch.out.count("2 done in ") == 2, 10)
+    wait_until(lambda: watch.out.count("2 done in ") == 2)
     assert watch.end() == 0
     assert len(watch.out.splitlines()) == 2
     assert "watching workspace, and looking every 3600 s; Ctrl-C ends it\n" in watch.err
@@ -104,17 +104,17 @@ def test_a_row_that_failed_waits_for_other_inputs_also_in_a_later_watch(chain, w
     come_in(chain, "raw/R1.txt", "bad;")
     words = (chain, "--run", "--interval", "0.3s", "--stable-for", "0s")
     first = watcher(*words)
-    wait_until(lambda: "1 failed, 1 blocked in " in first.out, 30)
+    wait_until(lambda: "1 failed, 1 blocked in " in first.out)
     assert "  R1 a: ValueError: no boats on R1\n" in first.err
     come_in(chain, "raw/R2.txt", "2;")
-    wait_until(lambda: "2 done in " in first.out, 30)
+    wait_until(lambda: "2 done in " in first.out)
     assert first.end() == 0
     second = watcher(*words)
     come_in(chain, "raw/R3.txt", "3;")
-    wait_until(lambda: "2 done in " in second.out, 30)
+    wait_until(lambda: "2 done in " in second.out)
     assert "failed" not in second.out
     come_in(chain, "raw/R1.txt", "1;")
-    wait_until(lambda: second.out.count("2 done in ") == 2, 30)
+    wait_until(lambda: second.out.count("2 done in ") == 2)
     assert second.end(signal.SIGINT) == 0
     assert tried(chain) == ["a R1", "a R2", "b R2", "a R3", "b R3", "a R1", "b R1"]
 
@@ -127,16 +127,16 @@ def test_a_failure_downstream_is_tried_once(write_workspace, watcher, wait_until
         {"raw/R1.txt": "1;"},
     )
     watch = watcher(folder, "--run", "--interval", "0.2s", "--stable-for", "0s")
-    wait_until(lambda: "1 done, 1 failed in " in watch.out, 30)
+    wait_until(lambda: "1 done, 1 failed in " in watch.out)
     come_in(folder, "raw/R2.txt", "2;")
-    wait_until(lambda: watch.out.count("1 done, 1 failed in ") == 2, 30)
+    wait_until(lambda: watch.out.count("1 done, 1 failed in ") == 2)
     assert watch.end() == 0
     assert tried(folder) == ["a R1", "b R1", "a R2", "b R2"]
 
 
 def test_a_file_is_read_when_it_stands_still(chain, watcher, wait_until):
     watch = watcher(chain, "--run", "--interval", "0.1s", "--stable-for", "1.5s")
-    wait_until((chain / "dataset/b/R1.txt").exists, 30)
+    wait_until((chain / "dataset/b/R1.txt").exists)
     path = chain / "dataset/raw/R2.txt"
     pieces = iter(range(20))
     with path.open("w") as growing:
@@ -148,9 +148,9 @@ def test_a_file_is_read_when_it_stands_still(chain, watcher, wait_until):
                 growing.flush()
             return piece is None
 
-        wait_until(grow, 30)
+        wait_until(grow)
     assert tried(chain) == ["a R1", "b R1"]
-    wait_until(lambda: watch.out.count("2 done in ") == 2, 30)
+    wait_until(lambda: watch.out.count("2 done in ") == 2)
     assert watch.end() == 0
     assert (chain / "dataset/b/R2.txt").read_text() == "".join(f"{n};" for n in range(20)) + "a;b;"
     assert tried(chain) == ["a R1", "b R1", "a R2", "b R2"]
@@ -168,14 +168,14 @@ def test_a_growing_directory_is_one_input(write_workspace):
 
 def test_a_fault_of_the_workspace_is_said_and_the_watch_goes_on(chain, watcher, wait_until):
     watch = watcher(chain, "--run", "--interval", "0.2s", "--stable-for", "0s")
-    wait_until((chain / "dataset/b/R1.txt").exists, 30)
+    wait_until((chain / "dataset/b/R1.txt").exists)
     toml = chain / "workspace.toml"
     text = toml.read_text()
     toml.write_text(text.replace("[steps]", "[step]"))
-    wait_until(lambda: "[steps]" in watch.err or "steps" in watch.err.partition("error: ")[2], 30)
+    wait_until(lambda: "[steps]" in watch.err or "steps" in watch.err.partition("error: ")[2])
     come_in(chain, "raw/R2.txt", "2;")
     toml.write_text(text)
-    wait_until(lambda: watch.out.count("2 done in ") == 2, 30)
+    wait_until(lambda: watch.out.count("2 done in ") == 2)
     assert watch.end() == 0
     assert watch.err.count("error: ") == 1
     assert "the watch goes on" in watch.err
@@ -226,7 +226,7 @@ def test_ctrl_c_in_a_run_ends_130_and_gives_the_rows_back(cli, write_workspace, 
     body = "import time; (self.data_path / 'begun').touch(); time.sleep(600)"
     folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
     watch = watcher(folder, "--run", "--stable-for", "0s")
-    wait_until((folder / "dataset/begun").exists, 30)
+    wait_until((folder / "dataset/begun").exists)
     assert watch.end(signal.SIGINT) == 130
     assert "interrupted; what is done is kept" in watch.err
     assert "1 can run now" in cli("status", folder).stdout
@@ -239,10 +239,10 @@ def test_a_bucket_is_listed_from_time_to_time(moto, write_workspace, watcher, wa
     )
     moto.put({"raw/R1": "1;"})
     watch = watcher(folder, "--run", "--interval", "0.5s", **moto.environment)
-    wait_until(lambda: moto.keys("a") == ["a/R1"], 60)
+    wait_until(lambda: moto.keys("a") == ["a/R1"])
     moto.put({"raw/R2": "2;"})
-    wait_until(lambda: moto.keys("a") == ["a/R1", "a/R2"], 60)
-    wait_until(lambda: watch.out.count("1 done in ") == 2, 10)
+    wait_until(lambda: moto.keys("a") == ["a/R1", "a/R2"])
+    wait_until(lambda: watch.out.count("1 done in ") == 2)
     assert watch.end() == 0
     assert moto.read("a/R2") == b"2;a;"
 
@@ -267,9 +267,9 @@ def test_options_given_in_code_outlive_an_edited_config(moto, write_workspace):
 @pytest.mark.usefixtures("prefect_server")
 def test_without_a_word_it_submits_flows(chain, watcher, wait_until):
     watch = watcher(chain, "--stable-for", "0s")
-    wait_until(lambda: watch.out.count("2 done in ") == 1, 60)
+    wait_until(lambda: watch.out.count("2 done in ") == 1)
     come_in(chain, "raw/R2.txt", "2;")
-    wait_until(lambda: watch.out.count("2 done in ") == 2, 60)
+    wait_until(lambda: watch.out.count("2 done in ") == 2)
     assert watch.end() == 0
     assert watch.err.count("/runs/flow-run/") == 2
     assert watch.err.count("Prefect's page stays up") == 1
@@ -289,6 +289,6 @@ for _ in range(3):
 print(said)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout.count("cannot be watched") == 1, done.stdout + done.stderr

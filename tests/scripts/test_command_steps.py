@@ -234,7 +234,7 @@ def test_a_time_out_ends_a_program_and_what_it_started(workspace, tmp_path, wait
     assert (row["outcome"], row["error_type"]) == ("timeout", "Timeout")
     pids = trace.read_text().split()
     assert len(pids) == 2
-    wait_until(lambda: not any(map(is_alive, pids)), 10)
+    wait_until(lambda: not any(map(is_alive, pids)))
 
 
 @pytest.mark.parametrize("mode", ["processes", "main_process"])
@@ -243,18 +243,18 @@ def test_an_interrupt_ends_a_program(workspace, tmp_path, wait_until, mode):
     ws = workspace(python(SLEEPER, str(trace)))
 
     def interrupt():
-        wait_until(trace.exists, 30)
+        wait_until(trace.exists)
         signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
         ws.steps.run(mode=mode, progress=False)
-    thread.join(30)
+    thread.join(300)
     program, child = trace.read_text().split()
-    wait_until(lambda: not is_alive(program), 10)
+    wait_until(lambda: not is_alive(program))
     if mode == "processes":
-        wait_until(lambda: not is_alive(child), 10)
+        wait_until(lambda: not is_alive(child))
     elif is_alive(child):
         os.kill(int(child), signal.SIGKILL)
 

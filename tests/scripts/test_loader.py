@@ -240,7 +240,7 @@ def test_a_file_that_is_no_python_is_told(scripts, content):
     assert "\n" not in source.error
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     "body",
     [

@@ -96,7 +96,7 @@ def test_in_the_main_process_a_program_needs_no_guard(folder, tmp_path, pool):
             """
         )
     )
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "{'done': 2} True True False\n", done.stderr
     assert (tmp_path / "begun").read_text() == "begun;"
     assert texts(at) == {"R1": EXPECTED, "R2": EXPECTED}

@@ -28,8 +28,8 @@ def test_next_inputs_are_fetched_while_a_script_runs(seaweed, write_workspace, t
     body = f"""
     import time
     here = self.path.input.parent
-    end = time.monotonic() + 5
-    while len(list(here.iterdir())) < 2 and time.monotonic() < end and self.id != "R7":
+    end = time.monotonic() + 300
+    while self.id == "R0" and len(list(here.iterdir())) < 2 and time.monotonic() < end:
         time.sleep(0.01)
     with open({str(seen)!r}, "a") as file:
         file.write(f"{{self.id}} {{len([one for one in here.iterdir() if one.suffix == '.txt'])}}\\n")

@@ -12,7 +12,7 @@ from sinagot_catalog import Workspace
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.storage.regular_file import read_regular
 
-SOON = 20.0
+SOON = 200.0
 
 
 def make_pipe(path):

@@ -159,3 +159,16 @@ def test_markers_of_other_clouds_are_nothing(request, write_workspace, kind):
     assert run(ws).counts() == {"done": 1}
     assert bucket.read("data/out/R1.txt") == b"2"
     assert ws.refresh().steps.collect()["status"].to_list() == ["DONE"]
+
+
+@pytest.mark.usefixtures("listing")
+def test_a_key_that_is_also_the_name_of_a_folder_is_a_file_and_a_notice_names_it(write_workspace, moto):
+    moto.put({"data/raw/R1": "one", "data/raw/R2": "two", "data/raw/R2/more.txt": "y"})
+    ws = open_at(write_workspace, moto, {"read": ("raw/{id}", "out/{id}.txt", "copy")})
+    assert ws.files.collect().select("path", "size").rows() == [("raw/R1", 3), ("raw/R2", 3)]
+    assert run(ws).counts() == {"done": 2}
+    assert moto.read("data/out/R2.txt") == b"tworead;"
+    assert ws.refresh().steps.filter("stale").collect().is_empty()
+    assert ws.notices.filter(kind="file and folder").select("count", "example").rows() == [(1, "raw/R2")]
+    assert run(ws, force=True).counts() == {"done": 2}
+    assert ws.refresh().steps.filter("stale").collect().is_empty()

@@ -242,6 +242,6 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMI
 print(store.find(Reach((("raw", None),))).unreadable)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout == "[]\n['raw']\n"

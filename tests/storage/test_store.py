@@ -163,7 +163,7 @@ def test_writes_of_many_threads_are_all_there(store):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert len(store.names("many")) == 40
 
 

@@ -165,7 +165,7 @@ def web(tmp_path):
     yield tmp_path / "web", f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(300)
 
 
 def test_a_web_server_is_a_dataset_whose_names_are_plain(write_workspace, web):
@@ -300,7 +300,7 @@ def ftp(tmp_path):
     yield tmp_path / "ftp/lab", f"ftp://ann:hidden-word@127.0.0.1:{server.server_address[1]}/lab"
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(300)
 
 
 def test_an_ftp_server_is_opened_by_name_and_password_of_its_address(write_workspace, ftp):

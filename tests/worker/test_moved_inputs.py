@@ -169,18 +169,18 @@ class Script(ScriptTemplate):
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are killed as a group")
 @pytest.mark.parametrize("way", ["run", "gc"])
 def test_inputs_of_a_killed_run_are_put_back_by_the_next_command(write_workspace, cli, way):
-    folder = card(write_workspace, move("import time; time.sleep(60)"))
+    folder = card(write_workspace, move("import time; time.sleep(600)"))
     before = pictures(folder)
     command = [sys.executable, "-m", "sinagot_catalog", "run", "-q", "--workers", "2", str(folder)]
     with subprocess.Popen(command, start_new_session=True) as process:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while len(list(folder.glob("dataset/LOG/.staging/*/*/c0/sorted/*.jpg"))) < 2:
             assert time.monotonic() < until
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(300)
     assert pictures(folder) == {}
-    until = time.monotonic() + 30
+    until = time.monotonic() + 300
     while pictures(folder) != before:  # a worker ends a moment after its parent
         assert time.monotonic() < until
         done = cli(way, folder)

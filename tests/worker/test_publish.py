@@ -398,7 +398,7 @@ def killed_run(folder, *words):
         "-q",
         *words,
     ]
-    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(program, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
 
 
@@ -887,7 +887,7 @@ def test_force_asks_on_a_terminal(write_workspace, cli, answer, code):
         while b"[y/N]" not in said:
             said += os.read(ours, 1000)
         os.write(ours, f"{answer}\n".encode())
-        assert process.wait(60) == code
+        assert process.wait(300) == code
     os.close(ours)
     assert b"--force replaces 1 output (6 B). Go on?" in said
     text = Path(folder, "dataset", "out", "R1").read_text()

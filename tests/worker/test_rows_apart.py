@@ -101,7 +101,7 @@ def test_rows_of_a_flow_that_raise_interrupts_are_its_errors(make_workspace, scr
         "raw/{id}", "out/{id}", "if self.id == 'R1': raise KeyboardInterrupt\nself.path.output.touch()"
     )
     ws = make_workspace({"work": source}, [f"raw/R{n}" for n in range(4)])
-    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.queries.query import Query
     from sinagot_catalog.run import RunOptions, claim, local_executor, plan
 
     source, query, options = ws._source, Query("steps"), RunOptions(mode="main_process")
@@ -113,7 +113,7 @@ def test_rows_of_a_flow_that_raise_interrupts_are_its_errors(make_workspace, scr
         groups = [group for phase in claimed.phases for group in phase]
         thread = threading.Thread(target=lambda: results.extend(executor.run_batch(groups)))
         thread.start()
-        thread.join(60)
+        thread.join(300)
         claimed.note(results)
     assert claimed.finish().counts() == {"done": 3, "error": 1}
 
@@ -137,7 +137,7 @@ def test_the_users_interrupt_ends_the_run(write_workspace, script_source, wait_u
         try:
             wait_until((folder / "dataset" / "begun").exists)
             process.send_signal(number)
-            _, told = process.communicate(timeout=30)
+            _, told = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == 130, told

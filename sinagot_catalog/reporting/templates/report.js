@@ -177,7 +177,10 @@
     } catch { tell("The browser does not allow it. Save the rows as CSV."); }
   });
   find("csv").addEventListener("click", () => {
-    const field = (text) => /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+    // A text that begins with one of these is a formula for a spreadsheet; a quote before it makes it a text.
+    const plain = (text) => /^[=+\-@\t\r]/.test(text) && !/^[+-]?[\d.]+$/.test(text) ? "'" + text : text;
+    const quoted = (text) => /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+    const field = (text) => quoted(plain(text));
     const lines = ["record_id,task,modality,step,status,seconds,ended,reason"];
     for (const row of rows) {
       const rec = Math.floor(row / nCells), cell = row % nCells;

@@ -1,0 +1,3 @@
+from tables import Recording
+
+print(*Recording.to_arrays("record"), sep="\n")

@@ -1,0 +1,299 @@
+"""SQL checks: reads a user's SQL filter, and checks which values and names an SQL text compares and reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Sequence
+from itertools import pairwise
+
+import polars as pl
+
+from sinagot_catalog.catalog.queries.literals import check_value
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.schema import TABLES
+from sinagot_catalog.status import LONG_NAMES
+
+_TOKEN = re.compile(
+    r"""
+      (?P<skip> \s+ | --[^\n]* | /\*.*?\*/ )
+    | (?P<text> '(?:[^']|'')*' )
+    | (?P<name> (?:[^\W\d]\w*|"(?:[^"]|"")*"|`[^`]*`) (?:\s*\.\s*(?:[^\W\d]\w*|"(?:[^"]|"")*"|`[^`]*`))* )
+    | (?P<sign> <=> | <> | != | <= | >= | = | < | > )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+_PART = re.compile(r"[^\W\d]\w*|\"(?:[^\"]|\"\")*\"|`[^`]*`")
+"""A part of a name that has dots."""
+_NO_VALUES = re.compile(
+    r"ALL|AND|ANTI|ANY|ASC|BETWEEN|BY|CASE|CROSS|DESC|DISTINCT|ELSE|ESCAPE|EXCEPT|FROM|FULL|GROUP|HAVING"
+    r"|ILIKE|IN|INNER|INTERSECT|IS|JOIN|LEFT|LIKE|LIMIT|NATURAL|NOT|OFFSET|ON|OR|ORDER|OUTER|OVER|PARTITION"
+    r"|QUALIFY|REGEXP|RIGHT|RLIKE|SELECT|SEMI|SIMILAR|THEN|TO|UNION|USING|WHEN|WHERE|WITH|XOR"
+)
+"""Words that precede an existing column or table, not a name that the query defines."""
+
+_CHOICES = {
+    name: list(dtype.categories)
+    for table in TABLES.values()
+    for name, dtype in table.items()
+    if isinstance(dtype, pl.Enum)
+}
+"""The possible values of columns with fixed values, by column: the same in every table."""
+
+
+_TEXT_WORDS = ("LIKE", "ILIKE", "RLIKE", "REGEXP", "SIMILAR", "||", "~", "^@")
+_TEXT_FUNCTIONS = re.compile(
+    r"CONCAT(_WS)?|CONTAINS|ENDS_WITH|INITCAP|LEFT|LENGTH|LOWER|REGEXP_LIKE|REPLACE|RIGHT|STARTS_WITH|STRPOS"
+    r"|SUBSTR(ING)?|TRIM|LTRIM|RTRIM|UPPER|CHAR_LENGTH|CHARACTER_LENGTH|OCTET_LENGTH|REVERSE"
+)
+
+_PREFIXES = re.compile(r"[A-Za-z]{1,2}")
+"""Letters before a quote change the text's rules, as in `E'…'`: Polars and this module could disagree."""
+
+_FILE_READER = re.compile(r"(?:read|scan|sink|write)_\w+|glob", re.IGNORECASE)
+"""Functions that open files as soon as Polars parses the SQL."""
+
+_QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN", "SHOW"})
+"""Words that begin a query, directly after a bracket."""
+
+
+def sql_predicate(where: str, *, short_names: bool = True) -> pl.Expr:
+    """Read a filter: an expression over the columns of one table. No file is opened.
+
+    Args:
+        where: The filter.
+        short_names: Whether `status` may be compared with short names, such as `READY`.
+
+    Raises:
+        SelectionError: When it holds a query or a function that reads files, or when Polars cannot read it.
+
+    Example:
+        >>> print(sql_predicate("status LIKE 'DON%'"))
+        col("status").strict_cast(String).str.starts_with(["DON"])
+        >>> sql_predicate("record_id IN (SELECT a FROM read_csv('/etc/hosts'))")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: the filter holds a query: SELECT
+        A filter compares columns of one table, such as "status = 'ERROR' AND record_id > 'REC-2'".
+    """
+    example = "such as \"status = 'ERROR' AND record_id > 'REC-2'\"."
+    word = _query_word(where)
+    fault = _ambiguous(where) or (word and f"holds a query: {word}") or _reads_files(where)
+    if fault:
+        raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
+    try:
+        predicate = pl.sql_expr(as_text(with_long_names(where) if short_names else where))
+    except Exception as error:
+        raise SelectionError(
+            f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
+            f"Write it as in SQL, {example}",
+        ) from error
+    if not predicate.meta.eq(predicate.meta.undo_aliases()):
+        name = predicate.meta.output_name()
+        raise SelectionError(
+            f"the filter {where!r} gives its result the name {name}, which a filter has no use for",
+            f"Leave {name} out, or put an operator before it. Numbers have no unit: write seconds > 60.",
+        )
+    return predicate
+
+
+def with_long_names(query: str) -> str:
+    """Replace the short names of statuses that `status` is compared with.
+
+    Example:
+        >>> with_long_names("status IN ('READY', 'DONE') AND step = 'READY'")
+        "status IN ('DATA_READY', 'DONE') AND step = 'READY'"
+    """
+
+    def long(words: Sequence[re.Match[str]], at: int) -> str | None:
+        is_name = words[at].lastgroup == "text" and _value(words[at][0]) in LONG_NAMES
+        return f"'{LONG_NAMES[_value(words[at][0])]}'" if is_name and _is_status(words, at) else None
+
+    return _rewritten(query, long)
+
+
+def _rewritten(query: str, write: Callable[[Sequence[re.Match[str]], int], str | None]) -> str:
+    """Return a query in which some words are written anew; `write` returns None for a word that stays."""
+    words = [one for one in _TOKEN.finditer(query) if one.lastgroup and one.lastgroup != "skip"]
+    text, end = "", 0
+    for at, word in enumerate(words):
+        if (new := write(words, at)) is not None:
+            text += query[end : word.start()] + new
+            end = word.end()
+    return text + query[end:]
+
+
+def _is_status(words: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether the text at this position is compared with `status`: alone, or in a list."""
+    after = words[at + 1 : at + 3]
+    if [one.lastgroup for one in after] == ["sign", "name"]:
+        return _plain(after[1][0]) == "status"
+    before = at - 1
+    if before >= 0 and words[before].lastgroup != "sign":
+        while before >= 0 and (words[before].lastgroup == "text" or words[before][0] == ","):
+            before -= 1
+        if [one[0].upper() for one in words[max(before - 1, 0) : before + 1]] != ["IN", "("]:
+            return False
+        before -= 1
+        before -= words[before - 1][0].upper() == "NOT"
+    return before >= 1 and words[before - 1].lastgroup == "name" and _plain(words[before - 1][0]) == "status"
+
+
+def as_text(query: str) -> str:
+    """Cast columns with fixed values, such as `status`, to text if SQL requires text.
+
+    Example:
+        >>> as_text("status NOT LIKE 'DON%' AND status = 'DONE'")
+        "CAST(status AS VARCHAR) NOT LIKE 'DON%' AND status = 'DONE'"
+    """
+
+    def cast(words: Sequence[re.Match[str]], at: int) -> str | None:
+        name = words[at][0]
+        is_cast = words[at].lastgroup == "name" and _plain(name) in _CHOICES and _is_used_as_text(words, at)
+        return f"CAST({name} AS VARCHAR)" if is_cast else None
+
+    return _rewritten(query, cast)
+
+
+def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether the name at this position is an operand of an operation that requires text."""
+    texts = [one[0].upper() for one in words[max(at - 2, 0) : at + 4]]
+    before, after = texts[: min(at, 2)], texts[min(at, 2) + 1 :]
+    after = after[1:] if after[:1] == ["NOT"] else after
+    if after[:1] and (after[0] in _TEXT_WORDS or after[:2] == ["|", "|"]):
+        return True
+    return before[-2:-1] != [] and before[-1] == "(" and _TEXT_FUNCTIONS.fullmatch(before[-2]) is not None
+
+
+def names_in(query: str) -> set[str]:
+    """Return the names in a query, each without its table.
+
+    Example:
+        >>> sorted(names_in("SELECT s.step FROM steps s WHERE stale"))
+        ['FROM', 'SELECT', 'WHERE', 's', 'stale', 'step', 'steps']
+    """
+    names = [text for kind, text in _tokens(query) if kind == "name"]
+    return {_plain(part) for name in names for part in _PART.findall(name)}
+
+
+def _ambiguous(query: str) -> str | None:
+    """Return the fault of a text in which Polars could end a string or a comment elsewhere than this module."""
+    pieces = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(query)]
+    for kind, text in pieces:
+        if kind == "skip" and ("/*" in text[2:] or re.search(r"\r(?!\n|$)", text.lstrip())):
+            return "holds a comment within a comment"
+        if kind == "other" and text in "$#@":
+            return f"holds a {text} outside of quotes: texts take single quotes, names double quotes"
+    for (kind, text), (then, quoted) in pairwise(pieces):
+        if then == "text" and ((kind == "name" and _PREFIXES.fullmatch(text)) or text.endswith("&")):
+            return f"holds {text}{quoted[:1]}: put a blank between a name and a quote"
+    return None
+
+
+def _reads_files(text: str) -> str | None:
+    """Return the fault of a text that would open a file."""
+    for (kind, name), (_, then) in pairwise(_tokens(text)):
+        if kind == "name" and then == "(" and _FILE_READER.fullmatch(_plain(name)):
+            return f"calls {_plain(name)}: no file is read here"
+    return None
+
+
+def _query_word(text: str) -> str | None:
+    """Return the word that begins a query within a filter."""
+    before = "("
+    for kind, token in _tokens(text):
+        word = token.upper()
+        if kind == "name" and (word == "SELECT" or (before == "(" and word in _QUERY_WORDS)):
+            return word
+        before = token
+    return None
+
+
+def check_query(query: str, own: Container[str] = (), structs: Container[str] = ()) -> None:
+    """Refuse functions that read files, and values that a column never has: a typo must not mean "nothing".
+
+    Names that the query itself defines are not checked.
+
+    Args:
+        query: The text.
+        own: Columns of `records`, because a user's table may have a column of the same name.
+        structs: Columns with fields, whose fields may have any name and value.
+
+    Raises:
+        SelectionError: Names the function, or similar values.
+
+    Example:
+        >>> check_query("SELECT * FROM read_csv('/etc/hosts')")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: the query calls read_csv: no file is read here
+        A query reads the tables of the workspace; read a file in Python and join it.
+        >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: status is never 'EROR'; did you mean 'ERROR'?
+        It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE, EXCLUDED.
+    """
+    if fault := _ambiguous(query) or _reads_files(query):
+        raise SelectionError(
+            f"the query {fault}",
+            "A query reads the tables of the workspace; read a file in Python and join it.",
+        )
+    tokens = [(kind, _outer(text, structs) if kind == "name" else text) for kind, text in _tokens(query)]
+    named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
+    for column, value in comparisons(tokens):
+        if column in _CHOICES and column not in own and column not in named:
+            known = LONG_NAMES.get(value, value) if column == "status" else value
+            check_value(column, known, _CHOICES[column])
+
+
+def _ends(kind: str, text: str) -> bool:
+    """Whether the next name is a new one: after `AS`, or directly after a value if `AS` is left out."""
+    word = text.upper()
+    return word in ("AS", ")") or kind == "text" or (kind == "name" and not _NO_VALUES.fullmatch(word))
+
+
+def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield columns and the texts that they are compared with: `a = 'x'`, `'x' = a`, `a [NOT] IN ('x', …)`."""
+    kinds = [kind for kind, _ in tokens]
+    for at, (kind, text) in enumerate(tokens):
+        if kinds[at : at + 3] == ["name", "sign", "text"]:
+            yield _plain(text), _value(tokens[at + 2][1])
+        if kinds[at : at + 3] == ["text", "sign", "name"]:
+            yield _plain(tokens[at + 2][1]), _value(text)
+        if kind == "name" and text.upper() not in ("IN", "NOT"):
+            rest = [word.upper() for _, word in tokens[at + 1 : at + 4]]
+            skipped = 3 if rest == ["NOT", "IN", "("] else 2 if rest[:2] == ["IN", "("] else 0
+            if skipped:
+                for value in _listed(tokens[at + 1 + skipped :]):
+                    yield _plain(text), value
+
+
+def _listed(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield the texts of a list up to its end, or up to the first token that does not belong to a list."""
+    for kind, text in tokens:
+        if kind == "text":
+            yield _value(text)
+        elif text != ",":
+            return
+
+
+def _tokens(query: str) -> Iterator[tuple[str, str]]:
+    for found in _TOKEN.finditer(query):
+        if found.lastgroup and found.lastgroup != "skip":
+            yield found.lastgroup, found[0]
+
+
+def _outer(name: str, structs: Container[str]) -> str:
+    """Return the column of a field; other names as they are."""
+    parts = [_plain(part) for part in _PART.findall(name)]
+    return next((part for part in parts[:-1] if part in structs), name)
+
+
+def _plain(name: str) -> str:
+    """Return a column's own name: without its table, without quotes."""
+    last: str = (_PART.findall(name) or [name])[-1]
+    return last[1:-1] if last[:1] in ('"', "`") else last
+
+
+def _value(text: str) -> str:
+    return text[1:-1].replace("''", "'")

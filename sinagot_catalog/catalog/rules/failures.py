@@ -1,0 +1,87 @@
+"""Failures: groups the failed rows of `steps` by step, error type and similar message. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.rules.status_rules import first_line
+from sinagot_catalog.schema import FAILED_ATTEMPTS
+
+VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
+"""The parts of a message that differ between failures of one kind, as a regular expression."""
+
+
+def failure_kinds(rows: pl.DataFrame) -> pl.DataFrame:
+    """Group failed rows of `steps`, the most frequent kind first.
+
+    Args:
+        rows: Rows of `steps` that count as failures, with all columns of the table.
+
+    Returns:
+        Columns `task, modality, step, error_type, message` (with `…` for parts that differ), `n`, `first`, `last`,
+        `examples` (up to three record ids, joined by `; `), `records` (every record id) and `n_done` (the number
+        of rows that older outputs make DONE).
+    """
+    # a reason of the catalog's own, such as an unreadable script, is the same for every row already,
+    # and has nothing to do with an earlier attempt
+    of_attempt = pl.col("reason").str.contains(first_line(pl.col("message")), literal=True)
+    rows = rows.with_columns(
+        pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
+        for name in ("error_type", "message")
+    )
+    kind = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(VARYING, "…")
+    return (
+        rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
+        .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)
+        .agg(
+            # the full text, if all rows have the same
+            pl.when(pl.col("message").n_unique() == 1)
+            .then(first_line(pl.col("message").first()))
+            .alias("message"),
+            pl.len().alias("n"),
+            pl.col("ended").min().alias("first"),
+            pl.col("ended").max().alias("last"),
+            pl.col("record_id").head(3).str.join("; ").alias("examples"),
+            pl.col("record_id").alias("records"),
+            (pl.col("status") == "DONE").sum().alias("n_done"),
+        )
+        .sort("n", descending=True, maintain_order=True)
+        .select(
+            *("task", "modality", "step", "error_type"),
+            pl.coalesce("message", "kind").alias("message"),
+            *("n", "first", "last", "examples", "records", "n_done"),
+        )
+    )
+
+
+def failure_filter(kind: Mapping[str, Any], *, by_message: bool = True) -> list[str]:
+    """Return the conditions in SQL that select the rows of one kind of failure.
+
+    Args:
+        kind: A row of `failure_kinds`.
+        by_message: Whether the conditions name the error; otherwise they select every failure of the step.
+
+    Example:
+        >>> failure_filter({"task": None, "modality": None, "step": "a", "n_done": 0}, by_message=False)
+        ["status = 'ERROR'", "step = 'a'"]
+    """
+    outcomes = ", ".join(map(sql_text, FAILED_ATTEMPTS))
+    conditions = [f"outcome IN ({outcomes})" if kind["n_done"] else "status = 'ERROR'"]
+    conditions += [f"{name} = {sql_text(kind[name])}" for name in ("task", "modality", "step") if kind[name]]
+    if by_message and kind["error_type"]:
+        like = kind["message"].replace("…", "%").rstrip("%") + "%"
+        conditions += [f"error_type = {sql_text(kind['error_type'])}", f"message LIKE {sql_text(like)}"]
+    return conditions
+
+
+def sql_text(value: str) -> str:
+    """Quote a text for SQL.
+
+    Example:
+        >>> sql_text("it's")
+        "'it''s'"
+    """
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,397 @@
+"""Group steps: the state of each member of a group, and from it whether the group can run, and why not. Pure.
+
+A member is in when all inputs that a group step reads of it are there. It waits while a step that makes one of them
+is ready, running or waiting itself. It blocks when that step failed. Any other member is left out, as its raw data
+are absent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.patterns import paths_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sinagot_catalog.catalog.steps_table import StepsTable
+    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
+
+_SUMS: dict[str, pl.DataType] = {
+    "n": pl.UInt32(),
+    "n_in": pl.UInt32(),
+    "n_waits": pl.UInt32(),
+    "n_blocks": pl.UInt32(),
+    "first": pl.UInt32(),
+    "maker": pl.UInt16(),
+}
+
+
+@dataclass(frozen=True)
+class GroupStates:
+    """The state of the groups of one group step.
+
+    Attributes:
+        members: A row per member: `_rec` (its group), `_member`, `is_in`, `waits` and `blocks` (the unit step that
+            it waits for, or that failed).
+        sums: A row per record and group: the numbers of members in each state; the first member that blocks, waits
+            or is left out, and the unit step that is the reason.
+        is_partial: Whether a group also runs without the members that failed.
+    """
+
+    members: pl.DataFrame
+    sums: pl.DataFrame
+    is_partial: bool
+
+    @cached_property
+    def ready(self) -> pl.Series:
+        """Whether the members let a group run, a row per record and group."""
+        held = self.sums["n_waits"] if self.is_partial else self.sums["n_waits"] + self.sums["n_blocks"]
+        return ((self.sums["n_in"] > 0) & (held == 0)).fill_null(value=False)
+
+    @cached_property
+    def blocked(self) -> pl.Series:
+        """Whether a member that failed holds a group back, a row per record and group."""
+        if self.is_partial:
+            return pl.Series([False]).new_from_index(0, self.sums.height)
+        return (self.sums["n_blocks"] > 0).fill_null(value=False)
+
+    @cached_property
+    def waiting(self) -> pl.Series:
+        """Whether members hold a group back for which a step has yet to run, a row per record and group."""
+        return (self.sums["n_waits"] > 0).fill_null(value=False) & ~self.blocked
+
+
+class GroupSteps:
+    """Judges the groups of group steps, as whole columns over their members.
+
+    Args:
+        table: The table `steps`.
+    """
+
+    def __init__(self, table: StepsTable) -> None:
+        self._table = table
+        self._layout = table.layout
+        self._states: dict[int, GroupStates] = {}
+
+    def states(self, cell: UnitStep) -> GroupStates:
+        """Return the states of the groups of a group step."""
+        if cell.index not in self._states:
+            self._states[cell.index] = self.states_with(cell, {})
+        return self._states[cell.index]
+
+    def valid(self, cell: UnitStep) -> pl.Series:
+        """Whether a record or group has a row of a unit step, a row per record and group."""
+        table = self._table
+        if cell.by is None:
+            return pl.int_range(table.n_rows, eager=True) < len(table.ids)
+        nothing = pl.Series([False]).new_from_index(0, table.n_rows)
+        if tuple(cell.by) not in table.groups.codes:
+            return nothing
+        return nothing.scatter(table.groups.of(cell.by), True)
+
+    def check(self, cell: UnitStep, group: str) -> None:
+        """Raise an error if a group step has no such group.
+
+        Raises:
+            NotFoundError: Names the group of a record, or similar groups.
+        """
+        table = self._table
+        ids = table.row_ids.gather(table.groups.of(cell.by or ()))
+        if group in ids:
+            return
+        name = row_label(cell.task, cell.modality, cell.step)
+        record = table.ids.index_of(group)
+        if record is not None:
+            own = table.row_ids[int(self.code_of(cell, record) or 0)]
+            raise NotFoundError(
+                f"{name} runs once per group, not per record", f"The group of {group} is {own!r}."
+            )
+        raise NotFoundError(f"{name} has no group {group!r}{did_you_mean(group, ids.to_list())}")
+
+    def code_of(self, cell: UnitStep, row: int) -> int | None:
+        """The code of a unit step's row for a record or a group: itself, or the group of the record; else None."""
+        if self.valid(cell)[row]:
+            return row
+        known = cell.by is not None and row < len(self._table.ids)
+        return int(self.group_of(cell)[row]) if known else None
+
+    def member_ports(self, cell: UnitStep) -> list[list[Link]]:
+        """Return the inputs that each member has."""
+        return [port for port in cell.input_ports if not self._layout.is_per_group(cell, port)]
+
+    def members(self, cell: UnitStep) -> pl.DataFrame:
+        """Return the members of the groups of a group step: columns `_rec` (the group) and `_member`."""
+        if tuple(cell.by or ()) not in self._table.groups.codes:
+            return pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32})
+        return self._table.groups.members(cell.by or (), self._layout.member_by(cell))
+
+    def records_of(self, cell: UnitStep) -> pl.DataFrame:
+        """Return the records of the groups of a group step: columns `_rec` (the group) and `_member`."""
+        if tuple(cell.by or ()) not in self._table.groups.codes:
+            return pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32})
+        return self._table.groups.members(cell.by or ())
+
+    def group_of(self, cell: UnitStep) -> pl.Series:
+        """Return the code of the group of a group step that each record belongs to."""
+        return self._table.groups.codes[cell.by or ()]
+
+    def states_with(self, cell: UnitStep, made: Mapping[int, pl.Series]) -> GroupStates:
+        """Return the states of the groups of a group step when a run has made some paths.
+
+        Args:
+            cell: The group step.
+            made: For bound patterns whether the run makes the path, a row per record and group.
+        """
+        members = self.members(cell)
+        codes = members["_member"]
+        yes = pl.Series([True]).new_from_index(0, len(codes))
+        none = pl.Series([None], dtype=pl.UInt16).new_from_index(0, len(codes))
+        is_in, waits, blocks = yes, none, none
+        for port in self.member_ports(cell):
+            there = self._there(port, made).gather(codes)
+            is_optional = port[0].is_optional
+            is_soft = is_optional or self._table.is_soft(port)
+            is_in = is_in if is_optional else is_in & there
+            for maker, renewed, rows in self._makers(cell, port, made):
+                at = self._codes_of(maker, cell, codes)
+                if at is None:
+                    continue
+                lacks = (yes if is_soft else ~there) & ~renewed.gather(codes)
+                lacks = lacks if rows is None else lacks & rows.gather(codes)
+                seen = frozenset({cell.index})
+                waits = _first(waits, lacks & self._table.is_coming(maker.index, seen).gather(at), maker)
+                if not is_optional:
+                    fails = self._table.is_failing(maker.index, seen).gather(at)
+                    blocks = _first(blocks, lacks & ~there & fails, maker)
+        left = self._excluded(cell, codes)
+        if left is not None:
+            is_in, waits, blocks = is_in & ~left, waits.zip_with(~left, none), blocks.zip_with(~left, none)
+        states = members.with_columns(
+            (is_in & waits.is_null()).alias("is_in"), waits.alias("waits"), blocks.alias("blocks")
+        )
+        return GroupStates(states, self._sums(states), cell.is_partial)
+
+    def _excluded(self, cell: UnitStep, members: pl.Series) -> pl.Series | None:
+        """Which members are excluded, or made by excluded rows; None if none is."""
+        found = []
+        if cell.index in self._table.excluded:
+            found.append(self._table.excluded[cell.index].gather(members))
+        for port in self.member_ports(cell):
+            for maker, _, rows in self._makers(cell, port, {}):
+                at = self._codes_of(maker, cell, members)
+                if at is not None and maker.index in self._table.excluded:
+                    excluded = self._table.excluded[maker.index].gather(at)
+                    found.append(excluded if rows is None else excluded & rows.gather(members))
+        return reduce(or_, found) if found else None
+
+    def _there(self, port: Sequence[Link], made: Mapping[int, pl.Series]) -> pl.Series:
+        present = [self._table.port_presence(port)]
+        return reduce(or_, [*present, *(made[link.place] for link in port if link.place in made)])
+
+    def _makers(
+        self, cell: UnitStep, port: Sequence[Link], made: Mapping[int, pl.Series]
+    ) -> list[tuple[UnitStep, pl.Series, pl.Series | None]]:
+        """The steps that make an input: each with the paths that the run makes, and the rows that it makes."""
+        nothing = pl.Series([False]).new_from_index(0, self._table.n_rows)
+        return [
+            (
+                self._layout.cells[maker],
+                made.get(link.place, nothing),
+                self._table.waits_for(link.place, maker),
+            )
+            for link in port
+            for maker in self._table.makers.get(link.place, ())
+            if maker != cell.index
+        ]
+
+    def _codes_of(self, maker: UnitStep, cell: UnitStep, members: pl.Series) -> pl.Series | None:
+        """The codes of a maker's rows for the members of a group step; None if they do not correspond."""
+        lower = self._layout.member_by(cell)
+        if maker.by == lower:
+            return members
+        if lower is None and maker.by in self._table.groups.codes:
+            return self._table.groups.codes[maker.by].gather(members)
+        return None
+
+    def _sums(self, states: pl.DataFrame) -> pl.DataFrame:
+        """The numbers of members by state, a row per record and group."""
+        order = (
+            pl.when(pl.col("blocks").is_not_null()).then(0)
+            .when(pl.col("waits").is_not_null()).then(1)
+            .when(~pl.col("is_in")).then(2).otherwise(3)
+        )  # fmt: skip
+        sums = states.group_by("_rec").agg(
+            pl.len().alias("n"),
+            pl.col("is_in").sum().alias("n_in"),
+            pl.col("waits").is_not_null().sum().alias("n_waits"),
+            pl.col("blocks").is_not_null().sum().alias("n_blocks"),
+            pl.col("_member").sort_by(order, maintain_order=True).first().alias("first"),
+            pl.coalesce("blocks", "waits").sort_by(order, maintain_order=True).first().alias("maker"),
+        )
+        rows = pl.DataFrame({"_rec": pl.int_range(self._table.n_rows, dtype=pl.UInt32, eager=True)})
+        found = rows.join(sums, on="_rec", how="left", maintain_order="left")
+        return found.select(pl.col(name).cast(dtype) for name, dtype in _SUMS.items())
+
+    # --- from groups to records, and back ------------------------------------------------------------------
+
+    def _pairs(self) -> pl.DataFrame:
+        """Every group with each of its records: columns `_rec` (the group) and `_member`."""
+        groups = self._table.groups
+        parts = [groups.members(by) for by in groups.codes]
+        return pl.concat([pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32}), *parts]).unique()
+
+    def with_members(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows of `steps` with the records of each group in place of the group."""
+        parts = [rows]
+        groups = rows.filter(pl.col("by").is_not_null())
+        for (key,), part in groups.partition_by("_cell", as_dict=True).items():
+            records = self.records_of(self._layout.cells[int(str(key))])
+            members = part.join(records, on="_rec").drop("_rec").rename({"_member": "_rec"})
+            parts.append(members.select(rows.columns))
+        return pl.concat(parts)
+
+    def with_groups(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the keys of rows of `records` or `units`, and of groups all of whose records are among them."""
+        keys = [name for name in ("_rec", "_unit") if name in rows.columns]
+        held = rows.select(keys).unique()
+        others = [name for name in keys if name != "_rec"]
+        pairs = self._pairs()
+        sizes = pairs.group_by("_rec").len("_size")
+        whole = (
+            held.rename({"_rec": "_member"})
+            .join(pairs, on="_member")
+            .group_by("_rec", *others)
+            .len("_held")
+            .join(sizes, on="_rec")
+            .filter(pl.col("_held") == pl.col("_size"))
+        )
+        return pl.concat([held, whole.select(held.columns)])
+
+    def with_group_values(self, records: pl.DataFrame) -> pl.DataFrame:
+        """Add to columns of `records` a row per group: a value that all its records share, else null."""
+        ids = self._table.row_ids
+        pairs = self._pairs()
+        members = pairs.select(
+            ids.gather(pairs["_rec"]).alias("_group"), ids.gather(pairs["_member"]).alias("record_id")
+        ).join(records, on="record_id", how="left")
+        names = [name for name in records.columns if name != "record_id"]
+        shared = [
+            pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in names
+        ]
+        groups = members.group_by(pl.col("_group").alias("record_id"), maintain_order=True).agg(shared)
+        return pl.concat([records, groups.select(records.columns)])
+
+    # --- sentences ---------------------------------------------------------------------------------------
+
+    def sentences(self, cell: UnitStep, part: pl.DataFrame) -> pl.DataFrame:
+        """Return the clauses on members that sentences need, for rows of a group step.
+
+        Columns: `_members` (how many are in), `_waits` (the step and the member that the group waits for),
+        `_blocked` (the step and the member that failed), `_member` (the id of that member).
+        """
+        states = self.states(cell)
+        rows = states.sums[part["_rec"]].with_columns(
+            states.blocked.gather(part["_rec"]).alias("is_blocked"),
+            states.waiting.gather(part["_rec"]).alias("is_waiting"),
+        )
+        table = self._table
+        names = [table.step_name(one, cell) for one in self._layout.cells]
+        step = pl.col("maker").replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
+        member = pl.lit(table.row_ids.gather(rows["first"].fill_null(0)))
+        others = _more(pl.when("is_blocked").then(pl.col("n_blocks")).otherwise(pl.col("n_waits")))
+        what = pl.format("{} of {}{}", step, member, others)
+        count = pl.when(pl.col("n_in") == pl.col("n")).then(
+            pl.format("all {} members are there", "n")
+        ).otherwise(pl.format("{} of {} members are there", "n_in", "n"))  # fmt: skip
+        return rows.select(
+            count.alias("_members"),
+            pl.when("is_waiting").then(what).alias("_waits"),
+            pl.when("is_blocked").then(what).alias("_blocked"),
+            pl.when("is_blocked").then(member).alias("_member"),
+        )
+
+    def missing(self, cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        """Return the absent inputs of rows of a group step; of many members the first, and how many there are."""
+        table = self._table
+        texts = []
+        for port in cell.required:
+            if self._layout.is_per_group(cell, port):
+                there, codes, more = table.port_presence(port), part["_rec"], pl.lit("")
+            else:
+                states = self.states(cell)
+                sums = states.sums[part["_rec"]]
+                held = pl.max_horizontal("n_waits", "n_blocks")
+                lacking = pl.when(held > 0).then(held).otherwise(pl.col("n"))
+                there, codes = states.ready, sums["first"].fill_null(0)
+                more = pl.lit(sums.select(_more(lacking).alias("more"))["more"])
+            names = [paths_of(self._layout.places[link.place].template) for link in port]
+            text = pl.concat_str(names, separator=" or ", ignore_nulls=True)
+            found = table.path_values[codes].select((text + more).alias("text"))["text"]
+            texts.append(pl.when(~pl.lit(there.gather(part["_rec"]))).then(pl.lit(found)))
+        joined = pl.concat_str([*texts, pl.lit(None, pl.String)], separator="; ", ignore_nulls=True)
+        return part.select(pl.when(joined != "").then(joined).alias("missing")).to_series()
+
+    # --- paths of members ----------------------------------------------------------------------------------
+
+    def files(self, cell: UnitStep, port: Sequence[Link], groups: pl.Series) -> pl.DataFrame:
+        """Return the files of an input of members that are in, each once: `_rec` (the group), `root`, `path`.
+
+        Args:
+            cell: The group step.
+            port: The input.
+            groups: The codes of the groups.
+        """
+        table = self._table
+        used = self.states(cell).members.filter(
+            pl.col("is_in"), pl.col("_rec").is_in(groups.unique().implode())
+        )
+        chosen = table.chosen_way(port)
+        parts = [pl.DataFrame(schema={"_rec": pl.UInt32, "root": pl.String, "path": pl.String})]
+        for number, link in enumerate(port):
+            place = self._layout.places[link.place]
+            some = used.filter(chosen.gather(used["_member"]) == number) if len(port) > 1 else used
+            if place.template.is_wild:
+                files = table.many_files(link.place).rename({"_rec": "_member"})
+                parts.append(some.join(files, on="_member").select("_rec", "root", "path"))
+                continue
+            there = some.filter(table.presence[link.place].gather(some["_member"]))
+            paths = table.path_values[there["_member"]].select(
+                there["_rec"],
+                table.root_of(link.place, there["_member"]),
+                paths_of(place.template).alias("path"),
+            )
+            parts.append(paths.drop_nulls("path"))
+        return (
+            pl.concat(parts).unique(["_rec", "path"], keep="first", maintain_order=True).sort("_rec", "path")
+        )
+
+    def absent(self, cell: UnitStep, port: Sequence[Link], groups: pl.Series) -> pl.DataFrame:
+        """Return the paths of an input that groups wait for: columns as those of `files`."""
+        table = self._table
+        held = self.states(cell).members.filter(
+            pl.col("waits").is_not_null() | pl.col("blocks").is_not_null(),
+            pl.col("_rec").is_in(groups.unique().implode()),
+        )
+        lacking = held.filter(~table.port_presence(port).gather(held["_member"]))
+        place = self._layout.places[port[0].place]
+        path = table.path_values[lacking["_member"]].select(paths_of(place.template).alias("path"))["path"]
+        found = lacking.select("_rec", pl.lit(place.root).alias("root"), path)
+        return found.drop_nulls("path").unique(maintain_order=True)
+
+
+def _first(before: pl.Series, now: pl.Series, maker: UnitStep) -> pl.Series:
+    """Set the unit step of the members that have none yet and for which a condition is true."""
+    new = pl.Series([maker.index], dtype=pl.UInt16).new_from_index(0, len(before))
+    return before.zip_with(before.is_not_null() | ~now.fill_null(value=False), new)
+
+
+def _more(count: pl.Expr) -> pl.Expr:
+    """How many more there are than the one that a sentence names."""
+    return pl.when(count > 1).then(pl.format(" and {} more", count - 1)).otherwise(pl.lit(""))

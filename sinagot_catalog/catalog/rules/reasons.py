@@ -1,0 +1,182 @@
+"""Reasons: the sentences of rows of `steps` that explain their status and name their absent inputs. Pure."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import and_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.files.row_positions import positions
+from sinagot_catalog.catalog.rules import status_rules
+from sinagot_catalog.patterns import paths_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinagot_catalog.catalog.steps_table import StepsTable
+    from sinagot_catalog.catalog.structure.layout import UnitStep
+
+_READ = ("_rec", "_cell", "_last", "_event", "_rule", "n_inputs_found", "n_inputs", "missing", "by")
+"""The columns that a sentence needs."""
+
+_FOLDERS = 3
+"""Number of unreadable folders that a sentence names."""
+
+
+def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """The absent inputs of rows of `steps`, joined by `; `."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        if cell.by is not None:
+            return table.group_steps.missing(cell, part)
+        texts = []
+        for port in cell.required:
+            names = [_path_or_gap(table, link.place) for link in port]
+            text = names[0] if len(names) == 1 else pl.concat_str(names, separator=" or ", ignore_nulls=True)
+            texts.append((table.port_presence(port), text))
+        return _absent(table, part, texts)
+
+    return table.by_unit_step("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
+
+
+def _path_or_gap(table: StepsTable, place: int) -> pl.Expr:
+    """The path of a bound pattern; without one, the metadata column that has no value for it."""
+    path = paths_of(table.layout.places[place].template)
+    gaps = [
+        pl.when(pl.col(name) == "").then(pl.lit(f"{name} unknown"))
+        for name in table.layout.columns.get(place, ())
+    ]
+    return pl.coalesce(path, *gaps) if gaps else path
+
+
+def reason(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """One short sentence per row of `steps` that explains its status."""
+    plain = rows.select(status_rules.plain_reason()).to_series()
+    # the other rows are few, and each gets its own sentence
+    others = plain.is_null().arg_true()
+    used = [name for name in _READ if name in rows.columns]
+    some = rows.select(pl.col(used).gather(others))
+    some = table.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
+    some = with_causes(table, some, table.unreadable[:_FOLDERS]).select(status_rules.reason())
+    return plain.zip_with(plain.is_not_null(), some["reason"].gather(positions(others, rows.height)))
+
+
+def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]) -> pl.DataFrame:
+    """Attach the columns that sentences of `status_rules` need, in addition to those of `steps`.
+
+    Args:
+        table: The table `steps`.
+        rows: Some of its rows.
+        unreadable: The unreadable folders to name.
+    """
+    refused = [cell for cell in table.faults if table.is_refused(cell)]
+    rows = rows.with_columns(
+        *(_of_members(table, rows, name) for name in ("_members", "_blocked", "_member")),
+    )
+    return rows.with_columns(
+        _waits(table, rows),
+        _unnamed(table, rows),
+        pl.col("_cell")
+        .cast(pl.UInt32)
+        .replace_strict(table.faults, default=None, return_dtype=pl.String)
+        .alias("_fault"),
+        pl.col("_cell").is_in(refused).alias("_refused"),
+        pl.lit(", ".join(unreadable)).alias("_unreadable"),
+        _exclusion(table, rows, "reason"),
+        _exclusion(table, rows, "source"),
+    )
+
+
+def _of_members(table: StepsTable, rows: pl.DataFrame, name: str) -> pl.Series:
+    """A clause on the members of rows of group steps; null for other rows."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        return table.group_steps.sentences(cell, part)[name]
+
+    is_judged = pl.col("by").is_not_null() & pl.col("_rule").ne_missing("fault")
+    return table.by_unit_step(name, rows, is_judged, derive)
+
+
+def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """The steps that would make the absent inputs of rows of `steps`, joined by `, `."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        of_members = None if cell.by is None else table.group_steps.sentences(cell, part)["_waits"]
+        makers: dict[str, list[int]] = {}
+        near: list[tuple[pl.Series, pl.Expr]] = []
+        ports = cell.required
+        if cell.by is not None:
+            ports = [port for port in ports if table.layout.is_per_group(cell, port)]
+        for place in (link.place for port in ports for link in port):
+            others = [made for made in table.makers.get(place, []) if made != cell.index]
+            if not others:
+                continue
+            name = table.step_name(table.layout.cells[others[0]], cell)
+            rows = table.waits_for(place, others[0])
+            if rows is None:
+                makers.setdefault(name, []).append(place)
+            else:
+                name_of = pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))
+                near.append((table.presence[place], name_of))
+        hard = [
+            (reduce(and_, [table.presence[place] for place in made]), pl.lit(name))
+            for name, made in makers.items()
+        ]
+        soft = [
+            (coming.not_(), pl.lit(table.step_name(table.layout.cells[maker], cell)))
+            for maker, coming in table.soft_waits.get(cell.index, ())
+        ]
+        found = _absent(table, part, [*hard, *near, *soft], ", ")
+        return found if of_members is None else found.zip_with(of_members.is_null(), of_members)
+
+    lacks = (pl.col("n_inputs_found") < pl.col("n_inputs")) | (pl.col("_rule") == "waiting")
+    return table.by_unit_step("_waits", rows, lacks, derive)
+
+
+def _exclusion(table: StepsTable, rows: pl.DataFrame, name: str) -> pl.Series:
+    """The `reason` or the `source` of the exclusion of rows of `steps`: the column `_exclusion_…`."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        return table.exclusion_texts[cell.index][name].gather(part["_rec"])
+
+    where = pl.col("_cell").is_in(list(table.exclusion_texts))
+    return table.by_unit_step(f"_exclusion_{name}", rows, where, derive)
+
+
+def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """Which pattern of rows of `steps` names no path, and why."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        records = table.row_values[part["_rec"]]
+        told: list[pl.Expr] = []
+        for place in dict.fromkeys(link.place for link in cell.links if link.place in table.pathless):
+            template = table.layout.places[place].template
+            lacks = pl.lit(table.pathless[place].gather(part["_rec"]))
+            text = pl.lit(f"the pattern {template.text} would have an empty part")
+            for name in sorted(template.needed & set(table.layout.ids.groups)):
+                needs = f"the pattern {template.text} needs {{{name}}}, and this id has no value for it"
+                hint = f"; write {{{name}?}} where a path may lack it"
+                text = pl.when(pl.col(name) == "").then(pl.lit(needs + hint)).otherwise(text)
+            told.append(pl.when(lacks).then(text))
+        if not told:
+            return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+        return records.select(pl.coalesce([*told, pl.lit(None, pl.String)]).alias("text")).to_series()
+
+    return table.by_unit_step("_unnamed", rows, pl.col("_rule") == "fault", derive)
+
+
+def _absent(
+    table: StepsTable,
+    part: pl.DataFrame,
+    texts: Sequence[tuple[pl.Series, pl.Expr]],
+    separator: str = "; ",
+) -> pl.Series:
+    """Join the texts of what is absent; null if nothing is. Each text has its presence, a row per record."""
+    if not texts:
+        return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+    records = table.path_values[part["_rec"]]
+    absent = [pl.when(~pl.lit(present.gather(part["_rec"]))).then(text) for present, text in texts]
+    joined = pl.concat_str(absent, separator=separator, ignore_nulls=True)
+    return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()

@@ -1,0 +1,246 @@
+"""Snapshot diffs: finds the changes between two snapshots, or between a snapshot and now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.snapshots import snapshot_files
+from sinagot_catalog.catalog.tables_on_disk.metadata import joined
+from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.patterns import id_columns
+from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.session import Session
+
+NOW = "now"
+_CHANGES = {
+    "what": pl.Enum(["record", "file", "step", "metadata"]),
+    "change": pl.Enum(["new", "gone", "changed"]),
+    **KEYS,
+    "path": pl.String(),
+    "column": pl.String(),
+    "before": pl.String(),
+    "after": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class Diff:
+    """The changes between two states of a workspace.
+
+    Attributes:
+        before: The name of the earlier snapshot.
+        after: The name of the later one, or `now`.
+        frame: A row per change: `what` (`record`, `file`, `step`, `metadata`), `change` (`new`, `gone`,
+            `changed`), the keys `record_id, task, modality, step`, `path` of a file, `column` of the metadata,
+            `before` and `after` (a file's size, a step's status, a record's value).
+    """
+
+    before: str
+    after: str
+    frame: pl.DataFrame
+
+    def _of(self, what: str, *columns: str) -> pl.DataFrame:
+        return self.frame.filter(pl.col("what") == what).select("change", *columns)
+
+    @property
+    def records(self) -> pl.DataFrame:
+        """Records that are new, gone, or changed: a file, a value of a table or a status differs."""
+        return self._of("record", "record_id")
+
+    @property
+    def files(self) -> pl.DataFrame:
+        """Files, and folders that a pattern names, that are new, gone, or changed, with their sizes."""
+        return self._of("file", "path", "record_id", "before", "after")
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """Steps whose status changed."""
+        return self._of("step", *KEYS, "before", "after")
+
+    @property
+    def metadata(self) -> pl.DataFrame:
+        """Values of metadata tables that are new, gone, or changed; a row per record and column."""
+        return self._of("metadata", "record_id", "column", "before", "after")
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        counts = {what: self._of(what).height for what in ("record", "file", "step")}
+        told = ", ".join(f"{count} {what}s" for what, count in counts.items())
+        told += f", {values} values" if (values := self.metadata.height) else ""
+        return f"<Diff instance | {self.before} .. {self.after}: {told}>"
+
+
+def snapshot(source: Session) -> str:
+    """Store the catalog of a fresh listing as a snapshot; return its name."""
+    source.refresh()
+    return snapshot_files.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
+
+
+def names(source: Session) -> list[str]:
+    """Return the names of the stored snapshots, oldest first."""
+    return snapshot_files.names(source.log_store)
+
+
+def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: bool = True) -> Diff:
+    """Return the changes between two snapshots, or between a snapshot and now.
+
+    Args:
+        source: The session of the workspace.
+        a: The earlier snapshot; by default the newest.
+        b: The later snapshot; by default a listing.
+        fresh: Whether the workspace is listed again for it.
+
+    Raises:
+        NotFoundError: When there is no such snapshot.
+    """
+    before, after = (None if one == NOW else one for one in (a or snapshot_files.LATEST, b or NOW))
+    looks = [None if one is None else source.find_snapshot(one) for one in (before, after)]
+    if fresh and None in looks:
+        source.refresh()
+    old, new = (_files_and_steps(source, one) for one in looks)
+    told = [NOW if one is None else one.name for one in looks]
+    has_tables = any(source.catalog().tables if one is None else one.tables() for one in looks)
+    pairs = zip(looks, (old, new), strict=True)
+    values = [_values(source, one, tables) if has_tables else None for one, tables in pairs]
+    return Diff(told[0], told[1], _changes(old, new, _value_changes(*values)))
+
+
+def _values(
+    source: Session, kept: snapshot_files.Snapshot | None, look: snapshot_files.Tables
+) -> pl.DataFrame | None:
+    """Return the values of the metadata tables per record; None if the snapshot does not store them."""
+    if kept is None:
+        return source.catalog().described.drop(source.config.ids.groups)
+    tables = kept.tables()
+    if tables is None:
+        return None
+    ids = pl.concat([one["record_id"] for one in look]).drop_nulls().unique().sort()
+    return joined(id_columns(ids, source.config.ids), tables).drop(source.config.ids.groups)
+
+
+def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame:
+    """Return rows of `_CHANGES` for values of records that are in both states."""
+    empty = pl.DataFrame(schema={**_CHANGES, "change": pl.String()})
+    if old is None or new is None:
+        return empty
+    parts = [empty]
+    for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
+        # a whole number is unchanged if the value of another record turned the column into fractions
+        types = [one.schema.get(name, pl.String()) for one in (old, new)]
+        is_fraction = types[0] != types[1] and all(one.is_numeric() for one in types)
+        looks = [one.cast({name: pl.Float64}) if is_fraction else one for one in (old, new)]
+        columns = [_value(one, name, to) for one, to in zip(looks, ("before", "after"), strict=True)]
+        pair = columns[0].join(columns[1], on="record_id", how="inner", maintain_order="left")
+        changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
+            pl.lit("metadata").alias("what"),
+            pl.lit(name).alias("column"),
+            pl.col("before").is_not_null().alias("there"),
+            pl.col("after").is_not_null().alias("there_after"),
+        )
+        changed = changed.with_columns(_change(pl.lit(value=True)))
+        parts.append(changed.cast({"what": _CHANGES["what"]}))
+    return pl.concat(parts, how="diagonal").sort("record_id", maintain_order=True)
+
+
+def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
+    """Return the values of a column as text, null if the column is absent."""
+    if name not in frame.columns:
+        return frame.select("record_id", pl.lit(None, pl.String).alias(to))
+    return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
+
+
+def _files_and_steps(source: Session, kept: snapshot_files.Snapshot | None) -> snapshot_files.Tables:
+    return (
+        snapshot_files.tables_now(source.catalog(), source.stats)
+        if kept is None
+        else snapshot_files.tables_of(kept)
+    )
+
+
+def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.DataFrame) -> pl.DataFrame:
+    # snapshots of earlier versions have no folders, or folders without a fingerprint
+    has_folders = all((one[0]["kind"] == "directory").any() for one in (old, new))
+    known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
+    files = _joined(old[0].filter(known), new[0].filter(known), ["root", "path"])
+    is_folder = (pl.col("kind") == "directory") & (pl.col("kind_after") == "directory")
+    other_etag = pl.col("etag") != pl.col("etag_after")
+    other_time = pl.col("modified").ne_missing(pl.col("modified_after"))
+    other = pl.col("size").ne_missing(pl.col("size_after")) | pl.coalesce(other_etag, other_time)
+    other = pl.when(is_folder).then(other_etag).otherwise(other)
+    files = files.with_columns(_change(other)).filter(pl.col("change").is_not_null())
+    steps = _joined(old[1], new[1], list(KEYS))
+    both = pl.col("there") & pl.col("there_after")
+    moved = steps.filter(~both)["record_id"]  # a record that is new or gone has such a step
+    steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
+    touched = pl.concat([one["record_id"] for one in (files, steps, values)]).drop_nulls().unique()
+    ids = pl.concat([touched, moved]).unique()
+    known = [one[1]["record_id"].filter(one[1]["record_id"].is_in(ids.implode())) for one in (old, new)]
+    in_old, in_new = (ids.is_in(one.implode()) for one in known)
+    records = pl.DataFrame({"record_id": ids, "there": in_old, "there_after": in_new}).filter(in_old | in_new)
+    records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
+    parts = [
+        records.filter(pl.col("change").is_not_null()).with_columns(what=pl.lit("record")).sort("record_id"),
+        files.with_columns(
+            what=pl.lit("file"),
+            before=pl.col("size").cast(pl.String),
+            after=pl.col("size_after").cast(pl.String),
+        ).sort("path"),
+        steps.with_columns(
+            what=pl.lit("step"),
+            change=pl.lit("changed"),
+            before=pl.col("status").cast(pl.String),
+            after=pl.col("status_after").cast(pl.String),
+        ),
+        values,
+    ]
+    empty = pl.DataFrame(schema=_CHANGES)
+    wanted = [
+        one.select(pl.col(name).cast(dtype) for name, dtype in _CHANGES.items() if name in one.columns)
+        for one in parts
+    ]
+    return pl.concat([empty, *wanted], how="diagonal")
+
+
+def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Join both frames: later columns end in `_after`; `there` and `there_after` tell which frame has the row.
+
+    Rows that are the same in both are left out where they stand in the same order.
+    """
+    marks = [one.hash_rows() for one in (old, new)]
+    shared = [one.is_in(other.implode()) for one, other in (marks, marks[::-1])]
+    if old.filter(shared[0]).equals(new.filter(shared[1])):
+        old, new = (one.filter(~is_shared) for one, is_shared in zip((old, new), shared, strict=True))
+    there = pl.lit(value=True).alias("there")
+    both = old.with_columns(there).join(
+        new.with_columns(there),
+        on=keys,
+        how="full",
+        suffix="_after",
+        coalesce=True,
+        nulls_equal=True,
+        maintain_order="right_left",
+    )
+    both = both.with_columns(pl.col("there", "there_after").fill_null(value=False))
+    if "record_id" not in keys:
+        both = both.with_columns(pl.coalesce("record_id_after", "record_id").alias("record_id"))
+    return both
+
+
+def _change(is_other: pl.Expr) -> pl.Expr:
+    """Return how a row changed; null if it did not."""
+    return (
+        pl.when(~pl.col("there")).then(pl.lit("new"))
+        .when(~pl.col("there_after")).then(pl.lit("gone"))
+        .when(is_other.fill_null(value=False)).then(pl.lit("changed"))
+        .alias("change")
+    )  # fmt: skip

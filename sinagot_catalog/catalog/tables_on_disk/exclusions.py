@@ -1,0 +1,344 @@
+"""Exclusions: which rows of `steps` people left out, and which rows are made from those.
+
+A row of the table of exclusions names a record, and may narrow it to a task, a modality or a step. A row of `steps`
+is excluded if such a row names it, or if a file that it reads is made by excluded rows alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.rules.notices import Missed, Notice
+from sinagot_catalog.catalog.tables_on_disk.exclusion_file import ExclusionFile, parse
+from sinagot_catalog.errors import StorageError, did_you_mean, row_label
+from sinagot_catalog.schema import EXCLUSIONS, KEYS
+from sinagot_catalog.storage import file_stamp, is_url, split_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from sinagot_catalog.catalog.steps_table import StepsTable
+    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
+    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.storage import Listing, Store
+
+_FEW = 5
+"""Number of examples of a notice."""
+_MOST = 2_000
+"""Number of ids that are searched for one that resembles an unknown id."""
+_NO_REASON = "no reason given"
+_SCOPE = ("task", "modality", "step")
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """A table of exclusions.
+
+    Attributes:
+        name: Its name in messages.
+        rows: Its rows, with the columns of `EXCLUSIONS`.
+        unread: Why it cannot be read; None if it can, and if there is none.
+        hint: What to do so that it can be read.
+        unknown: Columns that may be misspelt, each in a sentence.
+    """
+
+    name: str = "exclude.csv"
+    rows: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=EXCLUSIONS))
+    unread: str | None = None
+    hint: str = ""
+    unknown: tuple[str, ...] = ()
+
+    def to_text(self) -> str:
+        """Return everything but its rows as one text, for `from_text`."""
+        return json.dumps({"name": self.name, "unread": self.unread, "hint": self.hint})
+
+    @classmethod
+    def from_text(cls, text: str, rows: pl.DataFrame) -> Exclusions:
+        """Return the table that `to_text` described, with its rows."""
+        return cls(rows=rows.cast(dict(EXCLUSIONS)), **json.loads(text))  # type: ignore[arg-type]
+
+
+class ExclusionReader:
+    """Reads a table of exclusions: one that is absent excludes nothing, one that cannot be read carries its error.
+
+    Args:
+        path: Its path or URL; None if the config names none.
+        open_: Opens the store of a folder.
+    """
+
+    def __init__(self, path: str | None, open_: Callable[[str], Store]) -> None:
+        self._path = path
+        self._open = open_
+        self._stamp: tuple[int, int] | None = None
+
+    def read(self) -> Exclusions:
+        """Read the table."""
+        self._stamp = self._present_stamp()
+        if self._path is None:
+            return Exclusions()
+        folder, name = split_url(self._path)
+        try:
+            file = read_file(self._open(folder or "/"), name)[0]
+        except StorageError as error:
+            return Exclusions(name, unread=error.message, hint=error.hint)
+        return Exclusions(name, file.frame(), unknown=file.unknown)
+
+    def left_out_of(self, listing: Listing, root: str) -> Listing:
+        """Return a listing without the table itself: it may lie among the data, and is not a record."""
+        own = (self._path or "").removeprefix(f"{root}/")
+        if own in ("", self._path) or not (listing.names == own.rpartition("/")[2]).any():
+            return listing
+        return replace(listing.only(listing.paths.filter(pl.col("path") != own)), empty=listing.empty)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a local file changed since it was read."""
+        return self._stamp != self._present_stamp()
+
+    def _present_stamp(self) -> tuple[int, int] | None:
+        """Time and size of the file; None if it is absent or in a bucket."""
+        return None if self._path is None or is_url(self._path) else file_stamp(self._path)
+
+
+def read_file(store: Store, name: str) -> tuple[ExclusionFile, bytes]:
+    """Read the file of exclusions, and its content; an absent file has no rows.
+
+    Raises:
+        StorageError: When it cannot be read.
+    """
+    if not store.exists(name):
+        full = f"{store.root}/{name}"
+        if store.is_local and os.path.islink(full):  # noqa: PTH114 - paths are text
+            raise StorageError(f"{name} cannot be read: it is a link to a file that does not exist")
+        return ExclusionFile(name), b""
+    content = store.read(name)
+    return parse(content, name), content
+
+
+# --- rows of steps -------------------------------------------------------------------------------------------
+
+
+class ExcludedRows:
+    """The excluded rows of `steps`, unit step by unit step.
+
+    Args:
+        table: The table `steps`.
+    """
+
+    def __init__(self, table: StepsTable) -> None:
+        self._table = table
+        self._count = table.n_rows
+        self._named = self._coded(table.exclusions.rows)
+        self._texts: dict[int, pl.DataFrame | None] = {}
+        for cell in table.layout.cells if self._named.height else ():
+            self._of(cell, frozenset())
+
+    @property
+    def texts(self) -> dict[int, pl.DataFrame]:
+        """By unit step, if it has excluded rows: a row per record with `reason`, `source`, `cause`.
+
+        All are null for a row that is not excluded. `source` is the row of the table of exclusions, null for a row
+        that is made from excluded rows. `cause` is the reason that a person gave.
+        """
+        return {cell: text for cell, text in self._texts.items() if text is not None}
+
+    def _coded(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the rows of the table that name a record, with the record's code and their texts."""
+        codes = _record_keys(self._table.row_ids).with_row_index("_rec")
+        by = pl.concat_str("who", "when", separator=", ", ignore_nulls=True)
+        reason = pl.col("reason").fill_null(_NO_REASON)
+        source = pl.format("{} line {}: {}", pl.lit(self._table.exclusions.name), "line", reason)
+        keyed = rows.with_columns(_row_key(self._table.row_ids).alias("_key")).join(codes, on="_key")
+        return keyed.select(
+            "_rec",
+            *_SCOPE,
+            reason.alias("reason"),
+            pl.when(by != "").then(pl.format("{} ({})", source, by)).otherwise(source).alias("source"),
+            reason.alias("cause"),
+        )
+
+    def _of(self, cell: UnitStep, seen: frozenset[int]) -> pl.DataFrame | None:
+        """Return the texts of one unit step."""
+        if cell.index in self._texts or cell.index in seen:
+            return self._texts.get(cell.index)
+        seen |= {cell.index}
+        makers = {maker for port in cell.input_ports for link in port for maker in self._makers(cell, link)}
+        for maker in makers:
+            self._of(self._table.layout.cells[maker], seen)
+        found = [text for text in (self._own(cell), self._inherited(cell)) if text is not None]
+        if found:
+            text = found[0] if len(found) == 1 else _coalesced(*found)
+            self._texts[cell.index] = text if text["reason"].null_count() < text.height else None
+        else:
+            self._texts[cell.index] = None
+        return self._texts[cell.index]
+
+    def _own(self, cell: UnitStep) -> pl.DataFrame | None:
+        """Return the texts of the rows that the table names."""
+        fits = [pl.col(name).is_null() | (pl.col(name) == pl.lit(getattr(cell, name))) for name in _SCOPE]
+        rows = self._named.filter(fits).unique("_rec", keep="first", maintain_order=True)
+        if rows.is_empty():
+            return None
+        records = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
+        joined = records.join(rows, on="_rec", how="left", maintain_order="left")
+        return joined.select("reason", "source", "cause")
+
+    def _inherited(self, cell: UnitStep) -> pl.DataFrame | None:
+        """Return the texts of the rows that read what excluded rows make."""
+        found = None
+        for port in cell.input_ports:
+            if cell.by is not None and not self._table.layout.is_per_group(cell, port):
+                continue  # a group leaves out its excluded members
+            for mask, maker in self._excluding(cell, port):
+                name = self._table.step_name(self._table.layout.cells[maker], cell)
+                text = self._texts.get(maker)
+                cause = pl.lit(_NO_REASON) if text is None else pl.lit(text["cause"]).fill_null(_NO_REASON)
+                new = pl.select(
+                    pl.when(pl.lit(mask))
+                    .then(pl.format("made from {} ({})", pl.lit(name), cause))
+                    .alias("reason"),
+                    pl.lit(None, dtype=pl.String).alias("source"),
+                    pl.when(pl.lit(mask)).then(cause).alias("cause"),
+                )
+                found = new if found is None else _coalesced(found, new)
+        return found
+
+    def _excluding(self, cell: UnitStep, port: Sequence[Link]) -> Iterator[tuple[pl.Series, int]]:
+        """Yield for which records a port reads, or would read, what excluded rows make; and the maker."""
+        ways = [self._made_by(cell, link) for link in port]
+        if not any(maker is not None for _, _, maker in ways):
+            return
+        there = self._table.port_presence(port)
+        chosen = self._table.chosen_way(port)
+        others = reduce(or_, [kept for _, kept, _ in ways])
+        for way, (excluded, _, maker) in enumerate(ways):
+            if maker is not None:
+                reads = there & (chosen == way)
+                waits = ~there & ~others if not port[0].is_optional else self._nobody
+                yield excluded & (reads | waits), maker
+
+    def _made_by(self, cell: UnitStep, link: Link) -> tuple[pl.Series, pl.Series, int | None]:
+        """Return for which records all makers of a path are excluded, for which not, and an excluded maker."""
+        made, kept, first = self._nobody, self._nobody, None
+        for maker in self._makers(cell, link):
+            texts = self._texts.get(maker)
+            runs = ~self._nobody if texts is None else texts["reason"].is_null()
+            rows = self._table.waits_for(link.place, maker)
+            made = made | (~self._nobody if rows is None else rows)
+            kept = kept | self._reach(link.place, maker, runs)
+            first = maker if first is None and texts is not None else first
+        return made & ~kept, kept, first
+
+    def _makers(self, cell: UnitStep, link: Link) -> list[int]:
+        return [maker for maker in self._table.makers.get(link.place, ()) if maker != cell.index]
+
+    def _reach(self, place: int, maker: int, runs: pl.Series) -> pl.Series:
+        """For which records the path of a bound pattern is made by a step's rows of some records."""
+        table = self._table
+        if maker in table.layout.makers.get(place, ()):
+            return table.sharing(place, runs)
+        met = [
+            table.met(place, made, runs) for made, cell in table.layout.near.get(place, ()) if cell == maker
+        ]
+        return reduce(or_, met, self._nobody)
+
+    @property
+    def _nobody(self) -> pl.Series:
+        return pl.Series([False], dtype=pl.Boolean).new_from_index(0, self._count)
+
+
+def _coalesced(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    """Return the texts of the first frame, and of the second one for rows without."""
+    has_text = first["reason"].is_not_null()
+    return pl.DataFrame([first[name].zip_with(has_text, second[name]) for name in first.columns])
+
+
+def _record_keys(ids: pl.Series) -> pl.DataFrame:
+    """Return the ids as rows of the table of exclusions name them."""
+    return pl.DataFrame({"_key": ids.str.normalize("NFC")}, schema={"_key": pl.String})
+
+
+def _row_key(ids: pl.Series) -> pl.Expr:
+    """Return the id that a row names: its text, or without the blanks around it."""
+    text = pl.col("record_id").str.normalize("NFC")
+    known = text.is_in(ids.str.normalize("NFC").implode())
+    return pl.when(known).then(text).otherwise(text.str.strip_chars())
+
+
+def covered(catalog: StepsTable, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return which rows of `steps` each row of the table of exclusions names: columns `line`, `_rec`, `_cell`."""
+    codes = _record_keys(catalog.row_ids).with_row_index("_rec")
+    keyed = rows.with_columns(_row_key(catalog.row_ids).alias("_key")).join(codes, on="_key")
+    cells = catalog.cell_table.select(*_SCOPE).with_row_index("_cell").cast({"_cell": pl.UInt16})
+    fits = [pl.col(name).is_null() | pl.col(name).eq_missing(pl.col(f"{name}_of")) for name in _SCOPE]
+    pairs = keyed.join(cells.rename({name: f"{name}_of" for name in _SCOPE}), how="cross")
+    return pairs.filter(fits).select("line", "_rec", "_cell")
+
+
+# --- notices -------------------------------------------------------------------------------------------------
+
+
+def exclusion_notices(catalog: Catalog, *, is_whole: bool = True) -> Iterator[Notice]:
+    """Report rows of the table that name nothing, and a table that cannot be read.
+
+    Args:
+        catalog: The catalog.
+        is_whole: Whether its records are all records: otherwise a row without a record is no problem.
+    """
+    table = catalog.exclusions
+    if table.unread is not None:
+        text = f"{table.unread}; nothing runs until it can be read"
+        yield Notice("exclusions not read", 1, table.name, text, table.hint, area="exclusions")
+    for sentence in table.unknown:
+        yield Notice("column unknown", 1, table.name, f"{table.name}: {sentence}", area="exclusions")
+    if table.rows.is_empty():
+        return
+    rows = table.rows.with_columns(_row_key(catalog.row_ids).alias("_key"))
+    strangers = rows.join(_record_keys(catalog.row_ids), on="_key", how="anti", maintain_order="left")
+
+    def alone(some: pl.DataFrame) -> Notice:
+        return _notice(table, "exclusion without record", some, "no record", _near_ids(catalog.row_ids, some))
+
+    if is_whole:
+        yield from Missed(table.name, strangers, alone).notices()
+    known = rows.join(strangers, on="line", how="anti", maintain_order="left")
+    lines = covered(catalog, known)["line"].unique() if known.height else pl.Series("line", [], pl.UInt32)
+    idle = known.filter(~pl.col("line").is_in(lines.implode()))
+    if idle.height:
+        yield _notice(table, "exclusion without step", idle, "no step", _near_scope(catalog, idle))
+
+
+def _notice(table: Exclusions, kind: str, rows: pl.DataFrame, what: str, near: Sequence[str]) -> Notice:
+    names = [row_label(*(row[name] for name in KEYS)) for row in rows.head(_FEW).iter_rows(named=True)]
+    details = tuple(
+        f"{table.name} line {line}: {name} names {what}{hint}"
+        for line, name, hint in zip(rows["line"], names, near, strict=False)
+    )
+    meets = "1 row names" if rows.height == 1 else f"{rows.height:,} rows name"
+    text = f"{table.name}: {meets} {what}, such as {names[0]} (line {rows['line'][0]}){near[0]}"
+    return Notice(kind, rows.height, names[0], text, "Mend or remove it.", details, "exclusions")
+
+
+def _near_ids(ids: pl.Series, rows: pl.DataFrame) -> list[str]:
+    known = ids.to_list() if len(ids) <= _MOST else []
+    return [did_you_mean(text, known, most=1) for text in rows["record_id"].head(_FEW)]
+
+
+def _near_scope(catalog: Catalog, rows: pl.DataFrame) -> list[str]:
+    """For each of the first rows the first of its task, modality and step that is not declared, with a near one."""
+    return [_near_key(catalog, row) for row in rows.head(_FEW).iter_rows(named=True)]
+
+
+def _near_key(catalog: Catalog, row: dict[str, str | None]) -> str:
+    for name in _SCOPE:
+        known = list(dict.fromkeys(text for text in catalog.cell_table[name].to_list() if text is not None))
+        if row[name] is not None and row[name] not in known:
+            return f": there is no {name} {row[name]!r}{did_you_mean(str(row[name]), known, most=1)}"
+    return ": no unit has all of them"

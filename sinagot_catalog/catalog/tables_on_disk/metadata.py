@@ -1,0 +1,403 @@
+"""Metadata tables: read them, match their rows to records, and name their columns.
+
+A row belongs to the records that have the same keys. Keys are text, exactly as in the table, compared in Unicode's
+form NFC. Rows and records without a match are counted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.rules.notices import Missed, Notice
+from sinagot_catalog.catalog.tables_on_disk.metadata_values import key_text, plain_values, typed_values
+from sinagot_catalog.catalog.tables_on_disk.read_files import read_table
+from sinagot_catalog.config import Config, Match, find_matches
+from sinagot_catalog.errors import ConfigError, StorageError, did_you_mean
+from sinagot_catalog.patterns import IdPattern, fitting
+from sinagot_catalog.schema import RECORDS
+from sinagot_catalog.storage import IdRange, Store, split_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from sinagot_catalog.catalog.structure.layout import Layout
+    from sinagot_catalog.catalog.tables_on_disk.read_files import RawTable
+
+
+_MANY = 20
+"""Number of columns that a message names."""
+_FEW = 3
+"""Number of examples that a message gives per kind."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of records.
+
+    Attributes:
+        name: Its name in messages.
+        address: Its key in the config.
+        owner: The suffix of a column whose name an earlier table already uses.
+        matches: The keys that match its rows to records.
+        frame: Its rows: the compared columns as text, the others with their types.
+        faults: Why parts of it cannot be used.
+    """
+
+    name: str
+    address: str
+    owner: str
+    matches: tuple[Match, ...] = ()
+    frame: pl.DataFrame = field(default_factory=pl.DataFrame)
+    faults: tuple[Notice, ...] = ()
+
+    def to_text(self) -> str:
+        """Return everything but its rows as one text, for `from_text`."""
+        return json.dumps(asdict(replace(self, frame=None)))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_text(cls, text: str, frame: pl.DataFrame) -> Table:
+        """Return the table that `to_text` described, with its rows."""
+        fields = json.loads(text)
+        matches = tuple(Match(**one) for one in fields["matches"])
+        faults = tuple(Notice(**one) for one in fields["faults"])
+        return cls(fields["name"], fields["address"], fields["owner"], matches, frame, faults)
+
+    @property
+    def unread(self) -> str | None:
+        """Why its contents cannot be read; None if they are readable."""
+        return next((one.text for one in self.faults if not self.matches), None)
+
+
+def unread_table(name: str, address: str, owner: str, text: str) -> Table:
+    """Return a table whose contents cannot be read."""
+    return Table(name, address, owner, faults=(Notice("table not read", 1, name, text),))
+
+
+# --- one table -----------------------------------------------------------------------------------------------
+
+
+def read_rows(
+    raw: RawTable, name: str, address: str, owner: str, *, fields: Sequence[str], key: Sequence[str]
+) -> Table:
+    """Return a table with its keys as text and its values with their types.
+
+    Raises:
+        ConfigError: If no column names the record of a row.
+    """
+    frame = raw.frame.rename(_plain_names(raw.frame.columns))
+    matches = find_matches(frame.columns, fields, key)
+    if not matches:
+        raise _no_key(frame.columns, fields, key, f"workspace.toml: {address}: {name}")
+    keys = dict.fromkeys(one.column for one in matches)
+    texts = [key_text(frame[column]) for column in keys]
+    if (odd := next((one.name for one in texts if one.dtype != pl.String), None)) is not None:
+        raise ConfigError(
+            f"workspace.toml: {address}: {name}: the column {odd!r} is not a key: its type is {frame.schema[odd]}",
+            "Write the ids as text.",
+        )
+    values = frame.drop(list(keys))
+    read = (
+        typed_values(values, name, has_decimal_commas=raw.has_decimal_commas)
+        if raw.is_text
+        else plain_values(values, name)
+    )
+    rows = pl.DataFrame([*texts, *read.columns])
+    # a line without any value is not a row
+    rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
+    return Table(name, address, owner, matches, rows, read.faults)
+
+
+def _plain_names(columns: Sequence[str]) -> dict[str, str]:
+    """Return new names for columns without a name, and for those that Polars reads as patterns: `*` and `^…$`."""
+    odd = {name for name in columns if name in ("", "*") or (name[0] == "^" and name[-1] == "$")}
+    names: dict[str, str] = {}
+    for position, name in enumerate(columns, 1):
+        if name in odd:
+            plain = name[1:-1].strip("^$*") or f"column_{position}"
+            while plain in columns or plain in names.values():
+                plain += "_"
+            names[name] = plain
+    return names
+
+
+def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], where: str) -> ConfigError:
+    """Return the error for a table without a key column."""
+    absent = next((one for one in key if one not in columns), "record_id")
+    shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
+    others = f", or in fields of the id: {', '.join(fields)}" if fields else ""
+    hint = f"A table names its records in a column record_id or participant_id{others}."
+    hint = f"key names it: {', '.join(key)}." if key else hint
+    near = did_you_mean(absent, columns)
+    return ConfigError(f"{where} has no column {absent!r}, only {shown}{near}", hint)
+
+
+def expected_ids(table: Table) -> pl.Series:
+    """Return the ids that a table names.
+
+    Raises:
+        ConfigError: If its rows are matched by fields, which do not name a record.
+    """
+    match = table.matches[0]
+    if match.field != "record_id" or len(table.matches) > 1:
+        raise ConfigError(
+            f"workspace.toml: records.expected: {table.name} ({table.address}) names no records: "
+            f"its rows are found by {', '.join(one.column for one in table.matches)}",
+            "Give it a column record_id.",
+        )
+    return table.frame[match.column].drop_nulls().unique(maintain_order=True)
+
+
+# --- tables and records --------------------------------------------------------------------------------------
+
+
+def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
+    """Join the records with the columns of their rows.
+
+    If an earlier table has a column of the same name, the table's name is appended. If the records themselves have
+    a column of the same name, `_metadata` is appended.
+
+    Args:
+        records: `record_id` and the fields of the id.
+        tables: The tables, in the order of the config.
+    """
+    frame = records
+    for table in tables:
+        if table.unread:
+            continue
+        names = _names(table, frame.columns, records.columns)
+        rows = table.frame.select(*_row_keys(table), *(pl.col(old).alias(new) for old, new in names.items()))
+        keys = _key_names(table)
+        first = rows.unique(subset=keys, keep="first", maintain_order=True)
+        known = records.select(_record_keys(table))
+        found = known.join(first, on=keys, how="left", maintain_order="left").drop(keys)
+        frame = frame.hstack(found)
+    return frame
+
+
+def with_column_faults(layout: Layout, tables: Iterable[Table]) -> Layout:
+    """Return a layout in which a step has an error if its inputs name neither a field nor a metadata column."""
+    fields = layout.ids.groups
+    records = pl.DataFrame(schema=dict.fromkeys(("record_id", *fields), pl.String))
+    tables = list(tables)
+    if any(table.unread for table in tables):
+        return layout
+    known = joined(records, tables).columns
+    cells = []
+    for cell in layout.cells:
+        for place in cell.places("input"):
+            for name in layout.columns.get(place, ()):
+                if name not in known and cell.error is None:
+                    text = layout.places[place].template.text
+                    near = (
+                        did_you_mean(name, known, most=1) or f"; known here: {', '.join(['id', *known[1:]])}"
+                    )
+                    error = f"{cell.script}: unknown placeholder {{{name}}} in {text!r}{near}"
+                    cell = replace(cell, error=error)  # noqa: PLW2901
+        cells.append(cell)
+    return replace(layout, cells=tuple(cells))
+
+
+def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, str]:
+    """Return the names of a table's columns in `records`."""
+    compared = {one.column for one in table.matches}
+    hidden = {one.column for one in table.matches if one.column == one.field or one.column in taken}
+    used = {*taken, *RECORDS}
+    plain = set(table.frame.columns)
+    names: dict[str, str] = {}
+    for column in table.frame.columns:
+        if column in hidden:
+            continue
+        tries = [column, f"{column}_{table.owner}"]
+        if column.startswith("_") or column in RECORDS or column in own:  # `_…` is reserved
+            tries = [f"{column}_metadata", f"{column}_metadata_{table.owner}"]
+        while (name := tries.pop(0)) in used or (name != column and name in plain - compared):
+            tries = tries or [f"{name}_"]
+        used.add(name)
+        names[column] = name
+    return names
+
+
+def _key_names(table: Table) -> list[str]:
+    return [f"_key{number}" for number in range(len(table.matches))]
+
+
+def _row_keys(table: Table) -> list[pl.Expr]:
+    return _keys(table, [match.column for match in table.matches])
+
+
+def _record_keys(table: Table) -> list[pl.Expr]:
+    return _keys(table, [match.field for match in table.matches])
+
+
+def _keys(table: Table, columns: Sequence[str]) -> list[pl.Expr]:
+    """Return the compared texts; a field without a value and a table value that is absent are equal."""
+    return [
+        pl.col(column).fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix).alias(name)
+        for column, match, name in zip(columns, table.matches, _key_names(table), strict=True)
+    ]
+
+
+# --- rows and records without a match ------------------------------------------------------------------------
+
+
+def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool = True) -> list[Notice]:
+    """Report what does not match between records and tables: rows, records, and duplicate keys.
+
+    Args:
+        records: `record_id` and the fields of the id.
+        tables: The tables.
+        is_whole: Whether these are all records: otherwise a row without a record is no problem.
+    """
+    out: list[Notice] = []
+    for table in tables:
+        out += table.faults
+        if table.matches:
+            out += _meetings(records, table, is_whole=is_whole)
+    return out
+
+
+def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[Notice]:
+    keys = _key_names(table)
+    columns = list(dict.fromkeys(one.column for one in table.matches))
+    rows = table.frame.select(*_row_keys(table), _shown(columns), pl.col(columns[0]).alias("key"))
+    known = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
+    strangers = rows.join(known, on=keys, how="anti", maintain_order="left")
+    lacking = known.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
+    twice = rows.filter(
+        pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(one) == "" for one in keys)
+    )["shown"].unique(maintain_order=True)
+    found: list[Notice] = []
+
+    def alone(some: pl.DataFrame) -> Notice:
+        shown = some["shown"]
+        text = f"{table.name}: {_of(shown, rows.height, 'row')} no record, such as {_some(shown)}"
+        return _notice("row without record", shown, text + _near(some["key"][0], table, records))
+
+    if is_whole:
+        found.extend(Missed(table.name, strangers, alone).notices())
+    if len(lacking):
+        text = f"{table.name}: {_of(lacking, known.height, 'record')} no row, such as {_some(lacking)}"
+        found.append(_notice("record without row", lacking, text))
+    if len(twice):
+        come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
+        text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
+        found.append(_notice("key more than once", twice, text))
+    return found
+
+
+def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
+    return Notice(kind, len(shown), shown[0], text, area="metadata")
+
+
+def _of(some: pl.Series, total: int, noun: str) -> str:
+    """Format counts: `1 of 30 rows meets`, `2 of 30 records have`."""
+    verb = {"row": ("meets", "meet"), "record": ("has", "have")}[noun][len(some) != 1]
+    return f"{len(some):,} of {total:,} {noun}{'' if total == 1 else 's'} {verb}"
+
+
+def _some(shown: pl.Series) -> str:
+    return ", ".join(shown.head(_FEW))
+
+
+def _shown(columns: Sequence[str]) -> pl.Expr:
+    """Format the key of a row for a reader: blanks at its ends are visible."""
+    plain = [pl.col(one).fill_null("") for one in columns]
+    text = pl.concat_str(plain, separator=" ")
+    blank = text.str.strip_chars() == ""
+    odd = text.str.contains(r"^\s|\s$")
+    quoted = pl.when(odd).then(pl.concat_str(pl.lit("'"), text, pl.lit("'"))).otherwise(text)
+    nothing = f"a row without {' and '.join(columns)}"
+    return pl.when(blank).then(pl.lit(nothing)).otherwise(quoted).alias("shown")
+
+
+def _near(key: str | None, table: Table, records: pl.DataFrame) -> str:
+    """Return the record that a key may mean: it differs in blanks, in leading zeros of a number, or in case."""
+    if len(table.matches) > 1 or key is None:
+        return ""
+    field = table.matches[0].field
+
+    def alike(column: pl.Expr) -> pl.Expr:
+        plain = column.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_-]+", "")
+        return plain.str.replace_all(r"(^|[^0-9])0+([0-9])", "${1}${2}")
+
+    near = records.filter(alike(pl.col(field)) == alike(pl.lit(key)))[field]
+    return f"; did you mean {near[0]!r}?" if len(near) else ""
+
+
+# --- reading -------------------------------------------------------------------------------------------------
+
+
+def read_tables(
+    config: Config, stores: Mapping[str, Store], open_: Callable[[str], Store]
+) -> tuple[Table, ...]:
+    """Read the config's tables of records; an unreadable table carries its error.
+
+    Args:
+        config: The config.
+        stores: The store of each root.
+        open_: Opens the store of another folder.
+    """
+    fields = config.ids.groups
+    return tuple(_read(fields, named) for named in _named_tables(config, stores, open_))
+
+
+def _read(fields: Sequence[str], named: tuple[Store, str, str, str, Sequence[str]]) -> Table:
+    store, path, address, owner, key = named
+    try:
+        raw = read_table(store, path, address, lambda names: bool(find_matches(names, fields, key)))
+    except StorageError as error:
+        return unread_table(path, address, owner, error.message)
+    return read_rows(raw, path, address, owner, fields=fields, key=key)
+
+
+def _named_tables(
+    config: Config, stores: Mapping[str, Store], open_: Callable[[str], Store]
+) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
+    """Yield the tables that the config names: store, path, key in the config, owner, key columns."""
+    for n, table in enumerate(config.metadata):
+        folder, name = split_url(table.path)
+        several = len(config.metadata) > 1
+        address = f"records.metadata[{n}]" if several else "records.metadata"
+        owner = name.partition(".")[0] if n else "records"
+        yield open_(folder or "/"), name, address, owner, table.key
+    for modality, declared in config.modalities.items():
+        path = declared.models.dataframe_path
+        text = "/".join(path) if isinstance(path, tuple) else path
+        if text is not None and "{" not in text:
+            address = f"modalities.{modality}.models.dataframe_path"
+            yield stores["dataset"], text, address, modality, ()
+
+
+def expected_records(table: Table, pattern: IdPattern, span: IdRange | None) -> tuple[str, ...]:
+    """Return the ids of a table, which count as records without a file.
+
+    Args:
+        table: The table.
+        pattern: The pattern of ids.
+        span: The only ids that count, None for all.
+
+    Raises:
+        StorageError: The table cannot be read.
+        ConfigError: A row has an id that does not fit.
+    """
+    if table.unread is not None:
+        raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
+    ids = expected_ids(table)
+    fits = fitting(ids, pattern)
+    if table.matches[0].prefix:  # `sub-01` and `01` are the same participant
+        prefix = table.matches[0].prefix
+        other = ids.str.strip_prefix(prefix).zip_with(ids.str.starts_with(prefix), prefix + ids)
+        fits_other = fitting(other, pattern)
+        ids, fits = ids.zip_with(fits | ~fits_other, other), fits | fits_other
+    wrong = next(iter(ids.filter(~fits)), None)
+    if wrong is not None and (span is None or wrong in span):
+        raise ConfigError(
+            f"{table.name} ({table.address}): {wrong!r} {pattern.refusal(wrong)}",
+            "With records.expected = true every row of the table is a record.",
+        )
+    return tuple(record_id for record_id in ids if span is None or record_id in span)

@@ -1,0 +1,214 @@
+"""Reading table files of many records as one frame: result files, single values, the data of a modality."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.tables_on_disk.table_file import check_options
+from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
+from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from sinagot_catalog.storage import Store
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "ipc",
+    ".feather": "ipc",
+    ".ipc": "ipc",
+    ".json": "json",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".txt": "value",
+}
+"""The format of a file, by the end of its name; `value` is a file that contains one value."""
+
+_LONGEST = 100_000
+"""Number of characters of a line that are searched for its separator."""
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
+_READS: dict[str, Callable[..., pl.DataFrame]] = {
+    **dict.fromkeys(_SEPARATORS, pl.read_csv),
+    "parquet": pl.read_parquet,
+    "ipc": pl.read_ipc,
+    "json": pl.read_json,
+    "ndjson": pl.read_ndjson,
+}
+
+
+def format_of(path: str, given: str | None = None) -> str:
+    """Return the format of a file: the given format, else the format that belongs to the end of its name.
+
+    Raises:
+        SelectionError: When both are unknown.
+    """
+    known = sorted({*FORMATS.values(), "text"})
+    if given is not None:
+        if given not in known:
+            raise SelectionError(
+                f"format {given!r} is not one of {', '.join(known)}{did_you_mean(given, known)}"
+            )
+        return given
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix not in FORMATS:
+        what = f"a file that ends in {suffix!r}" if suffix else "what has no suffix, such as a folder,"
+        raise SelectionError(
+            f"{path}: {what} is of no known format", f"Say format= one of {', '.join(known)}."
+        )
+    return FORMATS[suffix]
+
+
+def scan_files(
+    stores: Mapping[str, Store],
+    files: pl.DataFrame,
+    format: str | None,  # noqa: A002 - the usual name of a reader's option
+    options: Mapping[str, Any],
+    *,
+    strict: bool = True,
+) -> pl.LazyFrame:
+    """Read files as one lazy frame; no file is opened before the frame is collected or its schema is read.
+
+    Args:
+        stores: The stores of the files, by the names in the column `root`.
+        files: Columns `root` and `path`, and the key columns that each file's rows get.
+        format: One of the values of `FORMATS`, or `text`: one value, never read as a number. By default the
+            format depends on the end of each name.
+        options: Options for Polars' own reader; a `schema` sets the columns of the result.
+        strict: Whether an unreadable file is an error; otherwise it is left out with a warning.
+
+    Raises:
+        SelectionError: When the format of a file is unknown, or does not take an option.
+    """
+    if files.is_empty():
+        return files.drop("root", "path").lazy()
+    options = dict(options)
+    schema = pl.Schema(options.pop("schema")) if options.get("schema") is not None else None
+    suffix = PurePosixPath(files["path"][0]).suffix
+    if suffix and files["path"].str.ends_with(suffix).all():
+        suffixes = pl.Series([suffix])
+        firsts = files["path"][:1]
+    else:
+        suffixes = files["path"].str.extract(r"(\.[^./]*)$").fill_null("")
+        firsts = files["path"].gather(suffixes.arg_unique())
+    formats = {PurePosixPath(path).suffix: format_of(path, format) for path in firsts}
+    for each in formats.values():
+        check_options(each, options)
+    named = (
+        pl.lit(formats[suffix])
+        if len(formats) == 1
+        else suffixes.replace_strict(formats, return_dtype=pl.String)
+    ).alias("format")
+    return TableFiles(stores, files.with_columns(named), schema, options, strict=strict).frame()
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """The rows of a table file as they are written.
+
+    Attributes:
+        frame: Every column of a CSV file is text; the columns of other files have the types of the file.
+        is_text: Whether the file is a CSV file.
+        has_decimal_commas: Whether its numbers may be written as `1,5`, because semicolons separate the values.
+    """
+
+    frame: pl.DataFrame
+    is_text: bool = False
+    has_decimal_commas: bool = False
+
+
+def read_table(store: Store, path: str, address: str, is_header: Callable[[Sequence[str]], bool]) -> RawTable:
+    """Read a table that the config names.
+
+    Args:
+        store: The store that contains it.
+        path: Its path in the store.
+        address: Its key in the config, for messages.
+        is_header: Whether these names can be the columns of such a table; it finds out which separator a CSV file
+            uses.
+
+    Raises:
+        ConfigError: It is absent, empty, or of an unknown kind.
+        StorageError: Its contents cannot be read; names the line and the column if possible.
+    """
+    kind = FORMATS.get(PurePosixPath(path).suffix.lower())
+    if kind not in _READS:
+        raise ConfigError(
+            f"workspace.toml: {address}: {path} is not a table of a known kind (csv, tsv, parquet, json …)"
+        )
+    if not store.exists(path):
+        raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")
+    content = store.read(path)
+    if not content.strip():
+        raise ConfigError(f"workspace.toml: {address}: {path} is empty, so it cannot be read as a table")
+    where = f"{path} ({address}) cannot be read"
+    if kind in _SEPARATORS:
+        return _read_text(content, _SEPARATORS[kind], where, is_header)
+    options = {} if kind in ("parquet", "ipc") else {"infer_schema_length": None}
+    try:
+        return RawTable(_READS[kind](io.BytesIO(content), **options))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _read_text(
+    content: bytes, separator: str, where: str, is_header: Callable[[Sequence[str]], bool]
+) -> RawTable:
+    """Read CSV as text, with any separator and line ending."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
+        content = content.decode("utf-16", errors="replace").encode()
+    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    first = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+    used = next((one for one in (separator, ";", "\t", ",") if is_header(_cells(first, one))), separator)
+    try:
+        frame = pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        fault = _text_fault(content, used) or str(error).splitlines()[0]
+        raise StorageError(f"{where}: {fault}") from error
+    return RawTable(frame, is_text=True, has_decimal_commas=used == ";")
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """Return the values of one line; none if it is not CSV."""
+    try:
+        return next(csv.reader([line[:_LONGEST]], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+def _text_fault(content: bytes, separator: str) -> str | None:
+    """Return the fault of a CSV file that Polars refuses: the first faulty line, and its column."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        begin = content.rfind(b"\n", 0, error.start) + 1
+        before = _cells(content[begin : error.start].decode() + "x", separator)
+        names = _cells(content.partition(b"\n")[0].decode(errors="replace"), separator)
+        column = f", column {names[len(before) - 1].strip()}" if 0 < len(before) <= len(names) else ""
+        return f"line {line}{column}: it is not UTF-8; save the file as UTF-8"
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    begin = 0
+    try:
+        names = next(rows)
+        begin = rows.line_num
+        for row in rows:
+            if len(row) > len(names):
+                return f"line {begin + 1} has {len(row)} values, and the header {len(names)} columns"
+            begin = rows.line_num
+    except csv.Error as error:
+        fault = "a quoted value has no end" if "unexpected end" in str(error) else str(error)
+        return f"line {begin + 1}: {fault}"
+    return None

@@ -1,0 +1,331 @@
+"""A table file: reads its columns and its rows in given types, through its store."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import glob
+import io
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+
+from sinagot_catalog.catalog.tables_on_disk.column_types import converted
+from sinagot_catalog.errors import SelectionError, StorageError
+from sinagot_catalog.storage import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sinagot_catalog.storage import Store
+
+T = TypeVar("T")
+
+FILE = "__file__"
+"""The column of `TableFile.rows` that distinguishes files."""
+_LARGE = 8 << 20
+"""Size in bytes from which a local text file is read in pieces instead of as a whole."""
+_CSV = ("csv", "tsv")
+_TEXTS = (*_CSV, "ndjson")
+_SINGLE = ("json", "value", "text")
+_SCANS: dict[str, Callable[..., pl.LazyFrame]] = {"parquet": pl.scan_parquet, "ipc": pl.scan_ipc}
+_PLAIN = ("utf8", "utf-8", "utf8-lossy")
+"""Encodings that Polars reads natively."""
+_VALUE_FAULT = re.compile(r"could not parse `(.*)` as dtype `.*` at column '(.*)' \(", re.DOTALL)
+
+
+def check_options(format_: str, options: Mapping[str, Any]) -> None:
+    """Refuse reader options that a format does not take.
+
+    Raises:
+        SelectionError: Names the option.
+    """
+    for name, value in options.items():
+        if format_ in _SINGLE and name != "encoding":
+            raise SelectionError(f"files of format {format_} take no reader options, such as {name}")
+        if name == "encoding":
+            try:
+                codecs.lookup("utf8" if value in _PLAIN else value)
+            except (LookupError, TypeError):
+                raise SelectionError(
+                    f"encoding {value!r} is not known", "Use a name such as 'latin-1', 'cp1252' or 'utf-16'."
+                ) from None
+
+
+def parse_json(content: bytes | str, path: str) -> Any:
+    """Read a JSON file's content.
+
+    Raises:
+        StorageError: When it is not JSON; names the file.
+    """
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{path} is not a JSON file: {error}") from error
+
+
+@dataclass
+class TableFile:
+    """One file of a table.
+
+    Attributes:
+        store: The store that contains it.
+        path: Its path in the store.
+        format: One of the formats of `read_files.FORMATS`.
+        owner: Its record, for messages; None if it belongs to several.
+        options: Options for Polars' own reader.
+        content: Its bytes, if they are in memory.
+    """
+
+    store: Store
+    path: str
+    format: str
+    owner: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    content: bytes | None = None
+    _schema: pl.Schema | None = None
+
+    @property
+    def kind(self) -> tuple[Any, ...] | None:
+        """Polars reads files of the same kind together; None if Polars cannot read the file natively."""
+        if not self.store.is_local or self.options or self.format in _SINGLE or not self._schema:
+            return None
+        return self.store.root, self.format, *self._schema.items()
+
+    @property
+    def is_read_whole(self) -> bool:
+        """Whether the store reads all its bytes before they are parsed."""
+        if not self.store.is_local or self.format in _SINGLE:
+            return True
+        if self.format not in _TEXTS or "encoding" in self.options:
+            return self.format in _TEXTS
+        try:
+            return os.stat(self.full_path).st_size < _LARGE  # noqa: PTH116 - faster than pathlib, called for every file
+        except OSError:
+            return True
+
+    @property
+    def full_path(self) -> str:
+        """Its path on a local disk, its address in other stores."""
+        return f"{self.store.root}/{self.path}"
+
+    def schema(self) -> pl.Schema:
+        """Return its columns.
+
+        Raises:
+            StorageError: When it cannot be read: one sentence with path, record and position in the file.
+        """
+        self._schema = self._explained(lambda: self._frame().collect_schema())
+        return self._schema
+
+    def has_values(self, column: str) -> bool:
+        """Whether a column contains any value.
+
+        Raises:
+            StorageError: As `schema`.
+        """
+        any_value = pl.col(column).is_not_null().any()
+        return bool(self._explained(lambda: self._frame().select(any_value).collect().item()))
+
+    def rows(self, types: Mapping[str, pl.DataType], number: int = 0) -> pl.DataFrame:
+        """Return its rows: `FILE`, set to `number`, and those of the given columns that it has, in the given types.
+
+        Raises:
+            StorageError: As `schema`.
+        """
+        return self._explained(lambda: self._in_types(types, number).collect())
+
+    def _in_types(self, types: Mapping[str, pl.DataType], number: int) -> pl.LazyFrame:
+        frame = self._frame()
+        schema = self._schema if self._schema is not None else frame.collect_schema()
+        kept = {name: types[name] for name in schema if name in types}
+        if any(schema[name] != dtype for name, dtype in kept.items()):
+            frame = self._frame(kept)  # a number's text may differ from its value's text
+            schema = frame.collect_schema()
+        columns = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
+        return frame.with_columns(*columns, pl.lit(number, pl.UInt32).alias(FILE)).select(FILE, *kept)
+
+    # --- by format ---------------------------------------------------------------------------------------
+
+    def _frame(self, types: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
+        """Return its rows as they are, in the given types if the reader can parse them directly."""
+        if self.format == "json":
+            return self._objects()
+        if self.format in ("value", "text"):
+            return self._single_value(is_text=self.format == "text" or types is not None).lazy()
+        options = {name: value for name, value in self.options.items() if name != "encoding"}
+        added = options.pop("include_file_paths", None)
+        if self.format in _SCANS:
+            given = {"hive_partitioning": False, **self._literal(), **options}
+            frame = _SCANS[self.format](self._source(), **given)
+        elif self.format == "ndjson":
+            source = self._source()
+            if isinstance(source, io.BytesIO) and not source.getbuffer().nbytes:
+                return pl.LazyFrame()
+            source = (
+                glob.escape(source) if isinstance(source, str) else source
+            )  # the reader cannot disable globs
+            frame = pl.scan_ndjson(source, **{"infer_schema_length": None, **options})
+        else:
+            frame = self._csv(options, types)
+        return frame if added is None else frame.with_columns(pl.lit(self.full_path).alias(added))
+
+    def _csv(self, options: dict[str, Any], types: Mapping[str, pl.DataType] | None) -> pl.LazyFrame:
+        if types is not None:
+            parsed = {
+                name: dtype
+                for name, dtype in types.items()
+                if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
+            }
+            options = {**options, "schema_overrides": parsed}
+        if self.format == "tsv":
+            options = {"separator": "\t", **options}
+        if self.options.get("encoding") == "utf8-lossy":
+            options["encoding"] = "utf8-lossy"
+        # All rows decide the type of a column, and a file without rows is valid.
+        options = {"infer_schema_length": None, "raise_if_empty": False, **self._literal(), **options}
+        return pl.scan_csv(self._source(), **options)
+
+    def _objects(self) -> pl.LazyFrame:
+        """Read a JSON file: an object is a row, a list of objects several, anything else a value."""
+        found = parse_json(self._text(), self.path)
+        is_list = isinstance(found, list) and all(isinstance(each, dict) for each in found)
+        objects = found if is_list else [found if isinstance(found, dict) else {"value": found}]
+        rows = [{FILE: 0, **each} for each in objects]  # objects without a key are rows too
+        return pl.LazyFrame(rows, infer_schema_length=None).drop(FILE, strict=False)
+
+    def _single_value(self, *, is_text: bool) -> pl.DataFrame:
+        text = pl.Series("value", [self._text().strip()], dtype=pl.String)
+        for dtype in () if is_text else (pl.Int64, pl.Float64):
+            number = text.cast(dtype, strict=False)
+            if not number.has_nulls():
+                return number.to_frame()
+        return text.to_frame()
+
+    # --- its content -------------------------------------------------------------------------------------
+
+    def _bytes(self) -> bytes:
+        return self.store.read(self.path) if self.content is None else self.content
+
+    def _text(self) -> str:
+        encoding = self.options.get("encoding", "utf-8")
+        if encoding == "utf8-lossy":
+            return self._bytes().decode(errors="replace")
+        return self._bytes().decode("utf-8-sig" if encoding in _PLAIN else encoding)
+
+    def _source(self) -> str | io.BytesIO:
+        """Return the argument of Polars' reader: a local file that it may read in part, or the content."""
+        if not self.is_read_whole and self.content is None:
+            os.close(open_regular(self.full_path))
+            return self.full_path
+        content = self._bytes()
+        if self.format in _TEXTS and self.options.get("encoding") != "utf8-lossy":
+            if self.options.get("encoding", "utf8") not in _PLAIN:
+                content = self._text().encode()
+            else:
+                content.decode()
+        if self.format == "ndjson" and content.isspace():
+            content = b""
+        return io.BytesIO(content)
+
+    def _literal(self) -> dict[str, Any]:
+        """Return the options that make the reader take `*` and `[` in names literally."""
+        return {} if self.is_read_whole else {"glob": False}
+
+    # --- faults ------------------------------------------------------------------------------------------
+
+    def _explained(self, do: Callable[[], T]) -> T:
+        """Call a function that reads the file; turn an error into one sentence."""
+        try:
+            return do()
+        except StorageError:
+            raise
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise self._fault(
+                f"line {line} is not {error.encoding} text",
+                "Name its encoding, such as encoding='latin-1', or leave out what cannot be read: strict=False.",
+            ) from error
+        except OSError as error:
+            raise self._fault(error.strerror or str(error)) from error
+        except (Exception, pl.exceptions.PanicException) as error:
+            raise self._fault(self._place(error) + str(error).strip().partition("\n")[0]) from error
+
+    def _fault(self, what: str, hint: str = "") -> StorageError:
+        record = f" (record {self.owner})" if self.owner is not None else ""
+        return StorageError(
+            f"{self.path}{record} cannot be read as {self.format}: {what}",
+            hint or "Leave out what cannot be read: strict=False.",
+        )
+
+    def _place(self, error: BaseException) -> str:
+        """Return the position of the fault, as the beginning of a sentence; empty if it is unknown."""
+        try:
+            if self.format == "ndjson":
+                return _ndjson_place(self._text())
+            if self.format in _CSV and self.options.get("has_header", True):
+                separator = self.options.get("separator", "\t" if self.format == "tsv" else ",")
+                return _csv_place(self._text(), separator, str(error))
+        except Exception:  # noqa: BLE001 - the original error is reported without a position
+            return ""
+        return ""
+
+
+def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Return the rows, as `TableFile.rows` does, of several files of one `kind`, in one scan of Polars.
+
+    Raises:
+        StorageError: When one of them cannot be read, or they have no kind.
+    """
+    first = next(iter(files.values()))
+    if first.kind is None:
+        raise StorageError(f"{first.path} is not read together with others")
+    _, format_, *columns = first.kind
+    schema = dict(columns)
+    kept = {name: types[name] for name in schema if name in types}
+    paths = [file.full_path for file in files.values()]
+    options: dict[str, Any] = {"include_file_paths": FILE, "glob": False}
+    if format_ in _CSV:
+        separator = "\t" if format_ == "tsv" else ","
+        schema |= kept
+        frame = pl.scan_csv(paths, schema=schema, separator=separator, **options)
+    elif format_ == "ndjson":
+        literal = [glob.escape(path) for path in paths]  # the reader cannot disable globs
+        frame = pl.scan_ndjson(literal, schema=schema, include_file_paths=FILE)
+    else:
+        frame = _SCANS[format_](paths, hive_partitioning=False, **options)
+    values = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
+    try:
+        number = pl.col(FILE).replace_strict(paths, list(files), return_dtype=pl.UInt32)
+        return frame.select(number, *values).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise StorageError(f"files such as {first.path} cannot be read together: {error}") from error
+
+
+def _ndjson_place(text: str) -> str:
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            json.loads(line or "null", parse_constant=_refused)
+        except ValueError as error:
+            return f"line {number}: {error}; "
+    return ""
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _csv_place(text: str, separator: str, fault: str) -> str:
+    reader = csv.reader(io.StringIO(text), delimiter=separator)
+    header = next(reader)
+    value = _VALUE_FAULT.search(fault)
+    for row in reader:
+        if value and value[2] in header[: len(row)] and row[header.index(value[2])] == value[1]:
+            return f"line {reader.line_num}, column {value[2]!r}: "
+        if not value and len(row) > len(header):
+            return f"line {reader.line_num} has {len(row)} values for {len(header)} columns: "
+    return ""

@@ -1,0 +1,107 @@
+"""Next line: what can be run now, or why nothing can, in one line below the counts of `status`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sinagot_catalog.cli.output import paint
+from sinagot_catalog.cli.workspace_args import command, selected, source_of
+from sinagot_catalog.config import count_of
+
+if TYPE_CHECKING:
+    from sinagot_catalog.workspace import Workspace
+
+_STEPS = 4
+
+
+class StatusCounts(Protocol):
+    """What `status` counted."""
+
+    @property
+    def ws(self) -> Workspace:
+        """The workspace."""
+
+    @property
+    def totals(self) -> dict[str, Any]:
+        """The number of rows by status."""
+
+    @property
+    def ready(self) -> dict[str, int]:
+        """The number of rows of each step that can run now."""
+
+    @property
+    def n_broken(self) -> int:
+        """The number of rows whose script or pattern cannot be used."""
+
+
+def next_line(look: StatusCounts, args: Any) -> str:
+    """Return one line on what can be run now."""
+    return _next(look, args) + _stale(look, args)
+
+
+def _next(look: StatusCounts, args: Any) -> str:
+    from sinagot_catalog.run import order_fault
+
+    totals = look.totals
+    if not totals["total"]:
+        return _nothing(look, args)
+    if totals["done"] + totals["excluded"] == totals["total"]:
+        if totals["failed"]:
+            rows = count_of(totals["failed"], "row")
+            return f"all outputs are there, but the last attempt at {rows} failed"
+        return f"everything is done{_excluded(totals['excluded'])}"
+    if look.ready:
+        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
+            return f"nothing can run: {fault}"
+        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
+        some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
+        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
+    return _stuck(look, args)
+
+
+def _nothing(look: StatusCounts, args: Any) -> str:
+    """Return the same line for the case that there is no row."""
+    source = source_of(look.ws)
+    if is_narrowed(args):
+        return "nothing to do: no step of a record fits"
+    if source.ranges.any.catalog().faults:
+        return _mend(args)
+    has_steps = bool(source.layout().cells)
+    none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
+    return f"nothing to do: {none}"
+
+
+def _excluded(count: int) -> str:
+    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
+
+
+def _stale(look: StatusCounts, args: Any) -> str:
+    """Return the number of stale rows and the command for them; if only scripts changed, it names that cause."""
+    if not (n := look.totals["stale"]):
+        return ""
+    rows = selected(look.ws, args).filter(status="DONE")
+    is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
+    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
+
+
+def _stuck(look: StatusCounts, args: Any) -> str:
+    """Return the same line for the case that no row is ready."""
+    totals = look.totals
+    if totals["processing"]:
+        verb = "is" if totals["processing"] == 1 else "are"
+        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
+    if totals["error"] > look.n_broken:
+        again = command(args, "run", "--status", "ERROR")
+        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
+    if look.n_broken:
+        return _mend(args)
+    return f"nothing can run now; why: {command(args, 'plan')}"
+
+
+def _mend(args: Any) -> str:
+    return f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
+
+
+def is_narrowed(args: Any) -> bool:
+    """Whether an option chooses rows."""
+    return bool(args.where or args.step or args.record)
