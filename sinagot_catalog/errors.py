@@ -1,11 +1,12 @@
 """Errors: every error that this library raises on purpose, and warnings about old names.
 
     SinagotError                 anything below
-        ├── UsageError               invalid usage: nothing was run (exit code 2)
+    ├── UsageError               invalid usage: nothing was run (exit code 2)
     │   ├── ConfigError          a workspace.toml or an option
     │   ├── PatternError         a path pattern or an id pattern
     │   ├── SelectionError       a filter, a step label, a task or modality, a frame of rows
-        │   └── NotFoundError        a record id, a script or a file that does not exist
+    │   ├── NotFoundError        a record id, a script or a file that does not exist
+    │   └── UnwritableError      a place that the user may not write; a StorageError, too
     ├── StorageError             the dataset cannot be listed, read or written (exit code 1)
     ├── RunError                 some rows failed (exit code 3)
     └── ServerError              Prefect's API or the local server does not answer (exit code 1)

@@ -147,15 +147,10 @@ def outputs(
                 pl.lit(link.place, pl.UInt16).alias("_place"),
             )
             parts.append(part.hstack(paths))
-    hidden = ["_rec", "_cell"]
-    if not parts:
-        columns = {"root": pl.String, "path": pl.String, "_place": pl.UInt16}
-        return (
-            rows.select("record_id", "task", "modality", "step")
-            .clear()
-            .with_columns(pl.lit(None, dtype).alias(name) for name, dtype in columns.items())
-        )
-    found = parts[0] if len(parts) == 1 else pl.concat(parts).sort(*hidden)
+    columns = {"path": pl.String, "root": pl.String, "_place": pl.UInt16}
+    empty = rows.clear().with_columns(pl.lit(None, dtype).alias(name) for name, dtype in columns.items())
+    found = pl.concat([empty, *parts])
+    found = found if len(parts) <= 1 else found.sort("_rec", "_cell")
     return found.select("record_id", "task", "modality", "step", "root", "path", "_place")
 
 
@@ -215,9 +210,9 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
 def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
     """Return the steps of a scope's units, each once."""
     task, modality = (scope.task, scope.modality) if scope is not None else (None, None)
-    cells = resolver.layout.cells
-    inside = [cell for cell in cells if task in (None, cell.task) and modality in (None, cell.modality)]
-    return list(dict.fromkeys(cell.step for cell in inside))
+    layout = resolver.layout
+    cells = [layout.cells[cell] for unit in layout.units_in(task, modality) for cell in unit.cells]
+    return list(dict.fromkeys(cell.step for cell in cells))
 
 
 def _output(links: list[Link], step: str, label: str | None) -> Link | None:

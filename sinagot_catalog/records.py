@@ -189,14 +189,13 @@ class RecordCollection(Selection):
 
     def _subscopes(self) -> list[str]:
         """The tasks and modalities that this scope can be narrowed to."""
-        fits = [
-            pair
-            for pair in self._pairs()
-            if self.task in (None, pair[0]) and self.modality in (None, pair[1])
-        ]
-        tasks = [task for task, _ in fits if task and self.task is None]
-        modalities = [modality for _, modality in fits if modality and self.modality is None]
-        return list(dict.fromkeys([*tasks, *modalities]))
+        return list(dict.fromkeys([*self._names("task"), *self._names("modality")]))
+
+    def _names(self, kind: str) -> list[str]:
+        """The tasks, or the modalities, that this scope can be narrowed to."""
+        if getattr(self, kind) is not None:
+            return []
+        return list(dict.fromkeys(filter(None, (getattr(unit, kind) for unit in self._units()))))
 
     def __getattr__(self, name: str) -> Self:
         if name.startswith("_"):
@@ -217,16 +216,12 @@ class RecordCollection(Selection):
 
     def iter_tasks(self) -> Iterator[Self]:
         """Iterate over the tasks that the scope can be narrowed to, each as a scope."""
-        if self.task is not None:
-            return
-        for task in dict.fromkeys(unit.task for unit in self._units() if unit.task is not None):
+        for task in self._names("task"):
             yield self.get_subscope(task=task)
 
     def iter_modalities(self) -> Iterator[Self]:
         """Iterate over the modalities that the scope can be narrowed to, each as a scope."""
-        if self.modality is not None:
-            return
-        for modality in dict.fromkeys(unit.modality for unit in self._units() if unit.modality is not None):
+        for modality in self._names("modality"):
             yield self.get_subscope(modality=modality)
 
     def iter_units(self) -> Iterator[Self]:

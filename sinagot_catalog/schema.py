@@ -1,8 +1,10 @@
-"""Table schemas: names and dtypes of every table that this library returns. Computes nothing.
+"""Table schemas: names and dtypes of every table that this library returns.
 
 Paths are relative to the dataset root and use `/`. Times are UTC. A table has its schema even without rows. In a
 workspace without tasks and modalities the columns `task` and `modality` are null.
 """
+
+from collections.abc import Iterable, Mapping
 
 import polars as pl
 
@@ -38,14 +40,7 @@ KEYS = {"record_id": pl.String(), "task": pl.String(), "modality": pl.String(), 
 """The key of a row of `steps`; the first three are the key of a row of `units`."""
 
 STATUS_COUNTS: dict[str, pl.DataType] = {
-    "n_init": pl.UInt32(),
-    "n_data_ready": pl.UInt32(),
-    "n_processing": pl.UInt32(),
-    "n_done": pl.UInt32(),
-    "n_error": pl.UInt32(),
-    "n_data_not_available": pl.UInt32(),
-    "n_excluded": pl.UInt32(),
-    "n_unknown": pl.UInt32(),
+    f"n_{name.lower()}": pl.UInt32() for name in (*STATUS.categories, "UNKNOWN")
 }
 """The number of steps of a record or unit in each status; `n_unknown` counts the null ones."""
 
@@ -79,10 +74,7 @@ FILES: dict[str, pl.DataType] = {
     "modified": TIME,
     "etag": pl.String(),
     "kind": KIND,
-    "record_id": pl.String(),
-    "task": pl.String(),
-    "modality": pl.String(),
-    "step": pl.String(),
+    **KEYS,
     "role": ROLE,
 }
 """One row per file, or directory that a pattern names. `step` makes the file, or is its only reader."""
@@ -115,10 +107,7 @@ STEPS: dict[str, pl.DataType] = {
 """One row per unit and step; `outcome`, and all columns from `run_id` on, describe the last attempt."""
 
 LINKS: dict[str, pl.DataType] = {
-    "record_id": pl.String(),
-    "task": pl.String(),
-    "modality": pl.String(),
-    "step": pl.String(),
+    **KEYS,
     "role": ROLE,
     "label": pl.String(),
     "path": pl.String(),
@@ -132,10 +121,7 @@ EVENTS: dict[str, pl.DataType] = {
     "event": pl.String(),
     "run_id": pl.String(),
     "claim": pl.Int64(),
-    "record_id": pl.String(),
-    "task": pl.String(),
-    "modality": pl.String(),
-    "step": pl.String(),
+    **KEYS,
     "status": STATUS,
     "message": pl.String(),
     "error_type": pl.String(),
@@ -194,3 +180,14 @@ TIMED = {
     "steps": frozenset({"stale"}),
 }
 """Columns that need sizes or times of files: a frame contains them only if the user names them."""
+
+
+def of_key(key: Mapping[str, str | None], names: Iterable[str] = KEYS) -> pl.Expr:
+    """Return the condition of the row with a key.
+
+    Example:
+        >>> rows = pl.DataFrame({"record_id": ["A", "B"], "task": None, "modality": "EEG", "step": "clean"})
+        >>> rows.filter(of_key({"record_id": "B", "task": None, "modality": "EEG", "step": "clean"})).rows()
+        [('B', None, 'EEG', 'clean')]
+    """
+    return pl.all_horizontal(pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in names)

@@ -308,11 +308,11 @@ class StepCollection(Selection):
             3 done
         """
         from sinagot_catalog.flows import send, to_stderr
-        from sinagot_catalog.run import RunOptions, WatchArguments, run, said_once, seconds_of, watch
+        from sinagot_catalog.run import RunOptions, WatchArguments, run, seconds_of, watch, without_repeats
 
         wanted = RunOptions.of(options, WatchArguments, step_label, downstream=step_label is None)
         say = on_message or to_stderr
-        talk = said_once(say)
+        talk = without_repeats(say)
         pause, stable = seconds_of("interval", interval), seconds_of("stable_for", stable_for)
 
         def act(source: Session, query: Query, options: RunOptions) -> RunReport:

@@ -46,16 +46,18 @@ STARTERS = {
 }
 # Fixtures that a test asks for by the name in its parameters.
 BUCKETS = {"moto", "seaweed", "azurite", "gcs"}
+# A mode in the parameters: the same test runs its rows in this process, too.
+MODES = {"processes"}
 # Tests in these folders start servers of their own, too.
-FOLDERS = {"flows", "cluster"}
+FOLDERS = {"flows", "cluster", "ui"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server or take long."""
+    """Mark the tests that need a server, worker processes or much time."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-        by_name = {value for value in parameters if isinstance(value, str)} & (BUCKETS | STARTERS)
+        by_name = {value for value in parameters if isinstance(value, str)} & (BUCKETS | STARTERS | MODES)
         by_fixture = STARTERS.intersection(getattr(item, "fixturenames", ()))
         by_folder = item.path.parent.name in FOLDERS and item.path.name.startswith("test_")
         if by_name or by_fixture or by_folder or item.get_closest_marker("slow"):

@@ -13,6 +13,8 @@ import pytest
 
 from sinagot_catalog import Workspace
 
+pytestmark = pytest.mark.slow
+
 SONETAA = Path(__file__).parents[1] / "example" / "sonetaa"
 OUTPUTS = (
     *("LOG", "preprocess", "control", "alpha", "mmn", "grand_average", "scores", "scores_norm"),
@@ -225,7 +227,6 @@ def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
     assert statuses(Workspace(folder)) == {"DONE": 126, "ERROR": 1, "INIT": 16}
 
 
-@pytest.mark.slow
 def test_readme_tour_is_true(tmp_path, monkeypatch):
     copied(tmp_path / "example" / "sonetaa")
     monkeypatch.chdir(tmp_path)

@@ -37,6 +37,7 @@ def test_a_process_of_a_cluster_has_neither_frames_nor_models_nor_prefect():
     assert not {"polars", "pyarrow", "prefect", "fsspec", "pydantic", "rich"} & loaded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verb", ["ws.steps.collect()", "ws.records.ids()", "ws.steps.plan()", "ws.files.collect()", "pass"]
 )

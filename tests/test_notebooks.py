@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[1] / "example"
 NOTEBOOKS = sorted(EXAMPLE.glob("*/*.ipynb"))
 
@@ -22,7 +24,6 @@ def texts(notebook):
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own event loop
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.parent.name)
 def test_a_notebook_shows_what_is_kept_in_it(path):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import OUTPUT, flag, rows, verb
 from sinagot_catalog.cli.output import is_machine, put, put_rows
-from sinagot_catalog.cli.workspace_args import open_workspace, selected, steps_of
+from sinagot_catalog.cli.workspace_args import first_of, open_workspace, selected, steps_of
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import row_label
 
 
 @verb(
@@ -38,9 +37,5 @@ def accept(args: Any) -> int:
         put(f"{count_of(int(rows['accepted'].sum()), 'row')} accepted")
     left = rows.filter(~pl.col("accepted"))
     if left.height:
-        from sinagot_catalog.schema import KEYS
-
-        first = left.row(0, named=True)
-        name = row_label(*(first[key] for key in KEYS))
-        say(clean(f"{left.height:,} left out, such as {name}: {first['reason']}"))
+        say(f"{left.height:,} left out, such as {first_of(left)}")
     return 0

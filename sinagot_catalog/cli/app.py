@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +13,6 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, write_options
 from sinagot_catalog.cli.output import broken
 from sinagot_catalog.errors import did_you_mean
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}
 """The modules of verbs that share one; any other verb has a module of its own."""

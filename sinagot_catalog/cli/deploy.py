@@ -16,11 +16,11 @@ from sinagot_catalog.cli.options import (
     Argument,
     Option,
     count,
-    duration,
     flag,
     limit,
     one_of,
     steps,
+    time_span,
     verb,
     where,
 )
@@ -44,7 +44,7 @@ _DEPLOYED = [
         group=_WHEN,
         help="when to run, as in a crontab, such as '0 2 * * *'; by default on request only",
     ),
-    Option("--every", metavar="TIME", type=duration, group=_WHEN, help="such as 10m, in place of --cron"),
+    time_span("--every", "such as 10m, in place of --cron", group=_WHEN),
     Option("--timezone", metavar="TZ", group=_WHEN, help="of --cron, such as Europe/Paris; by default UTC"),
     WORKERS,
     Option(

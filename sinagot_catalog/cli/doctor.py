@@ -7,8 +7,7 @@ from typing import Any
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, verb
 from sinagot_catalog.cli.output import lines_of, paint, put, put_json
-from sinagot_catalog.cli.workspace_args import place_of, source_of
-from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.cli.workspace_args import existing_place, source_of
 
 _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31")}
 
@@ -25,18 +24,11 @@ keys of --json: checks (area, state: ok, warning or fault, text, hint), counts""
 )
 def doctor(args: Any) -> int:
     """Print a line for each check; exit with 2 if a run cannot work."""
-    from sinagot_catalog.config import nearest
     from sinagot_catalog.diagnostics import examine
     from sinagot_catalog.workspace import Workspace
 
-    place = place_of(args) or nearest()
-    if place is None:
-        raise ConfigError(
-            "there is no workspace.toml here or in a folder above",
-            "Name a workspace with -C, or make one: sinagot-catalog init",
-        )
     found = []
-    files, trust = [place, *args.config], args.trust or None
+    files, trust = [existing_place(args), *args.config], args.trust or None
     for check in examine(lambda: source_of(Workspace(files, trust=trust))):
         found.append(check)
         if not args.json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, steps, verb, where
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
-from sinagot_catalog.cli.workspace_args import open_workspace, steps_of
+from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
 
@@ -118,6 +118,4 @@ def _show(args: Any, rows: pl.DataFrame, verb: str) -> None:
     if not is_machine(args):
         put(clean(f"{changed.height:,} {verb}" + (f": {', '.join(names)}{more}" if names else "")))
     if left.height:
-        first = left.row(0, named=True)
-        name = row_label(*(first[key] for key in KEYS))
-        say(clean(f"{count_of(left.height, 'row')} unchanged, such as {name}: {first['reason']}"))
+        say(f"{count_of(left.height, 'row')} unchanged, such as {first_of(left)}")

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, Option, duration, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, time_span, verb
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace
 
@@ -16,14 +16,11 @@ from sinagot_catalog.cli.workspace_args import open_workspace
     """
   sinagot-catalog gc example/harbor --older-than 90d""",
     PLACE,
-    Option(
+    time_span(
         "--older-than",
-        "older_than",
+        "the age up to which everything is kept: 36h, 90d (default), 12w",
         old=["--keep"],
-        metavar="TIME",
-        type=duration,
         default="90d",
-        help="the age up to which everything is kept: 36h, 90d (default), 12w",
     ),
     ONE_OBJECT,
 )

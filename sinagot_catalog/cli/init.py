@@ -12,7 +12,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put, say_note
-from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
+from sinagot_catalog.diagnostics import find_records, id_forms, list_files, workspace_files
 from sinagot_catalog.errors import ConfigError, not_written
 
 _KINDS = 4
@@ -222,7 +222,7 @@ def _around_files(folder: Path, pattern: str) -> None:
         say(
             "results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml"
         )
-    kinds = looks(ids) if "id" in found.template.fields else []
+    kinds = id_forms(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
         told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
         say_note(f"they have {len(kinds)} forms: {told}; write id_pattern so that only records fit it")

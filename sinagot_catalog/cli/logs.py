@@ -74,20 +74,21 @@ def logs(args: Any) -> int:
 def _events(ws: Workspace, args: Any) -> pl.DataFrame:
     import polars as pl
 
-    events = ws.events()
-    events = events.filter(pl.col("record_id").is_in(args.records)) if args.records else events
-    events = events.filter(pl.col("run_id") == args.run) if args.run else events
-    return events.filter(pl.col("step").is_in(args.step)) if args.step else events
+    of_run = [pl.col("run_id") == args.run] if args.run else []
+    return ws.events().filter(*_fitting(args), *of_run)
 
 
 def _steps(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps of the given records and names."""
+    return ws.steps.filter(*_fitting(args))
+
+
+def _fitting(args: Any) -> list[pl.Expr]:
+    """The conditions of the records and steps that the user named."""
     import polars as pl
 
-    steps = ws.steps
-    if args.records:
-        steps = steps.filter(pl.col("record_id").is_in(args.records))
-    return steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
+    named = {"record_id": args.records, "step": args.step}
+    return [pl.col(name).is_in(values) for name, values in named.items() if values]
 
 
 def _failed(ws: Workspace, args: Any) -> pl.DataFrame:

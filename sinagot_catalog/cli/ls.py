@@ -11,6 +11,7 @@ from sinagot_catalog.cli.options import (
     WORKSPACE,
     Argument,
     Option,
+    columns,
     limit,
     one_of,
     record,
@@ -22,6 +23,7 @@ from sinagot_catalog.cli.options import (
 from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note, width
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
+    is_narrowed,
     named_steps,
     open_workspace,
     say_absent_value,
@@ -77,7 +79,7 @@ files (stale; size and times of records) are there where --columns or --where na
     status_option("only rows with a step of this status"),
     steps("only rows with this step"),
     record(),
-    Option("--columns", metavar="A,B", help="these columns, in this order"),
+    columns("--columns", "these columns, in this order"),
     Option("--sort", metavar="A,-B", help="in the order of these columns; with - from the greatest down"),
     limit("at most N rows (by default 100 on a terminal; 0 for all)"),
     OUTPUT,
@@ -101,9 +103,8 @@ def ls(args: Any) -> int:
     if shown.total:
         _say_cut(ws, args, shown, limit)
     else:
-        is_narrowed = bool(args.where or args.status or args.step or args.record)
-        say(f"no {args.table}{' that fit' if is_narrowed else ''}")
-        if not is_narrowed:
+        say(f"no {args.table}{' that fit' if is_narrowed(args) else ''}")
+        if not is_narrowed(args):
             say_what_is_missing(ws)
         elif args.table in _SELECTIONS:
             say_absent_value(_fitting(ws, args))
@@ -179,14 +180,14 @@ def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame,
     """
     import polars as pl
 
-    columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
+    names = args.columns or []
     order = _order(args)
-    shown = columns or ([] if is_machine(args) else _SHOWN.get(args.table, []))
+    shown = names or ([] if is_machine(args) else _SHOWN.get(args.table, []))
     if args.table not in _SELECTIONS:
         check_ids(ws, args.record or ())
         frame = ws.events() if args.table == "events" else ws.links()
         known = {cell.step for cell in source_of(ws).layout().cells}
-        frame = _of_frame(frame, args, [*columns, *order], known)
+        frame = _of_frame(frame, args, [*names, *order], known)
         yield _sorted(frame, order).select(shown or frame.columns), frame.height
         return
     rows = _fitting(ws, args)

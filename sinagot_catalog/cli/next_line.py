@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.output import paint
-from sinagot_catalog.cli.workspace_args import command, selected, source_of
+from sinagot_catalog.cli.workspace_args import command, is_narrowed, selected, source_of
 from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
-    from sinagot_catalog.workspace import Workspace
+    from sinagot_catalog.cli.status import StatusCounts
 
 _STEPS = 4
-
-
-class StatusCounts(Protocol):
-    """What `status` counted."""
-
-    @property
-    def ws(self) -> Workspace:
-        """The workspace."""
-
-    @property
-    def totals(self) -> dict[str, Any]:
-        """The number of rows by status."""
-
-    @property
-    def ready(self) -> dict[str, int]:
-        """The number of rows of each step that can run now."""
-
-    @property
-    def n_broken(self) -> int:
-        """The number of rows whose script or pattern cannot be used."""
 
 
 def next_line(look: StatusCounts, args: Any) -> str:
@@ -100,8 +80,3 @@ def _stuck(look: StatusCounts, args: Any) -> str:
 
 def _mend(args: Any) -> str:
     return f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
-
-
-def is_narrowed(args: Any) -> bool:
-    """Whether an option chooses rows."""
-    return bool(args.where or args.step or args.record)

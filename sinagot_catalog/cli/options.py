@@ -44,32 +44,26 @@ def duration(text: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
-def count(text: str) -> int:
-    """Parse a number that is not negative."""
-    if not text.isdecimal():
-        raise click.BadParameter(f"{text!r} is not a number of rows")
-    return int(text)
+def _whole_number(what: str, least: int = 1) -> Callable[[str], int]:
+    """Return the type of a whole number; an error says what it should be."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise click.BadParameter(f"{text!r} is not {what}")
+        return int(text)
+
+    return parse
 
 
-def numbered(text: str) -> int:
-    """Parse a number from 1 up."""
-    if not text.isdecimal() or int(text) == 0:
-        raise click.BadParameter(f"{text!r} is not a whole number from 1 up")
-    return int(text)
+count = _whole_number("a number of rows", least=0)
+numbered = _whole_number("a whole number from 1 up")
+_processes = _whole_number("a number of processes from 1 up; by default one per core")
+_failures = _whole_number("a number of failures from 1 up")
 
 
-def _processes(text: str) -> int:
-    """Parse a number of processes."""
-    if not text.isdecimal() or int(text) == 0:
-        raise click.BadParameter(f"{text!r} is not a number of processes from 1 up; by default one per core")
-    return int(text)
-
-
-def _failures(text: str) -> int:
-    """Parse a number of failures."""
-    if not text.isdecimal() or int(text) == 0:
-        raise click.BadParameter(f"{text!r} is not a number of failures from 1 up")
-    return int(text)
+def _names(text: str) -> list[str]:
+    """Parse names, which commas separate."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _stale(text: str) -> bool | str:
@@ -308,10 +302,19 @@ STALE = Option(
 )  # fmt: skip
 
 WORKERS = Option(
-    "-j", "--workers", metavar="N", type=_processes, help="how many processes; by default one per core"
+    "-j",
+    "--workers",
+    metavar="N",
+    type=_processes,
+    help="how many processes; by default one per core",
 )
 
-STOP_AFTER = Option("--stop-after", metavar="N", type=_failures, help="end after N failures of one kind")
+STOP_AFTER = Option(
+    "--stop-after",
+    metavar="N",
+    type=_failures,
+    help="end after N failures of one kind",
+)
 
 OUTPUT = [
     flag("--json", group="output", help="JSON on stdout"),
@@ -356,6 +359,16 @@ def steps(about: str, group: str = "options") -> Option:
 def limit(about: str, group: str = "options") -> Option:
     """Declare `--limit`."""
     return Option("--limit", metavar="N", type=count, group=group, help=about)
+
+
+def time_span(name: str, about: str, **more: Any) -> Option:
+    """Declare an option that takes a duration."""
+    return Option(name, metavar="TIME", type=duration, help=about, **more)
+
+
+def columns(name: str, about: str) -> Option:
+    """Declare an option that names columns."""
+    return Option(name, metavar="A,B", type=_names, help=about)
 
 
 def rows() -> list[click.Parameter]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, verb, where
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, columns, verb, where
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 
@@ -23,15 +23,14 @@ keys of --json: path, bytes""",
     Option(
         "-o", "--output", metavar="FILE", default="report.html", help="by default report.html; it is replaced"
     ),
-    Option("--by", metavar="A,B", help="also show completeness by these columns of steps or records"),
+    columns("--by", "also show completeness by these columns of steps or records"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     ONE_OBJECT,
 )
 def report(args: Any) -> int:
     """Write the page and print its path."""
     ws = open_workspace(args)
-    by = [name.strip() for name in (args.by or "").split(",") if name.strip()]
-    path = ws.report(args.output, where=args.where, by=by)
+    path = ws.report(args.output, where=args.where, by=args.by or ())
     if args.json:
         put_json({"path": str(path.resolve()), "bytes": path.stat().st_size})
     else:

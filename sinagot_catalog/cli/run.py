@@ -18,10 +18,11 @@ from sinagot_catalog.cli.ls import LIMIT
 from sinagot_catalog.cli.options import OUTPUT, Option, flag, numbered, one_of, run_options, selection, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table, width
 from sinagot_catalog.cli.plans import Plans, plan_options
-from sinagot_catalog.cli.run_result import in_one_line, say_failures
+from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for_parts
 from sinagot_catalog.cli.workspace_args import (
     command,
+    is_narrowed,
     open_workspace,
     say_absent_value,
     say_unread_values,
@@ -36,6 +37,7 @@ from sinagot_catalog.errors import ServerError, SinagotError
 if TYPE_CHECKING:
     import polars as pl
 
+    from sinagot_catalog.flows import RunHandle
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
@@ -185,11 +187,9 @@ def _submit_whole(ws: Workspace, args: Any, steps: StepCollection, options: dict
     """Submit one flow run and, without `--no-wait`, wait for it."""
     handle = steps.submit(steps_of(args), **options)
     if args.no_wait:
-        return _tell(args, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url})
+        return _tell(args, _shown(handle))
     if args.handle_fd is not None:
-        _hand_over(
-            args.handle_fd, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url}
-        )
+        _hand_over(args.handle_fd, _shown(handle))
     try:
         report = handle.wait()
     except KeyboardInterrupt:
@@ -205,11 +205,10 @@ def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict
     handles = submit_parts(steps, steps_of(args), args.parts, **options)
     if not args.no_wait:
         return _end(ws, args, steps, wait_for_parts(handles, steps, steps_of(args), **options))
-    shown = [{"run_id": one.run_id, "flow_run_id": one.flow_run_id, "url": one.url} for one in handles]
     if args.json:
-        put_json({"flow_runs": shown})
+        put_json({"flow_runs": [_shown(handle) for handle in handles]})
     else:
-        put("\n".join(str(one["url"]) for one in shown) or "nothing to do in the parts")
+        put("\n".join(str(handle.url) for handle in handles) or "nothing to do in the parts")
     if len(steps.plan(steps_of(args), **{**plan_options(args), "part": "last"})):
         again = command(args, "submit", "--deployment", args.deployment, "--part", "last")
         say(f"some rows read other records and belong to no part; when the parts have ended:  {again}")
@@ -270,7 +269,7 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
         _say_idle(ws, args, Plans(steps, args).summed(), steps)
         return 0
     say_failures(args, report)
-    line = in_one_line(report)
+    line = result_line(report)
     if is_machine(args):
         say(line)
     else:
@@ -297,7 +296,7 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
 
     line = say if is_machine(args) else put
     if not plans.n_rows:
-        line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
+        line(f"nothing to do: {'no rows fit' if is_narrowed(args) else 'no records'}")
         say_absent_value(steps)
     elif plans.waiting:
         line(f"nothing to do: {plans.n_waiting} cannot run, such as {_with_reason(plans.waiting)}")
@@ -308,7 +307,7 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
         verb = "is" if plans.n_excluded == 1 else "are"
         rows = f"{count_of(plans.n_excluded, 'row')} {verb} excluded"
         line(f"nothing to do: {rows}, such as {_with_reason(plans.excluded)}")
-    elif _is_narrowed(args):
+    elif is_narrowed(args):
         line("nothing to do: these are done; --force runs them again")
     else:
         line("nothing to do: everything is done")
@@ -318,10 +317,6 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
 
 def _with_reason(row: dict[str, Any]) -> str:
     return clean(f"{row['record_id']} {row['step']}: {row['reason']}")
-
-
-def _is_narrowed(args: Any) -> bool:
-    return any((args.where, args.status, args.step, args.record, args.rows, args.part))
 
 
 # --- submit without waiting ------------------------------------------------------------------------------------
@@ -347,6 +342,11 @@ def _submit_beside(args: Any) -> int:
     if not said:
         return child.wait(timeout=60)
     return _tell(args, json.loads(said), child.pid)
+
+
+def _shown(handle: RunHandle) -> dict[str, str | None]:
+    """Return where a submitted run is, for programs."""
+    return {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url}
 
 
 def _tell(args: Any, handle: dict[str, Any], pid: int | None = None) -> int:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def in_one_line(report: RunReport) -> str:
+def result_line(report: RunReport) -> str:
     """Return the result of a run and its duration."""
     return f"{report.summary()} in {duration_text(report.seconds)}"
 

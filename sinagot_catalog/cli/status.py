@@ -8,16 +8,16 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.cli.next_line import is_narrowed, next_line
+from sinagot_catalog.cli.next_line import next_line
 from sinagot_catalog.cli.options import (
     OUTPUT,
     PLACE,
     SNAPSHOT,
-    Option,
-    duration,
+    columns,
     flag,
     record,
     steps,
+    time_span,
     verb,
     where,
 )
@@ -35,6 +35,7 @@ from sinagot_catalog.cli.output import (
 )
 from sinagot_catalog.cli.workspace_args import (
     command,
+    is_narrowed,
     name_of,
     open_workspace,
     say_absent_value,
@@ -74,19 +75,17 @@ last attempt, also where older outputs make a row done), stale, total),
 totals (the same without group), next (command, rows, steps; null where nothing can run)""",
     PLACE,
     SNAPSHOT,
-    Option("--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"),
+    columns("--by", "columns of steps or records to count by, instead of the step"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     steps("only this step"),
     record(),
     flag("--stale", help="also count stale rows; reads sizes and times"),
-    Option(
+    time_span(
         "--follow",
+        "refresh at this interval, by default 2s, until Ctrl-C",
         old=["--watch"],
-        metavar="TIME",
-        type=duration,
         is_flag=False,
         flag_value="2s",
-        help="refresh at this interval, by default 2s, until Ctrl-C",
     ),
     OUTPUT,
 )
@@ -133,7 +132,7 @@ def _once(ws: Workspace, args: Any) -> int:
 
 
 @dataclass(frozen=True)
-class _Look:
+class StatusCounts:
     """The counts of one listing.
 
     Attributes:
@@ -163,7 +162,7 @@ class _Look:
     seconds: float
 
 
-def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
+def _look(ws: Workspace, steps: StepCollection, args: Any) -> StatusCounts:
     """Count the rows, range by range."""
     import polars as pl
 
@@ -177,7 +176,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     counts = pl.concat([one.counts for one in parts])
     every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
     ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
-    return _Look(
+    return StatusCounts(
         ws,
         by,
         sum(one.n_records for one in parts),
@@ -252,7 +251,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
-    names = [name.strip() for name in args.by.split(",") if name.strip()]
+    names = list(dict.fromkeys(args.by))
     known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
     columns = source_of(ws).ranges.any.catalog().file_columns
     for name in names:
@@ -268,7 +267,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
                 f"--by: there is no column {name!r}{did_you_mean(name, known)}",
                 f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
             )
-    return list(dict.fromkeys(names))
+    return names
 
 
 def _sums() -> list[pl.Expr]:
@@ -306,7 +305,7 @@ def _aggregates() -> list[pl.Expr]:
 # --- output --------------------------------------------------------------------------------------------------
 
 
-def _summary(look: _Look, args: Any) -> dict[str, Any]:
+def _summary(look: StatusCounts, args: Any) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     kept = source_of(look.ws).kept
     follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
@@ -323,7 +322,7 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
     }
 
 
-def _show(look: _Look, args: Any) -> None:
+def _show(look: StatusCounts, args: Any) -> None:
     """Print the counts as a table; complete groups are only named."""
     import polars as pl
 
@@ -381,7 +380,7 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     return bars
 
 
-def _show_failures(look: _Look, args: Any) -> None:
+def _show_failures(look: StatusCounts, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     from sinagot_catalog.catalog import failure_kinds
 

@@ -11,16 +11,16 @@ from sinagot_catalog.cli.options import (
     STALE,
     WORKERS,
     Option,
-    duration,
     flag,
     record,
     steps,
+    time_span,
     verb,
     where,
 )
 from sinagot_catalog.cli.output import paint, put, put_whole
 from sinagot_catalog.cli.run import SOME_FAILED
-from sinagot_catalog.cli.run_result import in_one_line, say_failures
+from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.workspace_args import (
     name_of,
     open_workspace,
@@ -51,22 +51,17 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     where("steps for which this holds; it may name columns of records"),
     steps("this step, and nothing downstream of it"),
     record(),
-    Option(
+    time_span(
         "--interval",
+        "list the files at least this often: 30s, 5m, 1h; by default 60s",
         old=["--every"],
-        metavar="TIME",
-        type=duration,
         default="60s",
-        help="list the files at least this often: 30s, 5m, 1h; by default 60s",
     ),
-    Option(
+    time_span(
         "--stable-for",
-        "stable_for",
+        "how long size and time of a new file stand still before it is read; by default 2s",
         old=["--settle"],
-        metavar="TIME",
-        type=duration,
         default="2s",
-        help="how long size and time of a new file stand still before it is read; by default 2s",
     ),
     flag("--submit", help="as Prefect flows; the default"),
     flag("--run", help="here, without Prefect"),
@@ -109,7 +104,7 @@ def watch(args: Any) -> int:
 def _tell(args: Any, report: RunReport) -> None:
     """Print one line on a round, with its failures; or a line of JSON for each of its rows."""
     say_failures(args, report)
-    line = f"{time.strftime('%H:%M:%S')}  {in_one_line(report)}"
+    line = f"{time.strftime('%H:%M:%S')}  {result_line(report)}"
     if args.json:
         import polars as pl
 

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
-from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean, row_label
 from sinagot_catalog.status import OTHER_WORDS, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
 
 _COUNT_EVERY = 2.0
+_KEYS = ("record_id", "task", "modality", "step")
 
 _TAKE_PLACE = (
     "status",
@@ -45,16 +46,9 @@ _TAKE_PLACE = (
 
 def open_workspace(args: Any) -> Workspace:
     """Open the workspace of a command: its argument, `-C`, or the nearest folder above with a config."""
-    from sinagot_catalog.config import nearest
     from sinagot_catalog.workspace import Workspace
 
-    named = place_of(args)
-    place = named or nearest()
-    if place is None:
-        raise ConfigError(
-            f"there is no workspace.toml in {Path.cwd()} or a folder above it",
-            "Name a workspace with -C, or make one: sinagot-catalog init",
-        )
+    place = existing_place(args)
     argument = getattr(args, "place", None)
     if argument and _may_be_id(argument) and hasattr(args, "record"):
         raise ConfigError(
@@ -136,6 +130,19 @@ def place_of(args: Any) -> str | None:
     return place
 
 
+def existing_place(args: Any) -> str:
+    """Return the workspace that the user named, or else the nearest one; raise an error if there is none."""
+    from sinagot_catalog.config import nearest
+
+    place = place_of(args) or nearest()
+    if place is None:
+        raise ConfigError(
+            f"there is no workspace.toml in {Path.cwd()} or a folder above it",
+            "Name a workspace with -C, or make one: sinagot-catalog init",
+        )
+    return place
+
+
 def source_of(ws: Workspace | Selection) -> Session:
     """Return the session of a workspace, or of a selection."""
     return ws._source  # noqa: SLF001 - no table contains the number of listed files
@@ -177,6 +184,11 @@ def steps_of(args: Any) -> str | list[str] | None:
     """Return the steps that `--step` names."""
     named: list[str] | None = args.step
     return named[0] if named and len(named) == 1 else named
+
+
+def is_narrowed(args: Any) -> bool:
+    """Whether the user chose some of the rows."""
+    return any(getattr(args, name, None) for name in ("where", "status", "step", "record", "rows", "part"))
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -256,6 +268,12 @@ def _read_rows(file: str) -> pl.DataFrame:
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SelectionError(f"--rows: {file} cannot be read: {str(error).partition(chr(10))[0]}") from error
     return frame
+
+
+def first_of(rows: pl.DataFrame) -> str:
+    """Return the name of the first row and its reason."""
+    first = rows.row(0, named=True)
+    return clean(f"{row_label(*(first[key] for key in _KEYS))}: {first['reason']}")
 
 
 # --- notices -------------------------------------------------------------------------------------------------

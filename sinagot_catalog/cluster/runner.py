@@ -22,7 +22,7 @@ from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal import NO_RESOURCES, Group, LogBuffer, Resources, Result, Row
-from sinagot_catalog.run import RunContext, cancelled, check_fits, largest
+from sinagot_catalog.run import RunContext, cancelled, check_fits, declared, largest
 from sinagot_catalog.storage import Store
 
 _TICK = 0.5
@@ -39,12 +39,6 @@ _DECLARE = {
 }
 
 _logger = logging.getLogger("sinagot_catalog")
-
-
-def _asked(need: Resources) -> dict[str, float]:
-    """The resources that a batch asks for, by their names on Dask."""
-    asked = {"cpus": need.cpus, "memory": need.memory, "gpus": need.gpus}
-    return {name: amount for name, amount in asked.items() if amount}
 
 
 class _LostError(Exception):
@@ -194,7 +188,7 @@ class ClusterRunner:
         return self._lost_results(rows)
 
     def _check_fits(self, needs: Mapping[str, Resources]) -> None:
-        """Check that a batch of these steps can run on a worker; without workers, nobody knows yet.
+        """Check that a batch of these steps can run on a worker; without workers, this is not known yet.
 
         Raises:
             UsageError: None of the workers that are there can run it.
@@ -203,14 +197,16 @@ class ClusterRunner:
         offers = [] if need in self._fitting else self._cluster.offers()
         if not offers:
             return
-        asked = _asked(need)
+        asked = declared(need)
         if any(all(offer.get(name, 0) >= amount for name, amount in asked.items()) for offer in offers):
             self._fitting.add(need)
             return
         there = {name: max(offer.get(name, 0) for offer in offers) for name in asked}
         where = f"the largest worker of the {self._kind.title()} cluster"
         for step, own in needs.items():
-            check_fits({step: own}, {name: there[name] for name in _asked(own)}, where, _DECLARE[self._kind])
+            check_fits(
+                {step: own}, {name: there[name] for name in declared(own)}, where, _DECLARE[self._kind]
+            )
         raise UsageError(
             f"steps {', '.join(needs)} need {', '.join(asked)} together, and no worker of the "
             f"{self._kind.title()} cluster has all of them",
@@ -294,7 +290,7 @@ class _Dask:
 
     def send(self, name: str, need: Resources, *arguments: Any) -> Any:
         key = f"rows-{name}-{id(self)}-{time.monotonic_ns()}"
-        return self._client.submit(run_batch, *arguments, key=key, resources=_asked(need) or None)
+        return self._client.submit(run_batch, *arguments, key=key, resources=declared(need) or None)
 
     def result(self, sent: Any, seconds: float) -> str:
         try:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from shutil import which
-from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.run import LAST
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _TIMEOUT = 120.0
 _TAKEN = {

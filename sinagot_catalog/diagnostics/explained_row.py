@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.catalog import FOLDER, RULES, Query, stat_paths, with_causes
+from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics.explanation import (
     Attempt,
     Change,
@@ -17,10 +18,9 @@ from sinagot_catalog.diagnostics.explanation import (
     File,
     Rule,
     Upstream,
-    count_text,
     time_text,
 )
-from sinagot_catalog.schema import KEYS, STEPS
+from sinagot_catalog.schema import KEYS, STEPS, of_key
 from sinagot_catalog.storage import as_number
 
 if TYPE_CHECKING:
@@ -130,9 +130,8 @@ class _Row:
         if event is None:
             return None
         row = self.row
-        same = [pl.col(key).eq_missing(pl.lit(row[key], pl.String)) for key in (*KEYS, "run_id")]
         ended = "done" if event == "done" else "error"
-        said = self.events.filter(*same, pl.col("event") == ended).tail(1)
+        said = self.events.filter(of_key(row, (*KEYS, "run_id")), pl.col("event") == ended).tail(1)
         failure = said.row(0, named=True) if said.height and event in ("done", "error", "half") else {}
         fields = ("started", "ended", "seconds", "attempts", "error_type", "message")
         return Attempt(
@@ -283,7 +282,7 @@ class _Row:
                 yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
 
     def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
-        """Yield what makes a DONE row anew or undone, besides a forced run."""
+        """Yield what makes a DONE row run again, or not DONE any more, besides a forced run."""
         if stale:
             is_code = not any(self.causes.get(name) for name in ("input", "version", "params"))
             yield Change(
@@ -317,9 +316,9 @@ def _folder_change(name: str, before: Sequence[int], now: dict[str, Any]) -> Ite
     elif len(before) != FOLDER:
         yield f"{name} was a file and is a folder"
     elif as_number(now["etag"]) != before[2]:
-        then = f"{count_text(before[1])} ({before[0]:,} bytes)"
+        then = f"{count_of(before[1], 'file')} ({before[0]:,} bytes)"
         if now["count"] is not None and (now["size"], now["count"]) != (before[0], before[1]):
-            yield f"{name} had {then} and has {count_text(now['count'])} ({now['size']:,} bytes)"
+            yield f"{name} had {then} and has {count_of(now['count'], 'file')} ({now['size']:,} bytes)"
         else:
             yield f"files in {name} were changed: it had and has {then}"
 

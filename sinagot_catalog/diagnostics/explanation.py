@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sinagot_catalog.catalog import sql_text
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.journal import Resources
 from sinagot_catalog.run import needs_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 _NEAR = 5000
 
@@ -228,11 +225,6 @@ class Explanation:
         return f"<pre>{body}</pre>"
 
 
-def count_text(count: int) -> str:
-    """Format a number of files."""
-    return "1 file" if count == 1 else f"{count:,} files"
-
-
 def _rule_line(rule: Rule) -> tuple[str, str]:
     mark = {True: "yes", False: "no ", None: "·  "}[rule.holds]
     gives = f" -> {rule.status or 'unknown'}" if rule.holds else ""
@@ -248,7 +240,7 @@ def _file_line(file: File) -> str:
         dangling = ", a link to nothing" if file.is_dangling else ""
         return f"{file.role}{label} {file.path}: absent{dangling}{made}{near}"
     size = "cannot be read" if file.size is None else f"{file.size:,} bytes"
-    size = size if file.count is None else f"a folder, {count_text(file.count)}, {size}"
+    size = size if file.count is None else f"a folder, {count_of(file.count, 'file')}, {size}"
     return f"{file.role}{label} {file.path}: {size}, {time_text(file.modified)}"
 
 

@@ -31,7 +31,7 @@ class FileOrigin:
         path: The path, relative to its root.
         role: `output`, `control`, `input`, `data`; None for a file that no pattern matches.
         readers: The steps that read it, if no step makes it.
-        event: `done` or `accepted`: the event of the journal that tells of it; None if there is none.
+        event: `done` or `accepted`: the event of the journal that records it, or None.
         code: The hash of the code of the step.
         params: The parameters that the row read.
         record: The metadata columns that the row read.

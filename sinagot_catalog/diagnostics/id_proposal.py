@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
@@ -277,27 +276,24 @@ def propose(ids: Sequence[str]) -> str:
         >>> propose(["x.1", "y.2", "summary"])
         '[a-z]\\.\\d|summary'
     """
-    split = [(one, _split(one)) for one in ids]
-    shapes = Counter(tuple(kind if kind in "dla" else text for kind, text in runs) for _, runs in split)
+    shapes: dict[tuple[str, ...], list[list[tuple[str, str]]]] = {}
+    for runs in map(_split, ids):
+        shapes.setdefault(tuple(kind if kind in "dl" else text for kind, text in runs), []).append(runs)
     if len(shapes) > _SHAPES:
         return r"[\w.-]+"
-    texts = []
-    for shape, _ in shapes.most_common():
-        rows = [
-            runs
-            for _, runs in split
-            if tuple(kind if kind in "dla" else text for kind, text in runs) == shape
-        ]
-        several = len(ids) > 1 and len(rows) > 1
-        texts.append("".join(_piece([row[n] for row in rows], several=several) for n in range(len(shape))))
+    frequent = sorted(shapes.values(), key=len, reverse=True)
+    texts = [
+        "".join(_piece(column, several=len(rows) > 1) for column in zip(*rows, strict=True))
+        for rows in frequent
+    ]
     return "|".join(dict.fromkeys(texts))
 
 
-def looks(ids: Sequence[str]) -> list[tuple[str, int]]:
+def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:
     """Group ids by their form: an example of each form and the number of its ids, most frequent first.
 
     Example:
-        >>> looks(["REC-001", "REC-002", "copy of REC-001"])
+        >>> id_forms(["REC-001", "REC-002", "copy of REC-001"])
         [('REC-001', 2), ('copy of REC-001', 1)]
     """
     found: dict[str, list[str]] = {}

@@ -5,7 +5,7 @@ are the truth; Prefect schedules the work, shows it and carries it to other mach
 only, opens the workspace itself and feeds batches of rows, as task runs, to the same worker pool that `run` uses.
 
 Begin with `submission` (the command line and Python call its `submit`; it plans before Prefect is imported) and
-`flow`, which tells the course of a flow run. Prefect takes seconds to import, so the names below are imported on
+`flow`, which describes the course of a flow run. Prefect takes seconds to import, so these names are imported at
 first use.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         submit,
         to_stderr,
     )
-    from sinagot_catalog.flows.surroundings import observer
+    from sinagot_catalog.flows.surrounding_run import observer
 
 __all__ = [
     "ConfiguredApi",

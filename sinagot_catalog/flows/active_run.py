@@ -17,9 +17,10 @@ from typing import Any, TypeAlias
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
+from sinagot_catalog.config import count_of
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.journal import Group, Result, RunReport
-from sinagot_catalog.run import ClaimedRun, Executor, in_words
+from sinagot_catalog.run import ClaimedRun, Executor
 from sinagot_catalog.schema import FAILED_OUTCOMES, OUTCOMES
 
 Logger: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
@@ -195,12 +196,12 @@ def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
     if cancelled:
         done = counts.get("done", 0)
         return Cancelled(
-            message=f"{done} of {in_words(total)} done" + (f", {failed} failed" if failed else "")
+            message=f"{done} of {count_of(total, 'row')} done" + (f", {failed} failed" if failed else "")
         )
     if failed:
-        return Failed(message=f"{failed} of {in_words(total)} failed")
+        return Failed(message=f"{failed} of {count_of(total, 'row')} failed")
     if left := counts.get("cancelled", 0):
-        return Failed(message=f"{left} of {in_words(total)} were not run")  # nobody cancelled them
+        return Failed(message=f"{left} of {count_of(total, 'row')} were not run")  # nobody cancelled them
     done = counts.get("done", 0)
     others = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(counts.items()) if n and name != "done"]
-    return Completed(message=", ".join([f"{in_words(done)} done", *others]))
+    return Completed(message=", ".join([f"{count_of(done, 'row')} done", *others]))

@@ -58,7 +58,7 @@ def open_limit(claimed: ClaimedRun) -> None:
 def slot(active: ActiveRun) -> Iterator[None]:
     """Hold a slot of the limit, if the config names one; a stopped run does not wait for a slot."""
     name = active.claimed.source.config.prefect.concurrency
-    logging.getLogger("prefect._internal.concurrency").addFilter(_WAITING)  # a repeated call adds nothing
+    logging.getLogger("prefect._internal.concurrency").addFilter(_is_no_wait)  # a repeated call adds nothing
     with ExitStack() as held:
         with active.waiting_for_slot() if name is not None else nullcontext():
             while name is not None and not active.stop.is_set():
@@ -70,11 +70,6 @@ def slot(active: ActiveRun) -> Iterator[None]:
         yield
 
 
-class _Waiting(logging.Filter):
-    """Drops what Prefect logs as an error when a batch has waited for a slot for `_ASK_EVERY` seconds."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (isinstance(sys.exception(), TimeoutError) and "process item" in str(record.msg))
-
-
-_WAITING = _Waiting()
+def _is_no_wait(record: logging.LogRecord) -> bool:
+    """Drop what Prefect logs as an error when a batch has waited for a slot for `_ASK_EVERY` seconds."""
+    return not (isinstance(sys.exception(), TimeoutError) and "process item" in str(record.msg))

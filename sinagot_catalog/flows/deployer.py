@@ -107,7 +107,7 @@ def _refused(wanted: Deployment) -> Iterator[None]:
         raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {error}") from error
     except PrefectHTTPStatusError as error:
         raise ServerError(
-            f"Prefect did not take the deployment {wanted.full_name!r}: {_detail(error)}"
+            f"Prefect did not take the deployment {wanted.full_name!r}: {refusal_of(error)}"
         ) from error
 
 
@@ -292,7 +292,8 @@ def _deployed(wanted: Deployment, identity: str, page: str, replaced: str | None
     )
 
 
-def _detail(error: PrefectHTTPStatusError) -> str:
+def refusal_of(error: PrefectHTTPStatusError) -> str:
+    """The reason that the API gives for a refusal."""
     with suppress(ValueError):
         return str(error.response.json().get("detail") or error.response.text)
     return f"HTTP {error.response.status_code}"

@@ -6,7 +6,7 @@ Prefect is not imported here; `deployer` sends the description to Prefect.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sinagot_catalog.catalog import Query, sql_predicate
@@ -73,6 +73,28 @@ class Deployment:
     paused: bool | None = None
     replace: bool = False
     n_rows: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without Prefect."""
+        overlap = self.overlap
+        if self.cron is not None and self.every is not None:
+            raise SelectionError(
+                "cron and every are both given", "A deployment has one schedule: leave one out."
+            )
+        if self.timezone is not None and self.cron is None:
+            raise SelectionError(f"timezone: {self.timezone!r} is given without a cron text that it is of")
+        if self.every is not None and self.every <= 0:
+            raise SelectionError(f"every: {self.every!r} is not a number of seconds")
+        if self.concurrency < 1:
+            raise SelectionError(f"concurrency: {self.concurrency!r} is not a whole number from 1 up")
+        if overlap is not None and overlap not in OVERLAPS:
+            near = did_you_mean(overlap, OVERLAPS)
+            raise SelectionError(f"overlap: {overlap!r} is not one of {', '.join(map(repr, OVERLAPS))}{near}")
+        if "env" in self.job_variables:
+            raise SelectionError("job_variables: 'env' is set by env", "Write --env NAME=VALUE (env={...}).")
+        for key in self.env:
+            if not re.fullmatch(r"[A-Za-z_]\w*", key):
+                raise SelectionError(f"env: {key!r} is not a name of a variable")
 
     @property
     def cancels_overlap(self) -> bool:
@@ -149,7 +171,7 @@ def describe(
             f"where: a {type(where).__name__} cannot be deployed",
             "Write the filter as a text in SQL, such as \"status = 'DATA_READY'\".",
         )
-    _check_how(**how)
+    wanted = Deployment(name=name, parameters={}, **how)
     if source.span is not None:
         raise SelectionError(
             "the workspace was opened with records=…, which a deployment does not know",
@@ -163,45 +185,13 @@ def describe(
     check_start(source, query, made, options.steps)
     asked = {"where": where, "step": step, "workers": workers, "limit": limit, "config": config}
     parameters = {key: value for key, value in asked.items() if value is not None}
-    return Deployment(
-        name=name,
+    return replace(
+        wanted,
         parameters={"workspace": workspace, **parameters, "downstream": downstream},
         tags=tuple(dict.fromkeys(["sinagot-catalog", *source.config.prefect.tags, *tags])),
         version=source.config.info.version,
         n_rows=made.n_run,
-        **how,
     )
-
-
-def _check_how(
-    *,
-    cron: str | None = None,
-    every: float | None = None,
-    timezone: str | None = None,
-    concurrency: int = 1,
-    env: Mapping[str, str] | None = None,
-    overlap: str | None = None,
-    job_variables: Mapping[str, Any] | None = None,
-    **_: Any,
-) -> None:
-    """Check what can be checked without Prefect."""
-    if cron is not None and every is not None:
-        raise SelectionError("cron and every are both given", "A deployment has one schedule: leave one out.")
-    if timezone is not None and cron is None:
-        raise SelectionError(f"timezone: {timezone!r} is given without a cron text that it is of")
-    if every is not None and every <= 0:
-        raise SelectionError(f"every: {every!r} is not a number of seconds")
-    if concurrency < 1:
-        raise SelectionError(f"concurrency: {concurrency!r} is not a whole number from 1 up")
-    if overlap is not None and overlap not in OVERLAPS:
-        raise SelectionError(
-            f"overlap: {overlap!r} is not one of {', '.join(map(repr, OVERLAPS))}{did_you_mean(overlap, OVERLAPS)}"
-        )
-    if "env" in (job_variables or {}):
-        raise SelectionError("job_variables: 'env' is set by env", "Write --env NAME=VALUE (env={...}).")
-    for key in env or {}:
-        if not re.fullmatch(r"[A-Za-z_]\w*", key):
-            raise SelectionError(f"env: {key!r} is not a name of a variable")
 
 
 def address_of(source: Session) -> tuple[str, list[str] | None]:

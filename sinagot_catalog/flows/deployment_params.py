@@ -12,22 +12,16 @@ from prefect.exceptions import CancelledRun, FailedRun
 from sinagot_catalog.errors import SinagotError
 
 
-class _Plain(logging.Filter):
-    """Drops the log record of Prefect's engine for a flow that returned Failed or Cancelled: the state is enough.
+def _is_no_returned_state(record: logging.LogRecord) -> bool:
+    """Drop the log record of Prefect's engine for a flow that returned Failed or Cancelled: the state is enough.
 
     The engine treats such a state as an uncaught exception, and writes a traceback of its own code into the log.
     """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (
-            record.exc_info and isinstance(record.exc_info[1], (FailedRun, CancelledRun, SinagotError))
-        )
+    returned = (FailedRun, CancelledRun, SinagotError)
+    return not (record.exc_info and isinstance(record.exc_info[1], returned))
 
 
-_PLAIN = _Plain()
-
-
-def made_for() -> dict[str, Any] | None:
+def deployment_parameters() -> dict[str, Any] | None:
     """The parameters of the deployment that this flow run belongs to.
 
     A person who starts a run can choose the parameters of the run, but not these parameters of the deployment. So
@@ -40,7 +34,7 @@ def made_for() -> dict[str, Any] | None:
     if deployment_id is None:
         return None
     for name in ("prefect.flow_runs", "prefect.engine"):
-        logging.getLogger(name).addFilter(_PLAIN)  # a repeated call adds nothing
+        logging.getLogger(name).addFilter(_is_no_returned_state)  # a repeated call adds nothing
     with get_client(sync_client=True) as client:
         return dict(client.read_deployment(deployment_id).parameters)
 

@@ -43,7 +43,7 @@ from sinagot_catalog.flows.artifacts import (
 )
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
-from sinagot_catalog.flows.deployment_params import made_for, own_deployment
+from sinagot_catalog.flows.deployment_params import deployment_parameters, own_deployment
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.flows.monitor import monitored, own_logger
 from sinagot_catalog.flows.prepare import executor_of, prepare
@@ -118,13 +118,6 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     """
     active = current(run_id)
     if active is None:
-        options = {
-            "force": force,
-            "ignore_missing": ignore_missing,
-            "downstream": downstream,
-            "upstream": upstream,
-            "stale": stale,
-        }
         try:
             check_task_runner()
             claimed = prepare(
@@ -139,9 +132,13 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 part=part,
                 config=config,
                 since=since_retry() if force else None,
-                deployed=made_for(),
+                deployed=deployment_parameters(),
                 flow_run_id=runtime.flow_run.id,
-                **options,
+                force=force,
+                ignore_missing=ignore_missing,
+                downstream=downstream,
+                upstream=upstream,
+                stale=stale,
             )
             ask_limit(claimed)
         except SinagotError as error:

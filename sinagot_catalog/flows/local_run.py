@@ -30,7 +30,7 @@ from sinagot_catalog.flows.crashed_runs import driver
 from sinagot_catalog.flows.flow import run_workspace
 from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.flows.stored_run import store_selection
-from sinagot_catalog.flows.surroundings import is_inside
+from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import ClaimedRun, Executor
 from sinagot_catalog.secrets import masked
@@ -39,7 +39,7 @@ _TICK = 0.2
 _NOT_OF_FLOW = ("debug", "mode")
 
 
-class Submitted(threading.Thread):
+class LocalFlowRun(threading.Thread):
     """A thread that drives a run of this process as a flow run.
 
     The flow run is created at once, so that its page exists before the work begins. When the program exits, it

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import runtime
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -14,15 +15,13 @@ from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 
 from sinagot_catalog.cluster import ClusterExecutor
+from sinagot_catalog.config import count_of
 from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.ancestors import Ancestors
 from sinagot_catalog.flows.artifacts import command_line, key_of
 from sinagot_catalog.flows.log_relay import LogRelay
 from sinagot_catalog.journal import LogTail
-from sinagot_catalog.run import ClaimedRun, Executor, in_words
-
-if TYPE_CHECKING:
-    from uuid import UUID
+from sinagot_catalog.run import ClaimedRun, Executor
 
 _CHECK_EVERY = 1.5
 _LONGEST_PAUSE = 30.0
@@ -53,10 +52,8 @@ def monitored(active: ActiveRun) -> Iterator[None]:
     def look(*, is_last: bool) -> None:
         (relay.end if is_last else relay.relay)()
         progress.show(is_last=is_last)
-        if is_last or active.stop.is_set() or (reason := ancestors.end()) is None:
-            return
-        logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
-        active.cancel()
+        if not (is_last or active.stop.is_set()):
+            _stop_with(ancestors, active.cancel, logger)
 
     with _in_thread(look, logger):
         yield
@@ -72,11 +69,7 @@ def observed(claimed: ClaimedRun, executor: Executor) -> Iterator[None]:
 
     def check() -> None:
         nonlocal is_stopped
-        if is_stopped or (reason := ancestors.end()) is None:
-            return
-        is_stopped = True
-        logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
-        executor.stop()
+        is_stopped = is_stopped or _stop_with(ancestors, executor.stop, logger)
 
     def look(*, is_last: bool) -> None:
         (relay.end if is_last else relay.relay)()
@@ -87,6 +80,15 @@ def observed(claimed: ClaimedRun, executor: Executor) -> Iterator[None]:
         check()
     with _in_thread(look, logger):
         yield
+
+
+def _stop_with(ancestors: Ancestors, stop: Callable[[], None], logger: Any) -> bool:
+    """Stop the rows if a run around them has ended; return whether it has."""
+    if (reason := ancestors.end()) is None:
+        return False
+    logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
+    stop()
+    return True
 
 
 @contextmanager
@@ -152,7 +154,7 @@ class _ProgressArtifact:
 
 def _progress(active: ActiveRun) -> tuple[float, str]:
     total = max(active.claimed.n_rows, 1)
-    words = f"{active.done} of {in_words(active.claimed.n_rows)}" + (
+    words = f"{active.done} of {count_of(active.claimed.n_rows, 'row')}" + (
         f", {active.failed} failed" if active.failed else ""
     )
     if active.waiting:

@@ -24,7 +24,7 @@ from sinagot_catalog.catalog import Session
 from sinagot_catalog.config import place_of
 from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
 from sinagot_catalog.flows.api import of_prefect
-from sinagot_catalog.flows.deployer import deployment_named
+from sinagot_catalog.flows.deployer import deployment_named, refusal_of
 from sinagot_catalog.flows.local_run import page_of, pointed_at
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.flows.server_state import LocalServer
@@ -215,11 +215,8 @@ def send(
                 known.id, parameters=dict(parameters()), name=name
             )
         except PrefectHTTPStatusError as error:
-            detail = f"HTTP {error.response.status_code}"
-            with suppress(ValueError):
-                detail = str(error.response.json().get("detail") or detail)
             raise ServerError(
-                f"the deployment {deployment!r} did not take the run: {detail}",
+                f"the deployment {deployment!r} did not take the run: {refusal_of(error)}",
                 "It takes the rows of a workspace if it was made by `sinagot-catalog deploy` or `serve`.",
             ) from error
     remote = RemoteFlowRun(source, flow_run, api=api)

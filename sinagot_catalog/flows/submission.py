@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ServerError, renamed
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
@@ -22,12 +23,12 @@ from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.server_state import LocalServer, outside_of_proxies
-from sinagot_catalog.flows.surroundings import is_inside
+from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
-from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, part_of, plan
+from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, part_of, plan
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows.local_run import Submitted
+    from sinagot_catalog.flows.local_run import LocalFlowRun
     from sinagot_catalog.flows.remote_run import RemoteFlowRun
 
 _TICK = 1.0
@@ -43,7 +44,7 @@ class RunHandle:
         url: The URL of its page in Prefect, None if there was nothing to do.
     """
 
-    def __init__(self, run_id: str | None, work: "Submitted | RemoteFlowRun | RunReport") -> None:
+    def __init__(self, run_id: str | None, work: "LocalFlowRun | RemoteFlowRun | RunReport") -> None:
         self.run_id = run_id
         self._work = work
         self.flow_run_id = None if isinstance(work, RunReport) else work.flow_run_id
@@ -153,18 +154,20 @@ def submit(
     return RunHandle(claimed.run_id, work)
 
 
-def _begin(claimed: ClaimedRun, say: Callable[[str], None], timeout: float, cluster: object) -> "Submitted":
+def _begin(
+    claimed: ClaimedRun, say: Callable[[str], None], timeout: float, cluster: object
+) -> "LocalFlowRun":
     where = ClusterAddress.of(claimed.source.config, cluster)
     if where is not None:
         where.check()
     executor = executor_of(claimed, cluster)
     local = _reach(say, timeout)
-    from sinagot_catalog.flows.local_run import Submitted
+    from sinagot_catalog.flows.local_run import LocalFlowRun
 
     executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
     if where is not None and isinstance(executor, ClusterExecutor) and executor.dashboard:
         say(f"The dashboard of the {where.kind.title()} cluster: {executor.dashboard}")
-    return Submitted(claimed, executor, api=local)
+    return LocalFlowRun(claimed, executor, api=local)
 
 
 def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
@@ -260,7 +263,7 @@ def send(
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     which = f" · part {part}" if part else ""
-    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}{which}"
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {count_of(made.n_run, 'row')}{which}"
     remote = remote_run.send(
         source, deployment, parameters, name=name, api=local, say=say, parts=part.count if part else 1
     )

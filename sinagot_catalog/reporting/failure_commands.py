@@ -11,7 +11,7 @@ from sinagot_catalog.catalog import failed, failure_filter, failure_kinds, sql_p
 from sinagot_catalog.errors import SelectionError, row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.run import shell_join
-from sinagot_catalog.schema import KEYS
+from sinagot_catalog.schema import KEYS, of_key
 from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> tuple[list[di
     out = []
     for kind in kinds.head(most).iter_rows(named=True):
         key = {"record_id": kind["records"][0], **{name: kind[name] for name in ("task", "modality", "step")}}
-        found = events.filter(
-            pl.col(name).eq_missing(pl.lit(value, pl.String)) for name, value in key.items()
-        )
+        found = events.filter(of_key(key))
         event = found.row(0, named=True) if found.height else {}
         command, n_selected = _command(source, kind, every)
         out.append(

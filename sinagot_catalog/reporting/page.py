@@ -14,7 +14,7 @@ from sinagot_catalog import __version__
 from sinagot_catalog.catalog import no_records
 from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
 from sinagot_catalog.reporting.failure_commands import failures_of
-from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs
+from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs, shares
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
 from sinagot_catalog.reporting.results import Results
 from sinagot_catalog.reporting.snapshot_changes import SnapshotChanges, changes_of
@@ -155,13 +155,8 @@ class Page:
             "_code",
             (pl.col("_rec").cast(pl.UInt64) * bins // max(len(self.rows.ids), 1)).alias("_bin"),
         )
-        shares = (
-            placed.group_by("_cell", "_bin", "_code")
-            .len("n")
-            .sort("_cell", "_bin", "_code")
-            .with_columns((pl.col("n") / pl.col("n").sum().over("_cell", "_bin")).alias("share"))
-            .with_columns((pl.col("share").cum_sum().over("_cell", "_bin") - pl.col("share")).alias("top"))
-        )
+        top = pl.col("share").cum_sum().over("_cell", "_bin") - pl.col("share")
+        stacked = shares(placed, "_cell", "_bin").with_columns(top.alias("top"))
         whole = pl.col("share") == 1
         run = (
             whole
@@ -170,7 +165,7 @@ class Page:
             & (pl.col("_cell") == pl.col("_cell").shift(1))
         )
         merged = (
-            shares.with_columns((~run.fill_null(value=False)).cum_sum().alias("_run"))
+            stacked.with_columns((~run.fill_null(value=False)).cum_sum().alias("_run"))
             .group_by("_run", maintain_order=True)
             .agg(pl.col("_cell", "_bin", "_code", "top", "share").first(), pl.len().alias("width"))
         )

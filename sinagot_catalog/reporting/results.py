@@ -161,12 +161,8 @@ class Results:
     @cached_property
     def galleries(self) -> list[Gallery]:
         """The pictures of each output."""
-        out = []
-        for name, files in self._outputs:
-            pictures = files.filter("is_picture")
-            if pictures.height:
-                out.append(self._gallery(name, pictures))
-        return out
+        found = [(name, files.filter("is_picture")) for name, files in self._outputs]
+        return [self._gallery(name, pictures) for name, pictures in found if pictures.height]
 
     def _gallery(self, name: str, files: pl.DataFrame) -> Gallery:
         pictures: list[Picture] = []
@@ -206,12 +202,8 @@ class Results:
     @cached_property
     def summaries(self) -> list[Summary]:
         """The numbers of each output that consists of tables."""
-        out = []
-        for name, files in self._outputs:
-            tables = files.filter(_ends_in(tuple(FORMATS)))
-            if tables.height:
-                out.append(self._summary(name, tables))
-        return out
+        found = [(name, files.filter(_ends_in(tuple(FORMATS)))) for name, files in self._outputs]
+        return [self._summary(name, tables) for name, tables in found if tables.height]
 
     def _summary(self, name: str, files: pl.DataFrame) -> Summary:
         fault = self._refusal(files)

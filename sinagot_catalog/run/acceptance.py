@@ -17,8 +17,9 @@ from sinagot_catalog.catalog import (
 )
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import JournalWriter, Made, Stamp, UnitStepSpec, check_links, made_of, new_run_id
+from sinagot_catalog.run.options import RunOptions
 from sinagot_catalog.run.preflight import make_roots
-from sinagot_catalog.run.request import RunOptions, of_steps
+from sinagot_catalog.run.request import of_steps
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import as_number
 

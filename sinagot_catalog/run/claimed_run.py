@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
 from sinagot_catalog.run.cleanup import has_left, sweep
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.journal import Group, Result, RunSpec
     from sinagot_catalog.run.executor import Executor
+    from sinagot_catalog.run.options import RunOptions
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan
-    from sinagot_catalog.run.request import RunOptions
 
 _MOST_NAMED = 4
 """The most steps that the label of a run names."""
@@ -169,7 +170,7 @@ class ClaimedRun:
         self.label = self._label(taken.rows["step"].unique(maintain_order=True).to_list())
 
     def _label(self, steps: list[str]) -> str:
-        rows = f"{in_words(self.n_rows)} · {_names(steps)}" if steps else "nothing to do"
+        rows = f"{count_of(self.n_rows, 'row')} · {_names(steps)}" if steps else "nothing to do"
         return f"{self.name} · {rows}"
 
     def label_of(self, groups: Sequence[Group]) -> str:
@@ -178,7 +179,7 @@ class ClaimedRun:
         steps = list(dict.fromkeys(self.spec.cells[cell].step for cell in cells))
         first, last = groups[0][0][2], groups[-1][-1][2]
         span = first if first == last else f"{first} … {last}"
-        return f"{self.name} · {_names(steps)} · {span} · {in_words(sum(map(len, groups)))}"
+        return f"{self.name} · {_names(steps)} · {span} · {count_of(sum(map(len, groups)), 'row')}"
 
     @property
     def is_claimed(self) -> bool:
@@ -243,7 +244,7 @@ class ClaimedRun:
             yield phase.without([result.row for result in blocked]) if blocked else phase
 
     def _blocked_of(self, rows: pl.DataFrame) -> list[Result]:
-        """Those of some rows that wait for an output of a failed row, as results."""
+        """The results of the given rows that wait for an output of a failed row."""
         with self._lock:
             results = self._results.frame()
         return self._blocking.blocked(rows, results)
@@ -329,16 +330,6 @@ def _rows_without_files(source: Session, query: Query, rows: pl.DataFrame) -> pl
             "%d of %d records have no file, such as %r%s", len(absent), len(selected), absent[0], near
         )
     return rows.filter(pl.col("action") == "skip", pl.col("record_id").is_in(absent.implode()))
-
-
-def in_words(rows: int) -> str:
-    """Format a number of rows.
-
-    Example:
-        >>> in_words(1), in_words(20)
-        ('1 row', '20 rows')
-    """
-    return "1 row" if rows == 1 else f"{rows} rows"
 
 
 def _names(steps: list[str]) -> str:

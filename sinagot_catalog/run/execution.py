@@ -13,7 +13,6 @@ If the lease is lost and another run takes the rows, the executor stops.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.journal import RunReport
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Result
     from sinagot_catalog.run.claimed_run import ClaimedRun
     from sinagot_catalog.run.executor import Executor
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run.options import RunOptions
 
     Observer: TypeAlias = Callable[[ClaimedRun, Executor], AbstractContextManager[None]]
 
@@ -62,8 +61,7 @@ def run(
     for one in source.ranges.sessions(query, is_fresh=True):
         report = _run_at_once(one, query, options, progress=progress, watch=watch, observer=observer)
         reports.append(report)
-        if options.limit is not None:
-            options = replace(options, limit=max(0, options.limit - len(report)))
+        options = options.after(len(report))
         if options.limit == 0 or report.counts().get("cancelled"):
             break
     source.refresh()

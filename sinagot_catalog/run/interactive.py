@@ -41,10 +41,9 @@ def script_of(
     """
     from sinagot_catalog.scripts import ScriptPath, port_paths
 
-    found_cells = _find(source, step, task, modality)
-    first = found_cells[0]
-    if any((cell.links, cell.params) != (first.links, first.params) for cell in found_cells):
-        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found_cells]
+    first, *others = _find(source, step, task, modality)
+    if any((cell.links, cell.params) != (first.links, first.params) for cell in others):
+        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in (first, *others)]
         raise SelectionError(
             f"step {step!r} has other paths or parameters in each of {', '.join(units)}",
             f"Ask one of them: ws.{units[0]}.get({record_id!r}).steps.get({step!r}).",
@@ -68,7 +67,7 @@ def script_of(
         return None
 
     def paths(role: str) -> Any:
-        places = [(link.label, layout.places[link.place]) for link in found_cells[0].linked(role)]
+        places = [(link.label, layout.places[link.place]) for link in first.linked(role)]
         return port_paths(
             (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
         )
@@ -76,11 +75,11 @@ def script_of(
     return load_script(source, step, task, modality)(
         record_id,
         data_path=source.config.dataset,
-        task=found_cells[0].task if len(found_cells) == 1 else task,
-        modality=found_cells[0].modality if len(found_cells) == 1 else modality,
+        task=task if others else first.task,
+        modality=modality if others else first.modality,
         label=step,
         path=ScriptPath(
-            port_paths((port[0].label, found(port)) for port in found_cells[0].input_ports),
+            port_paths((port[0].label, found(port)) for port in first.input_ports),
             paths("output"),
             paths("control"),
         ),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from math import ceil
 from pathlib import Path
 from shutil import which
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 _SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 """The variables of a Slurm job with its CPUs on this machine; the first one that is set counts."""

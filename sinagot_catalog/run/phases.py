@@ -182,7 +182,7 @@ class Blocking:
         self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
 
     def blocked(self, rows: pl.DataFrame, results: pl.DataFrame) -> list[Result]:
-        """Those of some rows that are blocked, as results.
+        """The results of the given rows that are blocked.
 
         Args:
             rows: Rows that did not run yet: `row`.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Stats, UnitStep
     from sinagot_catalog.journal import Resources
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run.options import RunOptions
 
 _SHOWN = 10
 
@@ -152,13 +152,10 @@ def make_plan(
     selected = selected.with_columns(pl.lit(True).alias("_selected"))
     if options.upstream:
         selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
-    considered = _Considered(catalog, selected, options, stats, causes)
-    considered.retries_unchanged = retries_unchanged or options.force
-    rows = considered.decide(order)
-    spot = pl.col("_phase").cast(pl.Int64) * catalog.n_rows + pl.col(
-        "_rec"
-    )  # one key sorts faster than three
+    decisions = _Decisions(catalog, selected, options, stats, causes, retries_unchanged or options.force)
+    rows = decisions.decide(order)
     rows = rows.join(order.table, on="_cell", how="left")
+    spot = pl.col("_phase").cast(pl.Int64) * catalog.n_rows + pl.col("_rec")  # sorts faster than three keys
     rows = rows.sort(spot * len(catalog.layout.cells) + pl.col("_position"))
     if options.limit is not None:
         beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
@@ -172,37 +169,33 @@ def make_plan(
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
     resources = {cell.index: cell.resources for cell in catalog.layout.cells if any(cell.resources)}
-    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members, resources)
+    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), decisions.members, resources)
 
 
-class _Considered:
-    """Decides the rows of a plan, unit step by unit step, as whole columns over all records."""
+@dataclass
+class _Decisions:
+    """Decides the rows of a plan, unit step by unit step, as whole columns over all records.
 
-    def __init__(
-        self,
-        catalog: Catalog,
-        selected: pl.DataFrame,
-        options: RunOptions,
-        stats: Stats,
-        causes: frozenset[str],
-    ) -> None:
-        self.catalog = catalog
-        self.options = options
-        self.causes = causes
-        self.retries_unchanged = True
-        self.count = catalog.n_rows
-        self.selected = selected
-        self.stats = stats
-        nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
-        self.nothing = nothing
-        self.part = part_of(options.part)
-        self.in_part = pl.DataFrame() if self.part is None else self.part.records(catalog.ids)
-        self.made: dict[int, pl.Series] = {}
-        """By bound pattern: whether this run writes its file, a row per record."""
-        self.members: dict[int, pl.DataFrame] = {}
-        """For each group step the members that its groups run over: `_rec` (the group), `member` (an id)."""
-        self.jobs: dict[frozenset[int], pl.Series] = {}
-        """By set of outputs: whether a row of this run makes them, a row per record."""
+    Attributes:
+        made: By bound pattern: whether this run writes its file, a row per record.
+        members: For each group step the members that its groups run over: `_rec` (the group), `member` (an id).
+        jobs: By set of outputs: whether a row of this run makes them, a row per record.
+    """
+
+    catalog: Catalog
+    selected: pl.DataFrame
+    options: RunOptions
+    stats: Stats
+    causes: frozenset[str]
+    retries_unchanged: bool
+    made: dict[int, pl.Series] = field(default_factory=dict)
+    members: dict[int, pl.DataFrame] = field(default_factory=dict)
+    jobs: dict[frozenset[int], pl.Series] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.catalog.n_rows)
+        self.part = part_of(self.options.part)
+        self.in_part = pl.DataFrame() if self.part is None else self.part.records(self.catalog.ids)
 
     def decide(self, order: StepOrder) -> pl.DataFrame:
         """Give every row its action and reason."""

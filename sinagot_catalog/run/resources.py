@@ -63,6 +63,12 @@ def amounts(need: Resources) -> dict[str, float]:
     return {name: amount for name, amount in held.items() if amount}
 
 
+def declared(need: Resources) -> dict[str, float]:
+    """The amounts that a row declares."""
+    amounts = {"cpus": need.cpus, "memory": need.memory, "gpus": need.gpus}
+    return {name: amount for name, amount in amounts.items() if amount}
+
+
 def needs_text(need: Resources) -> str:
     """Write what a row needs.
 
@@ -70,8 +76,7 @@ def needs_text(need: Resources) -> str:
         >>> needs_text(Resources(cpus=2, memory=8_000_000_000, time=7200.0))
         '2 cpus, 8.0 GB of memory, 2.0 h'
     """
-    asked = {"cpus": need.cpus, "memory": need.memory, "gpus": need.gpus}
-    words = [_text(name, amount) for name, amount in asked.items() if amount]
+    words = [_text(name, amount) for name, amount in declared(need).items()]
     return ", ".join([*words, duration_text(need.time)] if need.time else words)
 
 

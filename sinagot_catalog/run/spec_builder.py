@@ -13,7 +13,7 @@ from sinagot_catalog.worker import links_among, parents
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Layout, Link, Session, UnitStep
     from sinagot_catalog.patterns import Template
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run.options import RunOptions
 
 
 def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.journal import RunReport
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run.options import RunOptions
 
     Act = Callable[[Session, Query, RunOptions], RunReport]
 
@@ -67,14 +67,14 @@ def watch(
     Raises:
         SinagotError: In the first round, or with `once`. Later errors go to `say`, and the watch goes on.
     """
-    looks = WatchState(source, query, options, stable_for)
+    state = WatchState(source, query, options, stable_for)
     said, is_first, has_settled = "", True, False
     try:
         with closing(Changes(say)) as changes:
             while True:
                 begin = time.monotonic()
                 try:
-                    report = looks.round(act)
+                    report = state.round(act)
                     said, is_first = "", False
                 except (SinagotError, OSError) as error:
                     if is_first or once:
@@ -84,17 +84,17 @@ def watch(
                 if report is not None:
                     yield report
                     continue  # the run may have made other rows ready
-                if once and (has_settled or not looks.is_restless):
-                    if looks.is_restless:
+                if once and (has_settled or not state.is_restless):
+                    if state.is_restless:
                         say("rows are left that wait for files which still change")
                     return
                 has_settled = once
                 took = time.monotonic() - begin
-                pause = min(interval, stable_for) if looks.is_restless else interval
-                changes.wait(pause, () if once else looks.folders)
+                pause = min(interval, stable_for) if state.is_restless else interval
+                changes.wait(pause, () if once else state.folders)
                 time.sleep(max(0.0, begin + took * (1 + _SHARE) - time.monotonic()))
     except KeyboardInterrupt:
-        if looks.is_running:
+        if state.is_running:
             raise
 
 
@@ -106,7 +106,7 @@ def _say_fault(error: SinagotError | OSError, said: str, interval: float, say: C
     return text
 
 
-def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
+def without_repeats(say: Callable[[str], None]) -> Callable[[str], None]:
     """Wrap `say` so that it gets each line only the first time; else every round would repeat it."""
     said: set[str] = set()
 

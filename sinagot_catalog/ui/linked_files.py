@@ -8,12 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SinagotError
 from sinagot_catalog.reporting import Table, is_inside, picture_type, read_bounded, table_of, text_of
-from sinagot_catalog.schema import KEYS
+from sinagot_catalog.schema import of_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -133,11 +131,6 @@ class LinkedFiles:
             return Preview(table=table)
         text = text_of(content)
         return Preview(text=text) if text is not None else Preview(fault="a binary file")
-
-
-def of_key(key: Mapping[str, str | None]) -> pl.Expr:
-    """Return the condition of the row with a key."""
-    return pl.all_horizontal(pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in KEYS)
 
 
 def _linked(link: Mapping[str, Any], position: int) -> LinkedFile:

@@ -1,7 +1,7 @@
 """A live workspace: lists its files again while a page is open, and keeps the last good look at it.
 
 A new listing is read by a second session, in a thread of its own, while pages are served from the first; then they
-change places. Nobody waits for a listing but the first reader.
+change places. Only the first reader waits for a listing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class LiveWorkspace:
 
     Args:
         workspace: The open workspace.
-        reopen: Opens it anew, after a change of its config.
+        reopen: Opens the workspace again, after a change of its config.
     """
 
     def __init__(self, workspace: Workspace, reopen: Callable[[], Workspace]) -> None:

@@ -13,8 +13,8 @@ from sinagot_catalog.errors import row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
 from sinagot_catalog.run import shell_join
-from sinagot_catalog.schema import KEYS
-from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview, of_key
+from sinagot_catalog.schema import KEYS, of_key
+from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

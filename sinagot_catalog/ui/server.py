@@ -36,7 +36,7 @@ def serve(
 
     Args:
         workspace: The open workspace.
-        reopen: Opens it anew, after a change of its config.
+        reopen: Opens the workspace again, after a change of its config.
         port: The port on the loopback; 0 for a free one.
         read_only: Whether nothing can be excluded and included.
         ready: Called with the address once the page is there.

@@ -224,6 +224,7 @@ def test_every_way_to_ask_gives_the_rows_of_polars_filters(folders, data):
         assert by_keys(lazy.select(KEYS[table]).collect(), table) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", PREDICATES)
 def test_each_pair_of_filters_applies_in_its_order_or_in_one_call(folders, table):
     folder = folders(("raw/A1-RS.edf", "clean/A1-RS.fif", "raw/A2.csv", "score/B1.txt", "norm.csv"))

@@ -10,6 +10,7 @@ from sinagot_catalog import Workspace
 from sinagot_catalog.catalog.queries.ranges import Ranges
 from sinagot_catalog.errors import SelectionError
 
+pytestmark = pytest.mark.slow
 SCRIPTS = {
     "read": ("raw/{id}.csv", "out/{id}.csv"),
     "sum": ({"one": "out/{id}.csv", "all": "shared/table.txt"}, "sums/{id}/sum.txt"),
@@ -49,7 +50,6 @@ def whole(place):
     return ws
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("table", ["records", "units", "steps"])
 def test_tables_have_the_same_rows_in_ranges(ranged, whole, table):
     assert getattr(ranged, table).collect().equals(getattr(whole, table).collect())
@@ -80,7 +80,6 @@ def test_ids_that_begin_like_others_are_in_one_range_whatever_follows_them(
     assert ranged.files.collect()["path"].sort().to_list() == sorted(paths)
 
 
-@pytest.mark.slow
 def test_records_are_the_same_in_ranges(ranged, whole):
     assert ranged.records.ids() == IDS
     assert ranged.records.first().id == "A"
@@ -123,7 +122,6 @@ def test_notices_are_the_same_in_ranges(place, cli, monkeypatch):
     assert not kinds & {"row without record", "exclusion without record"}
 
 
-@pytest.mark.slow
 def test_filters_by_values_and_hops_agree(ranged, whole):
     for ask in (
         lambda ws: ws.steps.filter(pl.col("status") == "DATA_READY"),
@@ -136,7 +134,6 @@ def test_filters_by_values_and_hops_agree(ranged, whole):
         assert ask(ranged).count() == ask(whole).count() > 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "predicate",
     [
@@ -231,7 +228,6 @@ def test_run_of_named_rows_looks_at_their_ranges_only(files):
     ]
 
 
-@pytest.mark.slow
 def test_commands_go_through_the_ranges(place, cli, monkeypatch):
     folder, listing = place
 

@@ -287,6 +287,7 @@ def source(inputs, outputs):
     )
 
 
+@pytest.mark.slow
 @given(worlds())
 @settings(max_examples=60, deadline=None)
 def test_status_agrees_with_a_plain_reference_on_any_files_and_events(world):

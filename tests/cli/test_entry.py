@@ -6,6 +6,9 @@ import sys
 
 import nbclient
 import nbformat
+import pytest
+
+pytestmark = pytest.mark.slow
 
 LINES = """
 from sinagot_catalog import Workspace

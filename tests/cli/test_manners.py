@@ -157,6 +157,7 @@ def test_no_word_at_all_shows_how_to_begin(cli):
     assert "  status " in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_in_the_midst_of_polars_is_no_panic(harbor_folder, number):
     """Polars calls this constructor of its own from Rust, and panics where an exception comes out of it."""

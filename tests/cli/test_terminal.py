@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def on_terminal():
@@ -139,7 +141,6 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.slow
 def test_nothing_that_a_workspace_holds_steers_the_terminal(on_terminal, cli, steering_folder):
     assert cli("run", steering_folder, "--record", "D").returncode == 3
     for verb, *rest in COMMANDS:

@@ -16,6 +16,8 @@ import pytest
 
 from sinagot_catalog import Workspace
 
+pytestmark = pytest.mark.slow
+
 SHIM = str(Path(__file__).parent / "shim")
 BIG = """
 from sinagot_catalog import ScriptTemplate

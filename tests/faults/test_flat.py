@@ -9,14 +9,16 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc"),
+]
 
 PROGRAM = """
 import json, os, sys, tempfile
 from pathlib import Path
 from sinagot_catalog import Workspace
-from sinagot_catalog.run import execution
-from sinagot_catalog.run import request
+from sinagot_catalog.run import RunOptions, execution
 from sinagot_catalog.catalog.queries.query import Query
 
 def memory(pid):
@@ -44,7 +46,7 @@ def watch(results):
                 said[share] = {"run": memory("self"), "workers": max(workers), "descriptors": descriptors()}
 
 report = execution.run(
-    ws._source, Query("steps"), request.RunOptions(workers=2), progress=False, watch=watch
+    ws._source, Query("steps"), RunOptions(workers=2), progress=False, watch=watch
 )
 after = sorted(os.listdir(tempfile.gettempdir()))
 print(json.dumps({

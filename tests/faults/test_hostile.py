@@ -173,6 +173,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(names=st.lists(TEXT, min_size=1, max_size=12, unique=True), folder_name=TEXT)
 def test_any_names_are_listed_as_python_lists_them(tmp_path_factory, names, folder_name):

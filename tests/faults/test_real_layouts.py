@@ -138,6 +138,7 @@ def test_a_file_of_a_person_in_a_folder_of_results_stops_its_row_alone(folder):
     assert before[note] == state(folder)[note]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "point", ["after-publishing-line:2:self", "between-publishes:1:all", "after-rename:3:parent"]
 )

@@ -19,6 +19,8 @@ from sinagot_catalog.journal import claims as claims_module
 from sinagot_catalog.journal.claims import Claims
 from sinagot_catalog.schema import KEYS
 
+pytestmark = pytest.mark.slow
+
 SHIM = str(Path(__file__).parent / "shim")
 SLOW = """
 import os, time

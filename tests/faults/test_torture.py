@@ -145,6 +145,7 @@ def test_compaction_written_late_by_a_run_that_was_held_up_shows_nothing_twice(w
     assert Journal(store).events().height == 5
 
 
+@pytest.mark.slow
 def test_status_after_thousands_of_runs_takes_at_most_twice_as_long(make_workspace, share):
     """With compaction as it comes: each run ends, and every hundredth or so merges."""
     runs = share(5_000, 25) // 100 * 100 or 100  # the journal is compacted after every hundredth

@@ -85,7 +85,7 @@ def folder(shared):
     (root / "scripts").mkdir(parents=True)
     (root / "dataset" / "raw").mkdir(parents=True)
     (root / "workspace.toml").write_text(
-        "[records]\nid_pattern = 'R\\d+'\n[steps]\nscripts = ['first', 'second']\n[run]\nworkers = 2\nlease = 12\n"
+        "[records]\nid_pattern = 'R\\d+'\n[steps]\nscripts = ['first', 'second']\n[run]\nworkers = 2\nlease = 30\n"
     )
     for step, reads in (("first", "raw/{id}.txt"), ("second", "first/{id}.txt")):
         text = SCRIPT.format(step=step, reads=reads, notes=str(shared / "notes"))

@@ -244,7 +244,7 @@ def test_a_run_of_another_host_is_followed_by_its_beats(claims, dead_claim, wait
 
 
 def test_a_follower_bears_with_a_journal_that_cannot_be_read_for_a_lease(claims, dead_claim, wait_until):
-    other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=0.5)
+    other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=3.0)
     store(claims, other)
     claims.heartbeat(other)
     follower = ClaimMonitor(claims, other)

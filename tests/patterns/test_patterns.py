@@ -112,6 +112,7 @@ def cases(draw):
     return ids, draw(templates(ids)), record
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(cases(), st.lists(literal, max_size=3))
 def test_any_id_that_fits_goes_from_pattern_to_path_to_row(case, others):
@@ -231,6 +232,7 @@ def field_templates(draw, ids):
     return Template((*tokens, ("field", "tail"))).bind({"tail": "z"})
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(FORMS), st.data())
 def test_a_pattern_with_all_fields_finds_the_records_that_it_names(pattern, data):
@@ -249,6 +251,7 @@ def test_a_pattern_with_all_fields_finds_the_records_that_it_names(pattern, data
         assert filled(template, ids.values(one)) == some[row]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", FORMS)
 @settings(deadline=None)
 @given(st.data())

@@ -9,6 +9,8 @@ import pytest
 from sinagot_catalog import Workspace
 from tests.trees import make_tree, names_of, parts_of
 
+pytestmark = pytest.mark.slow
+
 SUB_SES_RUN = r"sub-(?P<sub>[^_]+)(?:_ses-(?P<ses>[^_]+))?(?:_run-(?P<run>[^_]+))?"
 FOLDER = "sub-{sub}/ses-{ses?}/"
 

@@ -232,7 +232,7 @@ def test_failing_script_is_one_error_row_and_all_else_is_done(make_workspace, sc
             self.path.output.write_text("fine")
     """
     scripts = {
-        "bad": script_source("raw/{id}", "bad/{id}", bad, TIMEOUT=1.0 if name == "hangs" else 30.0),
+        "bad": script_source("raw/{id}", "bad/{id}", bad, TIMEOUT=5.0 if name == "hangs" else 30.0),
         "next": ("bad/{id}", "next/{id}"),
         "other": ("raw/{id}", "other/{id}"),
     }

@@ -7,6 +7,8 @@ import pytest
 
 from sinagot_catalog import Workspace
 
+pytestmark = pytest.mark.slow
+
 TOML = r"""
 [records]
 id_pattern = '(?P<sub>s\d)_(?P<run>\d)'

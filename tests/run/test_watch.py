@@ -12,6 +12,8 @@ import pytest
 
 from sinagot_catalog import Workspace
 
+pytestmark = pytest.mark.slow
+
 COUNTED = """
     with open(self.data_path / "tried.txt", "a") as log:
         log.write(f"{self.label} {self.id}\\n")

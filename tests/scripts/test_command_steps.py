@@ -230,7 +230,7 @@ SLEEPER = """
 
 def test_a_time_out_ends_a_program_and_what_it_started(workspace, tmp_path, wait_until):
     trace = tmp_path / "trace"
-    row = ran(workspace(python(SLEEPER, str(trace)), timeout=3), mode="processes")
+    row = ran(workspace(python(SLEEPER, str(trace)), timeout=8), mode="processes")
     assert (row["outcome"], row["error_type"]) == ("timeout", "Timeout")
     pids = trace.read_text().split()
     assert len(pids) == 2

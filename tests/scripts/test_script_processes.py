@@ -9,6 +9,8 @@ import pytest
 
 from sinagot_catalog import Workspace
 
+pytestmark = pytest.mark.slow
+
 POOLS = {
     "fork": "multiprocessing.get_context('fork').Pool(2)",
     "spawn": "multiprocessing.get_context('spawn').Pool(2)",

@@ -51,7 +51,7 @@ def test_the_decorators_keywords_are_read_as_class_attributes_are(write):
             control=None,
             version=3,
             retries=1 + 1,
-            timeout=300,
+            timeout=60,
         )
         def count(input, output, *, id, logger): ...
         """)

@@ -84,13 +84,13 @@ def run_while(ws, do, seconds):
 
     def go():
         from sinagot_catalog.catalog.queries.query import Query
-        from sinagot_catalog.run import execution, request
+        from sinagot_catalog.run import RunOptions, execution
 
         reports.append(
             execution.run(
                 ws._source,
                 Query("steps"),
-                request.RunOptions(workers=2),
+                RunOptions(workers=2),
                 progress=False,
                 watch=lambda _: begun.set(),
             )

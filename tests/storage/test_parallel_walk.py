@@ -92,6 +92,7 @@ NAMES = st.sampled_from(["a", "b", "c", "d\udcff", "LOG", "é"])
 PLACES = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60,
     deadline=None,

@@ -49,7 +49,7 @@ def pictures(folder, top="DCIM"):
 @pytest.mark.parametrize("retries", [0, 1])
 @pytest.mark.parametrize(("mode", "ends"), MODES)
 def test_an_input_that_a_failing_script_moved_is_put_back(write_workspace, mode, ends, retries):
-    toml = f"[run]\ntimeout = 1\nretries = {retries}\n"
+    toml = f"[run]\ntimeout = 4\nretries = {retries}\n"
     folder = card(write_workspace, move(ENDS[ends]), toml=toml if mode == "processes" else "")
     before = pictures(folder)
     report = Workspace(folder).steps.run(mode=mode, workers=2, progress=False)

@@ -1,4 +1,4 @@
-"""The surrounding run: tells whether the caller is inside a flow or a task of Prefect.
+"""The surrounding run: finds whether the caller is inside a flow or a task of Prefect.
 
 Prefect is not imported here: if Prefect is not imported, the caller cannot be inside one of its runs.
 """
