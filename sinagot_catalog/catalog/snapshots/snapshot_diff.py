@@ -184,8 +184,8 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
     steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
     touched = pl.concat([one["record_id"] for one in (files, steps, values)]).drop_nulls().unique()
     ids = pl.concat([touched, moved]).unique()
-    known = [one[1]["record_id"].filter(one[1]["record_id"].is_in(ids.implode())) for one in (old, new)]
-    in_old, in_new = (ids.is_in(one.implode()) for one in known)
+    seen = [one[1]["record_id"].filter(one[1]["record_id"].is_in(ids.implode())) for one in (old, new)]
+    in_old, in_new = (ids.is_in(one.implode()) for one in seen)
     records = pl.DataFrame({"record_id": ids, "there": in_old, "there_after": in_new}).filter(in_old | in_new)
     records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
     parts = [
