@@ -104,6 +104,8 @@ def _short(
         return f"{_seconds(figure.processor)}{_times(found, figure, 'processor')}"
     if figure.foretold is not None:
         return f"~ {figure.foretold:,.0f} s on the clock"
+    if figure.reason == "the time was over":
+        return "not measured"
     return (
         f"> {cap:g} s on the clock"
         if figure.outcome == "capped"

@@ -71,7 +71,9 @@ class Graph:
         spots, height = self._places()
         width = (max((node.depth for node in self.nodes), default=0) + 1) * (_WIDE + _BESIDE) + _GAP
         label = f"{len(self.nodes)} steps and {len(self.edges)} links between them"
-        size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+        # on a narrow page it shrinks, to a size that can still be read; a wider one scrolls
+        least = f'style="min-width:{round(0.65 * width)}px"'
+        size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" {least}'
         parts = [f'<svg class="graph" {size} role="img" aria-label="{label}">']
         parts += [_edge(spots[first], spots[second]) for first, second in self.edges]
         seen = set[str]()

@@ -303,12 +303,16 @@ def test_a_filter_is_part_of_the_address_and_rows_tell_why(make_workspace, tmp_p
 @browser_needed
 @pytest.mark.filterwarnings("ignore")
 def test_it_is_light_and_dark_and_fits_a_phone(lab, tmp_path, browse):
+    lab.steps.run(mode="main_process", progress=False)
     path = lab.report(tmp_path / "page.html")
     background = "getComputedStyle(document.body).backgroundColor"
     light = browse(path, color_scheme="light")
     dark = browse(path, color_scheme="dark", viewport={"width": 380, "height": 800})
     assert light.evaluate(background) != dark.evaluate(background)
     assert dark.evaluate("document.documentElement.scrollWidth") <= 380
+    parts = "Array.from(document.querySelectorAll('.scroll, .groups'))"
+    wider = "one => one.scrollWidth > one.clientWidth"
+    assert dark.evaluate(f"{parts}.filter({wider}).map(one => one.closest('section').id)") == []
     before = light.evaluate(background)
     light.locator("#theme").click()
     assert light.evaluate(background) == dark.evaluate(background) != before
