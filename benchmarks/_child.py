@@ -72,6 +72,13 @@ def pool(workspace: str, workers: str) -> dict[str, Any]:
     return {"seconds": seconds, "rows": len(names), "cpu": cpu}
 
 
+def guarantees(workspace: str) -> dict[str, Any]:
+    """Microseconds of a row, by what they are for."""
+    from benchmarks.guarantees import timed
+
+    return timed(workspace)
+
+
 def status(workspace: str) -> dict[str, Any]:
     """Collect all step rows; the peak of this process."""
     from sinagot_catalog import Workspace
@@ -143,6 +150,7 @@ def _status_value(process: str, name: str) -> float:
 
 
 _DOES: dict[str, Callable[..., dict[str, Any]]] = {
+    "guarantees": guarantees,
     "run": run,
     "run-watched": run_watched,
     "pool": pool,

@@ -71,12 +71,13 @@ from sinagot_catalog import ScriptTemplate
 
 class Script(ScriptTemplate):
     PATH_IN = ("raw", "{id}.bin")
-    PATH_OUT = ("out", "{id}.bin")
+    PATH_OUT = OUTPUTS
 
     def run(self):
-        burn(self.path.input, self.path.output)
+        burn(self.path.input, TARGET)
 """
-_BURNING_MODULE = """from time import perf_counter
+_BURNING_MODULE = """import os
+from time import perf_counter
 
 
 def burn(source, target):
@@ -85,9 +86,22 @@ def burn(source, target):
         content = file.read()
     while perf_counter() < end:
         pass
-    with open(target, "wb") as file:
-        file.write(content)
+    if SUFFIXES[0].startswith("/"):
+        os.mkdir(target)
+    for suffix in SUFFIXES:
+        with open(f"{target}{suffix}", "wb") as file:
+            file.write(content)
 """
+_OUTPUTS = {
+    1: ("('out', '{id}.bin')", "self.path.output", [""]),
+    5: (
+        str({str(n): f"out/{{id}}.bin.{n}" for n in range(5)}),
+        "str(self.path.output['0'])[:-2]",
+        [f".{n}" for n in range(5)],
+    ),
+    50: ("('out', '{id}.bin/')", "self.path.output", [f"/{n:02d}" for n in range(50)]),
+}
+"""By their number the outputs of a row: one file, five that are declared, a folder of fifty."""
 
 
 def harbor(scale: Scale, records: int) -> Path:
@@ -176,17 +190,20 @@ def grouped(scale: Scale, records: int) -> Path:
 SHAPES = {"harbor": harbor, "eeg": eeg}
 
 
-def burning(scale: Scale, rows: int, milliseconds: float) -> Path:
-    """One step that reads its input, burns some time and writes its output; nothing is done yet.
+def burning(scale: Scale, rows: int, milliseconds: float, outputs: int = 1) -> Path:
+    """One step that reads its input, burns some time and writes its outputs; nothing is done yet.
 
     What it calls lies beside it as a module, for the floor to call as well.
     """
+    declared, target, suffixes = _OUTPUTS[outputs]
+    module = _BURNING_MODULE.replace("SECONDS", str(milliseconds / 1000)).replace("SUFFIXES", str(suffixes))
     scripts = {
-        "burn.py": _BURN,
-        "burning.py": _BURNING_MODULE.replace("SECONDS", str(milliseconds / 1000)),
+        "burn.py": _BURN.replace("OUTPUTS", declared).replace("TARGET", target),
+        "burning.py": module,
     }
     files = ((f"raw/REC-{number:06d}.bin", b"x" * 100) for number in range(rows))
-    return _made(scale.cache / f"burning-{rows}-{milliseconds:g}", _BURNING, scripts, files)
+    name = f"burning-{rows}-{milliseconds:g}" + f"-{outputs}" * (outputs > 1)
+    return _made(scale.cache / name, _BURNING, scripts, files)
 
 
 def tiny(scale: Scale) -> Path:

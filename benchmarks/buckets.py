@@ -330,5 +330,5 @@ def run(scale: Scale) -> Iterator[Measurement]:
 
         figures = alternate(ours, by_hand, min(scale.times, 3))
         yield Measurement(
-            f"bucket-run/{count}", "run", "s3fs and a process pool by hand", AtMost(1.5), *figures
+            f"bucket-run/{count}", "run", "s3fs and a process pool by hand", AtMost(1.3), *figures
         )

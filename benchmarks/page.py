@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _floors_table, _keys_table, _peers_table, _plain_table, chart
+from benchmarks import _floors_table, _keys_table, _peers_table, _plain_table, chart, guarantees
 from benchmarks._measure import REPOSITORY
 
 __all__ = ["main", "written"]
@@ -38,6 +38,8 @@ def _table(name: str, records: str | None) -> str:
     if name == "floors":
         return _floors_table.markdown([result], goals=True)
     when = f"{result['machine']}, {result['time'][:10]}\n\n"
+    if name == "guarantees":
+        return when + guarantees.markdown(result)
     if name == "plain":
         return when + _plain_table.markdown(result)
     if name == "keys":

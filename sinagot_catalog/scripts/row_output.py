@@ -7,7 +7,6 @@ In the main process, output also goes to the user's console. There the library r
 
 import os
 import sys
-from contextlib import suppress
 from typing import Any, Protocol, Self
 
 DONE_BOUND = 4 * 1024
@@ -71,8 +70,10 @@ class OutputFile:
     def since(self, mark: int, bound: int) -> str | None:
         """The beginning and the end of the output since a mark."""
         for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
+            try:
                 stream.flush()
+            except Exception:  # noqa: BLE001, S112 - a script may have replaced or closed it
+                continue
         try:
             if os.lseek(self.fd, 0, os.SEEK_END) == mark:
                 return None

@@ -1,4 +1,4 @@
-"""Cloud listing: lists S3, Google and Azure storage straight into columns, through obstore.
+"""Cloud listing: lists S3, Google and Azure storage straight into columns, and asks S3 for single keys, by obstore.
 
 It is used if the endpoint and the credentials of the fsspec file system can be translated exactly. If they cannot,
 or if anything unexpected happens, the caller lists through fsspec. S3 and Google can list from any key on, so they
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1_000
 _PATIENCE = 30.0
+_KEY_TIMEOUT = "20s"
 _S3_NAMES = {
     "key": "access_key_id",
     "secret": "secret_access_key",
@@ -211,13 +212,43 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
             kind, config = AzureStore, azure_config(fs, options)
         case _:
             return None
+    return None if config is None else _open(kind, bucket, config)
+
+
+def open_keys(root: str, options: Mapping[str, Any]) -> Any:
+    """An obstore store that is asked for single keys, without retries; None except for S3 with keys that last.
+
+    Raises:
+        ImportError: When obstore is not installed.
+    """
+    from obstore.store import S3Store
+
+    protocol, _, rest = root.partition("://")
+    config = s3_config(options) if protocol in ("s3", "s3a") else None
     if config is None:
         return None
+    return _open(S3Store, rest.partition("/")[0], config, timeout=_KEY_TIMEOUT, retries={"max_retries": 0})
+
+
+def peek(keys: Any, key: str) -> Mapping[str, Any] | None:
+    """What S3 tells about a key, or that others begin with it and a slash; None if there is neither."""
+    from obstore.exceptions import NotFoundError
+
+    try:
+        found: Mapping[str, Any] = keys.head(key)
+    except (FileNotFoundError, NotFoundError):
+        return {"type": "directory"} if next(iter(keys.list(key, chunk_size=1)), None) else None
+    return found
+
+
+def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", retries: Any = None) -> Any:
+    from obstore.store import S3Store
+
     is_given = "access_key_id" in config
     endpoint = str(config.get("endpoint") or config.get("base_url") or "")
-    client: Any = {"timeout": "60s", "allow_http": endpoint.startswith("http://")}
+    client: Any = {"timeout": timeout, "allow_http": endpoint.startswith("http://")}
     if kind is not S3Store or config.get("skip_signature"):
-        return kind(bucket, config=config, client_options=client)
+        return kind(bucket, config=config, client_options=client, retry_config=retries)
     # obstore adds values of the environment, such as a session token, to keys, but not to those of a provider
     keys: Any = {
         "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
@@ -226,7 +257,13 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
         "expires_at": None,
     }
     store: Any = S3Store
-    return store(bucket, config=config, client_options=client, credential_provider=lambda: keys)
+    return store(
+        bucket,
+        config=config,
+        client_options=client,
+        retry_config=retries,
+        credential_provider=lambda: keys,
+    )
 
 
 def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = None) -> pl.DataFrame:

@@ -49,6 +49,8 @@ def find_entry(
 def _has_linked_folder(root: str, path: str, varies: Sequence[bool], *, is_folder: bool) -> bool:
     """Whether a folder of a path is a link and has a name that varies."""
     parts = path.split("/")
+    if not is_folder and len(parts) == len(varies) and True not in varies[:-1]:
+        return False  # the name of the file alone varies
     return any(
         os.path.islink(f"{root}/{'/'.join(parts[:depth])}")
         for depth in varying_depths(varies, len(parts))

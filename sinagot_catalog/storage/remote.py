@@ -33,12 +33,15 @@ class RemoteStore(RemoteRoot):
     Args:
         root: The URL.
         options: fsspec options; no message shows their values.
+        has_few_retries: Whether S3 makes few retries, unless the options say how many.
     """
 
     is_local = False
 
-    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
-        super().__init__(root, options)
+    def __init__(
+        self, root: str, options: Mapping[str, Any] | None = None, *, has_few_retries: bool = False
+    ) -> None:
+        super().__init__(root, options, has_few_retries=has_few_retries)
         self._creates: bool | None = None
         self._listing = RemoteListing(self)
         self.on_page: Callable[[int], None] | None = None

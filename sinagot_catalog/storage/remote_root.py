@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.storage import cloud_listing
 from sinagot_catalog.storage.error_reasons import reason_of, secrets_in, status_of
 from sinagot_catalog.storage.filesystem import WEB, Info, file_system
 from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
@@ -19,6 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _AT_ONCE = 16
+_FEW_RETRIES = {"config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}}
 
 
 class RemoteRoot:
@@ -27,6 +29,7 @@ class RemoteRoot:
     Args:
         root: The URL.
         options: fsspec options; no message shows their values.
+        has_few_retries: Whether S3 makes few retries, unless the options say how many.
 
     Attributes:
         root: The URL in its normal form.
@@ -36,13 +39,16 @@ class RemoteRoot:
         base: The root as the file system names it.
     """
 
-    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, root: str, options: Mapping[str, Any] | None = None, *, has_few_retries: bool = False
+    ) -> None:
         self.root = normal_url(root)
         self.protocol = protocols_of(self.root)[0]
         self.options = dict(options or {})
         self.fs: Any
         self.base: str
-        self.fs, self.base = file_system(self.root, self.options)
+        retries = _FEW_RETRIES if has_few_retries and self.protocol in ("s3", "s3a") else {}
+        self.fs, self.base = file_system(self.root, {**retries, **self.options})
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shown!r})"
@@ -75,6 +81,13 @@ class RemoteRoot:
     def _pool(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sinagot-store")
 
+    @cached_property
+    def _keys(self) -> Any:
+        """Answers about single keys at a tenth of the cost that they have through fsspec; None if it cannot."""
+        with suppress(Exception):
+            return cloud_listing.open_keys(self.root, self.options)
+        return None
+
     def each(self, do: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """Call a function for several items in parallel; raise the first error."""
         items = list(items)
@@ -95,6 +108,13 @@ class RemoteRoot:
 
     def peek(self, path: str) -> Info | None:
         """The store's information about a path; a marker of a folder is a directory."""
+        if path and self._keys is not None:
+            try:
+                told = cloud_listing.peek(self._keys, f"{self.base.partition('/')[2]}/{path}".strip("/"))
+            except Exception:  # noqa: BLE001 - from now on the plain way, which reports its own error
+                self._keys = None
+            else:
+                return None if told is None else Info(told)
         try:
             return Info(self.fs.info(self.full(path)))
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import JournalUploader
 
 PREFETCHED_ROWS = 8
-"""How many following rows are announced to the files of a row for prefetching."""
+"""How many rows are announced for prefetching: the one that begins, and those that follow it."""
 _SHORT = 2_000
 _OURS = {
     __file__,
@@ -131,8 +131,8 @@ class JobRunner:
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
-        self._state_guard = ProcessStateGuard()
         self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
+        self._state_guard = ProcessStateGuard(is_shared=self._interrupts.is_shared)
         self._scripts = RowScripts(spec, self._files, self._ids, self._interrupts)
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         common = {
@@ -158,7 +158,7 @@ class JobRunner:
         for number, row in enumerate(rows):
             if self.prefetches:
                 later = [row for task in coming for row in task[0][:PREFETCHED_ROWS]]
-                self._prefetch(row, [*rows[number + 1 : number + 1 + PREFETCHED_ROWS], *later])
+                self._prefetch([*rows[number : number + PREFETCHED_ROWS], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
             self._provenance.pop(row[0], None)
             if result.outcome in FAILED:
@@ -172,16 +172,16 @@ class JobRunner:
             return values | self._path_values.get(record_id, {})
         return values
 
-    def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
-        """Announce the paths that the next rows read and write."""
+    def _prefetch(self, coming: Sequence[Row]) -> None:
+        """Announce the paths that a row and the next ones read and write."""
         rows: list[NextRow] = []
-        for _, index, record_id in later[:PREFETCHED_ROWS]:
+        for _, index, record_id in coming[:PREFETCHED_ROWS]:
             step = self._steps[index]
             values = self._values(record_id, step)
             if values is not None:
                 with suppress(PatternError):
                     rows.append((step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries))
-        self._files.prefetch([path for path, _ in self._makes(row)], rows)
+        self._files.prefetch(rows)
 
     def close(self) -> None:
         """Close the journal and remove this process' staging folder."""
@@ -316,6 +316,9 @@ class JobRunner:
         finally:
             self._log.rest()
             self._announce(-1, 0, 0)
+            row.script = (
+                None  # the script refers to the row: without this, only a garbage collection frees both
+            )
             if not is_tidy:
                 self._tidy(step, root)
 
@@ -346,7 +349,10 @@ class JobRunner:
     def _attempt(self, row: RowState, root: str) -> None:
         """Run the script once."""
         step = row.step
+        loaded_at = step.loaded_at
         script_class = self._scripts.load(step)
+        if step.loaded_at != loaded_at:
+            self._state_guard.forget()
         folders = step.folders
         if folders is None:
             folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}

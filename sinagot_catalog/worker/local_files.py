@@ -35,7 +35,7 @@ ANY = PathQuery()
 """Searches for a file or a folder."""
 
 NextRow: TypeAlias = tuple[Sequence[str], Sequence[str], Sequence[PathQuery]]
-"""A following row: its inputs, its outputs, and how to search for each input."""
+"""A row to prefetch: its inputs, its outputs, and how to search for each input."""
 
 
 class LocalFiles:
@@ -72,8 +72,8 @@ class LocalFiles:
         """Get ready for the paths of the next row: forget those of the last row."""
         self._root_of.clear()
 
-    def prefetch(self, made: Iterable[str], rows: Iterable[NextRow]) -> None:
-        """Prefetch the inputs of the following rows: a local disk needs nothing."""
+    def prefetch(self, rows: Iterable[NextRow]) -> None:
+        """Prefetch the inputs of a row and of those that follow it: a local disk needs nothing."""
 
     def close(self) -> None:
         """End background work, and close the note of inputs."""

@@ -61,7 +61,7 @@ class LocalPublisher:
         """Whether publishing copies a path to another file system, which may store times less exactly."""
         return self._folders.get(path.rpartition("/")[0]).device != self._staging.stat().st_dev
 
-    def publish_file(self, root: str, path: str) -> bool:
+    def publish_file(self, root: str, path: str, *, is_new: bool) -> bool:
         """Move one plain staged file to its final path by one rename: the fast path of nearly every row."""
         if self._durable:
             return False
@@ -69,7 +69,7 @@ class LocalPublisher:
         if not folder.is_plain:
             return False
         try:
-            rename(f"{root}/{path}", f"{self._outputs}/{path}")
+            (os.replace if is_new else rename)(f"{root}/{path}", f"{self._outputs}/{path}")
         except OSError as error:
             if error.errno in _NOT_SIMPLE:
                 return False

@@ -78,7 +78,7 @@ class InputNotes:
             self._fd = os.open(f"{self._staging}/{_NOTE}", flags, 0o600)
         text = os.fsencode("\0".join(f"{size}\0{mtime}\0{path}" for path, size, mtime, _ in files))
         # The length comes first: the rest of an older, longer note stays in the file.
-        os.pwrite(self._fd, f"{len(text):{_WIDTH}d}".encode() + text, 0)
+        os.pwrite(self._fd, b"%*d" % (_WIDTH, len(text)) + text, 0)
 
     def close(self) -> None:
         """Close the note."""

@@ -9,8 +9,8 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.worker.fetched_files import Answers, FetchedFiles, is_related
 from sinagot_catalog.worker.local_files import NextRow, PathQuery
 
-_ROWS = 4
-"""How many rows are prefetched while another one runs."""
+_ROWS = 5
+"""How many rows are prefetched: the one that begins, and those that follow it."""
 
 _Paths = tuple[tuple[str, ...], tuple[str, ...]]
 """The inputs and the outputs of a row."""
@@ -47,15 +47,14 @@ class Prefetcher:
         self._threads = ThreadPoolExecutor(_ROWS, thread_name_prefix="sinagot-ahead")
         self._pending: dict[_Paths, Future[_TimedAnswers | None]] = {}
 
-    def prefetch(self, made: Iterable[str], rows: Iterable[NextRow]) -> None:
-        """Start to query the following rows and to fetch their inputs.
+    def prefetch(self, rows: Iterable[NextRow]) -> None:
+        """Start to query rows and to fetch their inputs.
 
         Args:
-            made: The outputs of the row that runs now.
-            rows: The following rows in their order. A row that reads or writes a path which an earlier row makes is
-                not prefetched: the path will have changed when the row runs.
+            rows: The row that begins now, and the following ones in their order. A row that reads or writes a path
+                which an earlier row makes is not prefetched: the path will have changed when the row runs.
         """
-        made = set(made)
+        made: set[str] = set()
         pending: dict[_Paths, Future[_TimedAnswers | None]] = {}
         for inputs, outputs, queries in rows:
             is_free = not any(is_related(path, other) for path in (*inputs, *outputs) for other in made)

@@ -4,6 +4,8 @@ It restores: the working directory, environment, umask, signal handlers, mask an
 hooks and the recursion limit, the standard streams, logging, warnings, the locale, resource limits, and the start
 method of multiprocessing. It closes figures of matplotlib that the row left open.
 It imports no module for that: the state of a module that is not loaded cannot have changed.
+
+Nearly every row changes nothing: the guard reads the state once after each row, and restores it if it differs.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
@@ -20,7 +22,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from sinagot_catalog.scripts import USER_SCRIPTS
 
@@ -36,33 +38,37 @@ _NO_TIMER = (0.0, 0.0)
 _raw_handler: Callable[[int], Any] = import_module("_signal").getsignal
 """`signal.getsignal` converts its result to an Enum, which costs ten times as much."""
 _raw_mask: Callable[..., set[int]] = import_module("_signal").pthread_sigmask
+_LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
+"""The resource limits that a script may lower: open files, file size, memory."""
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class ProcessStateGuard:
-    """Restores the process to its state before the script; `close` it after the last row."""
+    """Restores the process to its state before the script; `close` it after the last row.
 
-    def __init__(self) -> None:
+    Args:
+        is_shared: Whether other code than scripts runs in this process between two rows, and may change its state.
+    """
+
+    def __init__(self, *, is_shared: bool = True) -> None:
+        self._is_shared = is_shared
         self._process = os.getpid()
-        self._folder = os.getcwd()
         self._umask = os.umask(0o022)
         os.umask(self._umask)
+        self._folder = os.getcwd()
         self._environ = os.environ
         self._descriptors = _Descriptors()
-        self._logging = _Logging()
+        self._limits = [resource.getrlimit(kind) for kind in _LIMITS]
+        self._at_start: tuple[Any, ...] = ()
+        with suppress(ValueError):  # a stream that is detached: each row restores all
+            self._at_start = self._fixed()
         self._warnings = warnings.catch_warnings()
-        self._before: dict[bytes, bytes] = {}
-        self._path: list[str] = []
-        self._argv: list[str] = []
-        self._streams: tuple[Any, ...] = ()
         self._signals = _Signals()
         self._is_main = False
-        self._limit = 0
-        self._hooks: tuple[Any, ...] = ()
-        self._locale: str | None = None
         self._figures: list[int] = []
         self._method: str | None = None
-        self._limits = _limits()
+        self._noted = _look()
+        self._is_noted = False
         self._undoing = (
             self._undo_signals,
             self._undo_folder,
@@ -70,29 +76,31 @@ class ProcessStateGuard:
             self._undo_sys,
             self._undo_hooks,
             self._undo_figures,
-            self._logging.undo,
+            self._undo_logging,
             self._undo_warnings,
             self._undo_locale,
             self._undo_start_method,
             self._undo_limits,
         )
 
+    def forget(self) -> None:
+        """Note the state anew before the next script: an import may have changed it."""
+        self._is_noted = False
+
     def __enter__(self) -> None:
         if self._descriptors.were_changed:
             # A thread that took the number of a closed stream may have closed it again after it was restored.
             self._descriptors.undo()
-        self._before = _environment().copy()
-        self._path, self._argv = sys.path.copy(), sys.argv.copy()
-        self._limit = sys.getrecursionlimit()
-        self._hooks = _hooks()
-        self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        if self._is_shared or not self._is_noted:
+            self._note()
+        self._warnings = warnings.catch_warnings()
+        self._warnings.__enter__()
+
+    def _note(self) -> None:
         self._is_main = threading.get_ident() == threading.main_thread().ident
         if self._is_main:
             self._signals.note()
-        self._logging.note()
-        self._warnings = warnings.catch_warnings()
-        self._warnings.__enter__()
-        self._locale = _locale()
+        self._noted, self._is_noted = _look(), True
         self._figures = _figures()
         self._method = _start_method()
         if self._method is not None:
@@ -103,11 +111,40 @@ class ProcessStateGuard:
         if os.getpid() != self._process:
             # A child that the script forked returned from run(): it must not continue as a second worker.
             os._exit(0 if kind is None else 1)
+        try:
+            if not self._is_changed():
+                self._undo_warnings()
+                return
+        except Exception:  # noqa: BLE001, S110 - a script may replace or remove anything
+            pass
         for undo in self._undoing:
             try:
                 undo()
             except Exception:  # noqa: BLE001, S112 - one failure must not keep the rest from being restored
                 continue
+        self.forget()
+
+    def _is_changed(self) -> bool:
+        return (
+            self._fixed() != self._at_start
+            or _look() != self._noted
+            or (self._is_main and self._signals.are_changed())
+            or _start_method() != self._method
+            or _figures() != self._figures
+        )
+
+    def _fixed(self) -> tuple[Any, ...]:
+        """The state that stays as it was when the process started; sets the umask back."""
+        return (
+            os.umask(self._umask),
+            os.getcwd(),
+            os.environ is self._environ,
+            self._descriptors.now(),
+            getattr(sys.stdin, "closed", False),
+            getattr(sys.stdout, "closed", False),
+            getattr(sys.stderr, "closed", False),
+            [resource.getrlimit(kind) for kind in _LIMITS],
+        )
 
     def close(self) -> None:
         """Close the copies of the standard streams."""
@@ -119,48 +156,45 @@ class ProcessStateGuard:
 
     def _undo_folder(self) -> None:
         os.umask(self._umask)
-        if not _is_folder(self._folder):
-            with suppress(OSError):
-                os.chdir(self._folder)
+        os.chdir(self._folder)
 
     def _undo_environment(self) -> None:
-        if os.environ is not self._environ:
-            os.environ = self._environ  # noqa: B003 - the original object, not a new environment
-        if _environment() != self._before:
-            wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._before.items()}
-            for name in set(os.environ) - set(wanted):
-                del os.environ[name]
-            os.environ.update(wanted)
+        os.environ = self._environ  # noqa: B003 - the original object, not a new environment
+        wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._noted.environment.items()}
+        for name in set(os.environ) - set(wanted):
+            del os.environ[name]
+        os.environ.update(wanted)
 
     def _undo_sys(self) -> None:
         self._descriptors.undo()
-        for name, stream in zip(_STREAMS, self._streams, strict=True):
-            if getattr(sys, name, None) is not stream:
-                setattr(sys, name, stream)
+        before = self._noted
+        for name, stream in zip(_STREAMS, before.streams, strict=True):
+            setattr(sys, name, stream)
             if stream is not None and _is_closed(stream):
                 self._descriptors.reopen(name, stream)
-        if sys.path != self._path:
-            sys.path[:] = self._path
-        if sys.argv != self._argv:
-            sys.argv[:] = self._argv
-        if sys.getrecursionlimit() != self._limit:
-            sys.setrecursionlimit(self._limit)
+        sys.path[:], sys.argv[:] = before.path, before.argv
+        sys.setrecursionlimit(before.recursion_limit)
 
     def _undo_hooks(self) -> None:
-        if _hooks() != self._hooks:
-            sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, *more = self._hooks
+        if _hooks() != self._noted.hooks:
+            sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, *more = (
+                self._noted.hooks
+            )
             sys.settrace(more[0])
             sys.setprofile(more[1])
             gc.enable() if more[2] else gc.disable()
+
+    def _undo_logging(self) -> None:
+        _undo_logging(self._noted)
 
     def _undo_warnings(self) -> None:
         self._warnings.__exit__(None, None, None)
 
     def _undo_locale(self) -> None:
-        if self._locale is not None and _locale() != self._locale:
+        if self._noted.locale is not None:
             import locale
 
-            locale.setlocale(locale.LC_ALL, self._locale)
+            locale.setlocale(locale.LC_ALL, self._noted.locale)
 
     def _undo_start_method(self) -> None:
         """Reset the start method: multiprocessing allows a script to set it only once in a process."""
@@ -168,10 +202,8 @@ class ProcessStateGuard:
             sys.modules["multiprocessing"].set_start_method(self._method, force=True)
 
     def _undo_limits(self) -> None:
-        for limit, before in self._limits.items():
-            soft, hard = resource.getrlimit(limit)
-            if soft != before:
-                resource.setrlimit(limit, (before, hard))
+        for kind, (soft, _) in zip(_LIMITS, self._limits, strict=True):
+            resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
 
     def _undo_figures(self) -> None:
         """Close figures that the row left open: the next row would draw into them."""
@@ -192,12 +224,18 @@ class _Signals:
         """Record the present handlers."""
         self._handlers = list(map(_raw_handler, _SIGNALS))
 
+    def are_changed(self) -> bool:
+        """Whether a handler or the mask is another one, or a timer runs."""
+        return (
+            signal.getitimer(signal.ITIMER_REAL) != _NO_TIMER
+            or _raw_mask(signal.SIG_BLOCK, ()) != self._mask
+            or list(map(_raw_handler, _SIGNALS)) != self._handlers
+        )
+
     def undo(self) -> None:
         """Restore the handlers and the mask, and stop timers."""
-        if signal.getitimer(signal.ITIMER_REAL) != _NO_TIMER:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        if _raw_mask(signal.SIG_BLOCK, ()) != self._mask:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
         handlers = list(map(_raw_handler, _SIGNALS))
         if handlers == self._handlers:
             return
@@ -215,24 +253,23 @@ class _Descriptors:
         import fcntl
 
         self.were_changed = False
-        self._kept: dict[int, tuple[int, tuple[int, int]]] = {}
+        self._kept: dict[int, tuple[int, _File]] = {}
         for fd in (0, 1, 2):
             with suppress(OSError):
-                found = os.fstat(fd)
-                copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
-                self._kept[fd] = copy, (found.st_dev, found.st_ino)
+                self._kept[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), _file_of(fd)
+
+    def now(self) -> list["_File"]:
+        """The files that they are now."""
+        return [os.fstat(fd)[1:3] for fd in self._kept]
 
     def undo(self) -> None:
         for fd, (copy, wanted) in self._kept.items():
-            try:
-                found = os.fstat(fd)
-                is_same = (found.st_dev, found.st_ino) == wanted
-            except OSError:
-                is_same = False
-            if not is_same:
-                self.were_changed = True
-                with suppress(OSError):
-                    os.dup2(copy, fd)
+            with suppress(OSError):
+                if _file_of(fd) == wanted:
+                    continue
+            self.were_changed = True
+            with suppress(OSError):
+                os.dup2(copy, fd)
 
     def reopen(self, name: str, stream: Any) -> None:
         """Replace a standard stream that a script closed, if it was the process' original one."""
@@ -261,48 +298,72 @@ def _is_closed(stream: Any) -> bool:
         return True
 
 
-_State = tuple[int, bool, bool, tuple[Any, ...], tuple[Any, ...]]
+_File = tuple[int, int]
 
 
-class _Logging:
-    """Level, handlers and filters of all loggers of the process."""
-
-    def __init__(self) -> None:
-        self._before: dict[logging.Logger, _State] = {}
-        self._disabled = 0
-        self._captures = False
-
-    def note(self) -> None:
-        """Record their present state."""
-        self._disabled = logging.root.manager.disable
-        self._captures = _captures_warnings()
-        self._before = {logger: _state(logger) for logger in _loggers()}
-
-    def undo(self) -> None:
-        """Restore them; a logger that a library created on import keeps its state."""
-        if logging.root.manager.disable != self._disabled:
-            logging.disable(self._disabled)
-        if _captures_warnings() != self._captures:
-            logging.captureWarnings(self._captures)
-        for logger in _loggers():
-            before = self._before.get(logger)
-            if before is None:
-                if _is_of_library(logger.name):
-                    continue
-                before = (logging.NOTSET, False, True, (), ())
-            if _state(logger) != before:
-                level, logger.disabled, logger.propagate, handlers, filters = before
-                logger.handlers[:], logger.filters[:] = handlers, filters
-                logger.setLevel(level)
+def _file_of(fd: int) -> _File:
+    """The inode and the device of an open file."""
+    return os.fstat(fd)[1:3]
 
 
-def _loggers() -> list[logging.Logger]:
-    named = list(logging.root.manager.loggerDict.values())
-    return [logging.root, *(one for one in named if isinstance(one, logging.Logger))]
+_Logger = tuple[logging.Logger, int, bool, bool, tuple[Any, ...], tuple[Any, ...]]
+"""A logger with its level, whether it is disabled and propagates, its handlers and its filters."""
 
 
-def _state(logger: logging.Logger) -> _State:
-    return logger.level, logger.disabled, logger.propagate, tuple(logger.handlers), tuple(logger.filters)
+class _Noted(NamedTuple):
+    """The state that imports and the program around a run may change, too."""
+
+    environment: dict[bytes, bytes]
+    path: list[str]
+    argv: list[str]
+    streams: tuple[Any, ...]
+    recursion_limit: int
+    hooks: tuple[Any, ...]
+    locale: str | None
+    disabled: int
+    captures: bool
+    loggers: list[_Logger]
+
+
+def _look() -> _Noted:
+    """The present state.
+
+    It has the dict inside `os.environ`: copying and comparing `os.environ` itself would decode every value.
+    """
+    return _Noted(
+        os.environ._data.copy(),  # type: ignore[attr-defined]  # noqa: SLF001
+        sys.path.copy(),
+        sys.argv.copy(),
+        (sys.stdin, sys.stdout, sys.stderr),
+        sys.getrecursionlimit(),
+        _hooks(),
+        _locale(),
+        logging.root.manager.disable,
+        getattr(logging, "_warnings_showwarning", None) is not None,
+        [
+            (one, one.level, one.disabled, one.propagate, tuple(one.handlers), tuple(one.filters))
+            for one in (logging.root, *logging.root.manager.loggerDict.values())
+            if isinstance(one, logging.Logger)
+        ],
+    )
+
+
+def _undo_logging(noted: _Noted) -> None:
+    """Restore all loggers; a logger that a library created on import keeps its state."""
+    now = _look()
+    logging.disable(noted.disabled)
+    if now.captures != noted.captures:
+        logging.captureWarnings(noted.captures)
+    before = {one[0]: one for one in noted.loggers}
+    for one in now.loggers:
+        logger = one[0]
+        if logger not in before and _is_of_library(logger.name):
+            continue
+        old = before.get(logger, (logger, logging.NOTSET, False, True, (), ()))
+        if one != old:
+            _, level, logger.disabled, logger.propagate, handlers, filters = old
+            logger.handlers[:], logger.filters[:] = handlers, filters
+            logger.setLevel(level)
 
 
 def _is_of_library(name: str) -> bool:
@@ -311,25 +372,9 @@ def _is_of_library(name: str) -> bool:
     return top in sys.modules and top != "__main__" and not name.startswith(USER_SCRIPTS)
 
 
-def _captures_warnings() -> bool:
-    return getattr(logging, "_warnings_showwarning", None) is not None
-
-
 def _hooks() -> tuple[Any, ...]:
     hooks = getattr(sys, "excepthook", None), getattr(sys, "displayhook", None), sys.unraisablehook
     return *hooks, threading.excepthook, sys.gettrace(), sys.getprofile(), gc.isenabled()
-
-
-def _is_folder(folder: str) -> bool:
-    try:
-        return os.getcwd() == folder
-    except OSError:
-        return False
-
-
-def _environment() -> dict[bytes, bytes]:
-    """The dict inside `os.environ`: copying and comparing `os.environ` itself would decode every value, per row."""
-    return os.environ._data  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
 
 def _locale() -> str | None:
@@ -340,12 +385,6 @@ def _locale() -> str | None:
     with suppress(Exception):
         return str(module.setlocale(module.LC_ALL))
     return None
-
-
-def _limits() -> dict[int, int]:
-    """The resource limits that a script may lower: open files, file size, memory."""
-    kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
-    return {kind: resource.getrlimit(kind)[0] for kind in kinds}
 
 
 def _start_method() -> str | None:

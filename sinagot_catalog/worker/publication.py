@@ -55,8 +55,13 @@ class Publisher(Protocol):
     def changes_times(self, path: str) -> bool:
         """Whether a published file may get another time than the staged file had."""
 
-    def publish_file(self, root: str, path: str) -> bool:
+    def publish_file(self, root: str, path: str, *, is_new: bool) -> bool:
         """Publish one plain file at once, without the other steps of the protocol.
+
+        Args:
+            root: The staging folder.
+            path: The path.
+            is_new: Whether nothing is at its final path.
 
         Returns:
             False if the path needs `publish` instead; nothing was done then.

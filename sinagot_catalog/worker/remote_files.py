@@ -61,8 +61,8 @@ class RemoteFiles(LocalFiles):
         self._stores: dict[str, RemoteStore] = {}
         for part, root in (("dataset", spec.dataset), ("outputs", spec.outputs)):
             if is_url(root) and root not in self._stores:
-                self._stores[root] = RemoteStore(root, _with_few_retries(root, options.get(part) or {}))
-        self._retry = OutageRetry()
+                self._stores[root] = RemoteStore(root, options.get(part), has_few_retries=True)
+        self._retry = OutageRetry()  # the stores make few retries themselves
         self._answers: Answers = {}
         super().__init__(spec, staging, self._open_publisher(spec))
         limit = spec.remote.fetch_limit if spec.remote is not None else 0
@@ -107,9 +107,9 @@ class RemoteFiles(LocalFiles):
             unknown = [path for path in paths if (root, path) not in self._answers]
             self._answers.update(self._retry(lambda root=root, unknown=unknown: self._ask(root, unknown)))  # type: ignore[misc]
 
-    def prefetch(self, made: Iterable[str], rows: Iterable[NextRow]) -> None:
-        """Query the following rows and fetch their inputs while another row runs; see `Prefetcher.prefetch`."""
-        self._prefetcher.prefetch(made, rows)
+    def prefetch(self, rows: Iterable[NextRow]) -> None:
+        """Query the next rows and fetch their inputs; see `Prefetcher.prefetch`."""
+        self._prefetcher.prefetch(rows)
 
     def close(self) -> None:
         """End prefetching."""
@@ -253,13 +253,6 @@ class RemoteFiles(LocalFiles):
         known = self._root_of.get(path) if wanted is None else wanted[0]
         root = known if is_input and known is not None else self.outputs
         return join_url(root, path) if is_url(root) else f"{root}/{path}"
-
-
-def _with_few_retries(root: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Options with few retries in botocore, unless the user sets them: `OutageRetry` retries instead."""
-    if not root.startswith(("s3://", "s3a://")) or "config_kwargs" in options:
-        return options
-    return {**options, "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}}
 
 
 _ANY_ID = IdPattern(".+")

@@ -55,7 +55,7 @@ class RemotePublisher:
         """True: a bucket sets the time of an object itself."""
         return True
 
-    def publish_file(self, root: str, path: str) -> bool:  # noqa: ARG002 - part of the protocol
+    def publish_file(self, root: str, path: str, *, is_new: bool) -> bool:  # noqa: ARG002 - part of the protocol
         """False: an upload may replace a folder, which `publish` has to delete."""
         return False
 

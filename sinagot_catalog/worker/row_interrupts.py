@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class RowInterrupts(Protocol):
-    """A context manager that is entered while a script runs."""
+    """A context manager that is entered while a script runs.
+
+    Attributes:
+        is_shared: Whether other code than scripts runs in this process.
+    """
+
+    is_shared: bool
 
     def __enter__(self) -> object: ...
 
@@ -32,6 +38,8 @@ class WorkerInterrupts:
     The user's interrupt reaches the parent, which ends its workers. An interrupt between scripts, which a thread of
     an earlier script may raise, has no effect.
     """
+
+    is_shared = False
 
     def __init__(self) -> None:
         self._is_running = False
@@ -58,6 +66,8 @@ class MainInterrupts:
     The run enters `guard` before its first row. A script's call of `_thread.interrupt_main` is redirected to the
     thread that runs the script, without a signal.
     """
+
+    is_shared = True
 
     def __init__(self) -> None:
         self.guard = InterruptGuard()

@@ -137,10 +137,11 @@ class RowOutputs:
             return ()
         if self.is_repeated(row):
             _check_not_inputs(self._spec.outputs, paths, flat_paths(row.full_inputs))
+        is_new = self._spec.unrecorded is not None and not row.in_place
         if self._spec.unrecorded is not None:
             self._check_appeared(row)
         is_plain = len(paths) == 1 and paths == row.outputs and paths[0] in row.files
-        if is_plain and self._publisher.publish_file(root, paths[0]):
+        if is_plain and self._publisher.publish_file(root, paths[0], is_new=is_new):
             return ()
         publication = self._publication(row, root, paths)
         publication.check()

@@ -95,8 +95,11 @@ class StagingFolder:
             units: Declared paths: each is moved as a whole, also a folder.
             keep: The folders that stay for the next row, relative.
         """
-        staged = StagedPaths([], set(), [])
-        return staged._replace(is_tidy=_collect(root, "", units, keep, staged))
+        paths: list[str] = []
+        files: set[str] = set()
+        left_out: list[str] = []
+        is_tidy = _collect(root, "", units, keep, StagedPaths(paths, files, left_out))
+        return StagedPaths(paths, files, left_out, is_tidy)
 
     def find_fault(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
         """The fault of a staged output, as the end of a sentence; None when it can be published."""

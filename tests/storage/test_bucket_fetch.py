@@ -29,7 +29,7 @@ def place(moto, tmp_path):
 
 def ahead(place, *rows):
     """Look at rows ahead, to the end of it."""
-    place.prefetch([], [((one,), (f"out/{one}",), (PathQuery(),)) for one in rows])
+    place.prefetch([((one,), (f"out/{one}",), (PathQuery(),)) for one in rows])
     place._prefetcher.wait()
 
 
@@ -46,6 +46,16 @@ def test_input_that_came_while_the_row_before_ran_is_found(place, moto, monkeypa
     ahead(place, "raw/A")
     moto.put({"raw/A": "late"})
     assert read(place, "raw/A") == [b"late"]
+
+
+def test_row_that_begins_keeps_what_was_prefetched_for_it(place, moto):
+    moto.put({"raw/A": "text", "raw/B": "text"})
+    ahead(place, "raw/A", "raw/B")
+    pending = dict(place._prefetcher._pending)
+    ahead(place, "raw/A", "raw/B")  # as a run does when the row of A begins
+    assert place._prefetcher._pending == pending
+    place.prepare(["raw/A"], ["out/raw/A"])
+    assert list(place._prefetcher._pending) == [(("raw/B",), ("out/raw/B",))]
 
 
 def test_input_that_was_not_fetched_ahead_is_looked_at_again(place, moto, monkeypatch):
@@ -97,7 +107,7 @@ def test_input_that_a_script_reads_is_not_replaced_ahead(place, moto):
 def test_rows_run_where_no_thread_is_to_be_had_to_look_ahead(place, moto):
     moto.put({"raw/A": "text"})
     place._prefetcher._threads.shutdown()  # it refuses as it does where the system gives no thread
-    place.prefetch([], [(("raw/A",), ("out/raw/A",), (PathQuery(),))])
+    place.prefetch([(("raw/A",), ("out/raw/A",), (PathQuery(),))])
     assert read(place, "raw/A") == [b"text"]
 
 
