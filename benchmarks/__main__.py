@@ -27,6 +27,7 @@ from benchmarks import (
     starting,
     submitting,
     table,
+    verbs,
 )
 from benchmarks._aside import delete_all
 from benchmarks._compare import Figures, compared, earlier
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "memory": (looking.memory, running.memory),
     "snapshot": (looking.snapshot,),
     "million": (looking.million,),
+    "verbs": (verbs.verbs,),
     "cold": (looking.cold,),
     "network": (looking.network,),
     "submit": (submitting.submit, submitting.slow),
@@ -69,6 +71,7 @@ ON_REQUEST = (
     "results",
     "guarantees",
     "million",
+    "verbs",
     "cold",
     "network",
     "submit",

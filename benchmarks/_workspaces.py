@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks._measure import Scale
 
-__all__ = ["SHAPES", "burning", "eeg", "grouped", "harbor", "tiny"]
+__all__ = ["SHAPES", "burning", "eeg", "grouped", "halfway", "harbor", "tiny"]
 
 _HARBOR = """
 [path]
@@ -114,13 +114,26 @@ def harbor(scale: Scale, records: int) -> Path:
             if number % 10:
                 yield f"mean/REC-{number:06d}-mean.csv", b""
 
-    scripts = {
-        f"{step}.py": _SCRIPT.format(
-            path_in='("raw", "{id}-raw.csv")', path_out=f'("{step}", "{{id}}-{step}.csv")'
-        )
-        for step in ("count", "mean")
-    }
+    scripts = {f"{step}.py": _step("raw", step) for step in ("count", "mean")}
     return _made(scale.cache / f"harbor-{records}", _HARBOR, scripts, files())
+
+
+def halfway(scale: Scale, records: int) -> Path:
+    """The same folders, two steps one after the other, both done for every second record."""
+    files = (
+        (f"{kind}/REC-{number:06d}-{kind}.csv", b"")
+        for kind, every in (("raw", 1), ("count", 2), ("mean", 2))
+        for number in range(0, records, every)
+    )
+    scripts = {"count.py": _step("raw", "count"), "mean.py": _step("count", "mean")}
+    return _made(scale.cache / f"halfway-{records}", _HARBOR, scripts, files)
+
+
+def _step(source: str, target: str) -> str:
+    """A script that makes a file of one of these folders from one of another."""
+    return _SCRIPT.format(
+        path_in=f'("{source}", "{{id}}-{source}.csv")', path_out=f'("{target}", "{{id}}-{target}.csv")'
+    )
 
 
 def eeg(scale: Scale, records: int) -> Path:

@@ -5,6 +5,7 @@ or config, 3 some rows failed, 130 interrupted. A verb's imports happen when it 
 no Polars, and only a submit with rows to run imports Prefect.
 """
 
+import gc
 import os
 import sys
 import warnings
@@ -28,6 +29,8 @@ INTERRUPTED = 130
 _SCRIPTS = f"{USER_SCRIPTS}."
 _LONGEST_END = 10.0
 """Seconds for what scripts registered for the end of the process."""
+_COLLECT_AFTER = 100_000
+"""New objects between two garbage collections: with Python's 700 they take a tenth of the time of the imports."""
 
 
 def call(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +75,7 @@ def call(argv: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The console script: run the command and end the process."""
+    gc.set_threshold(_COLLECT_AFTER)
     code = call()
     try:
         for stream in (sys.stdout, sys.stderr):

@@ -31,4 +31,5 @@ def clean(text: str) -> str:
         >>> clean("a\x1b[2Jb")
         'a·[2Jb'
     """
-    return text if text.isascii() and text.isprintable() else _STEERING.sub("·", text)
+    is_plain = text.isascii() and text.replace("\n", "").isprintable()
+    return text if is_plain else _STEERING.sub("·", text)

@@ -228,15 +228,16 @@ def put_table(
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
     heads = {name: (names or {}).get(name, name) for name in text.columns}
-    longest = text.select(pl.all().str.len_chars().max()).row(0) if text.height else (0,) * text.width
-    sizes = {name: max(size or 0, len(heads[name])) for name, size in zip(text.columns, longest, strict=True)}
+    most = text.select(pl.all().str.len_chars().max()).row(0) if text.height else (0,) * text.width
+    longest = {name: size or 0 for name, size in zip(text.columns, most, strict=True)}
+    sizes = {name: max(size, len(heads[name])) for name, size in longest.items()}
     taken = 2 + sum(len(piece) for piece, _ in beside[0]) if beside else 0
     whole = right | {name for name, dtype in frame.schema.items() if dtype.is_temporal()}
     room = (room := width()) and room - taken
     if _over(sizes, room) > 0:
         sizes = {name: size for name, size in sizes.items() if name not in spare}
     left_out = _fit(sizes, {name: len(heads[name]) for name in text.columns if name not in whole}, room)
-    lines = _lines(text.select(list(sizes)), sizes, right)
+    lines = _lines(text, sizes, right, {name for name, size in sizes.items() if longest[name] > size})
     head = "  ".join(
         heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
     )
@@ -303,18 +304,19 @@ def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> li
     return left_out
 
 
-def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str]) -> pl.Series:
-    """Put the columns side by side."""
+def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrowed: set[str]) -> pl.Series:
+    """Put the columns side by side; cut the texts of columns that are narrowed."""
     import polars as pl
 
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)
-        tail = (size - 1) // 2 if name == "path" else 0  # the ends of a path tell more than its middle
-        pieces = [column.str.slice(0, size - 1 - tail), pl.lit("…")]
-        pieces += [column.str.tail(tail)] if tail else []
-        cut = pl.when(column.str.len_chars() > size).then(pl.concat_str(pieces))
-        column = cut.otherwise(column)
+        if name in narrowed:
+            tail = (size - 1) // 2 if name == "path" else 0  # the ends of a path tell more than its middle
+            pieces = [column.str.slice(0, size - 1 - tail), pl.lit("…")]
+            pieces += [column.str.tail(tail)] if tail else []
+            cut = pl.when(column.str.len_chars() > size).then(pl.concat_str(pieces))
+            column = cut.otherwise(column)
         padded = column.str.pad_start(size) if name in right else column.str.pad_end(size)
         if colours() and name in _COLOURED:
             painted = pl.col(name).replace_strict(COLOURS, default=None, return_dtype=pl.String)

@@ -78,7 +78,7 @@ class Plans:
         self._is_measured = True
         found: list[pl.DataFrame] = []
         for made in self:
-            rows = _open(made)
+            rows = made.frame.filter(_is_open())
             left = rows.height if most is None else most - sum(one.height for one in found)
             found.append(rows.head(left))
         return pl.concat(found)
@@ -91,14 +91,14 @@ class Plans:
         for action, count in made.counts().items():
             self.counts[action] += count
         self.n_rows += len(made)
-        self.n_open += _open(made).height
-        excluded = made.frame.filter(pl.col("status") == "EXCLUDED")
-        is_ended = pl.col("status").is_in(["DONE", "EXCLUDED"])
-        waiting = made.frame.filter(~is_ended.fill_null(value=False))
-        self.excluded = self.excluded or _first(excluded)
-        self.waiting = self.waiting or _first(waiting)
-        self.n_excluded += excluded.height
-        self.n_waiting += waiting.height
+        self.n_open += made.frame.select(_is_open().sum()).item()
+        is_ended = pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False)
+        n_excluded, excluded = _count_and_first(made.frame, pl.col("status").eq_missing(pl.lit("EXCLUDED")))
+        n_waiting, waiting = _count_and_first(made.frame, ~is_ended)
+        self.excluded = self.excluded or excluded
+        self.waiting = self.waiting or waiting
+        self.n_excluded += n_excluded
+        self.n_waiting += n_waiting
         costs = made.costs
         if self._is_measured:
             costs = costs.join(made.volume(), on="step", how="left", maintain_order="left")
@@ -160,18 +160,19 @@ def plan_options(args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
 
 
-def _open(made: Plan) -> pl.DataFrame:
-    """The rows that are neither done nor beyond the limit."""
+def _is_open() -> pl.Expr:
+    """Whether a row is neither done nor beyond the limit."""
     import polars as pl
 
     is_done = (pl.col("status") == "DONE").fill_null(value=False)
     is_quiet = (is_done | pl.col("reason").str.starts_with("beyond the limit")).fill_null(value=False)
-    return made.frame.filter((pl.col("action") != "skip") | ~is_quiet)
+    return (pl.col("action") != "skip") | ~is_quiet
 
 
-def _first(rows: pl.DataFrame) -> dict[str, Any]:
-    """The first row; empty if there is none."""
-    return rows.row(0, named=True) if rows.height else {}
+def _count_and_first(rows: pl.DataFrame, is_one: pl.Expr) -> tuple[int, dict[str, Any]]:
+    """How many rows fit, and the first of them; empty if there is none."""
+    fits = rows.select(is_one).to_series().arg_true()
+    return len(fits), rows.row(fits[0], named=True) if len(fits) else {}
 
 
 def _duration(seconds: float | None) -> str:

@@ -147,8 +147,7 @@ class ReportRows:
             for name, column in (("status", "_code"), ("rule", "_number")):
                 columns[name].append(part[column].cast(pl.String).fill_null(_ABSENT).str.join("").item())
             said = part["_at"].fill_null(0)
-            has_none = said.is_empty() or (sentences[0] == "" and said.max() == 0)
-            columns["said"].append(None if has_none else said.to_list())
+            columns["said"].append(said.to_list() if (said > 0).any() else None)
             for name, column in (("seconds", "seconds"), ("ended", "_ended")):
                 values = part[column]
                 columns[name].append(None if values.null_count() == len(values) else values.to_list())
@@ -164,14 +163,19 @@ class ReportRows:
         }
 
     def _with_sentences(self) -> tuple[pl.DataFrame, pl.Series]:
-        """Return the rows in the order of the page with `_at`, the position of each row's sentence; and these."""
-        told = plain_reason().is_null()
+        """Return the rows in the order of the page with `_at`, the position of each row's sentence; 0 for none."""
+        spot = pl.col("_cell").cast(pl.Int64) * len(self.ids) + pl.col("_rec")
+        steps = self.steps.sort(spot)
+        told = steps.select(plain_reason().is_null().arg_true()).to_series()
+        some = steps.select(pl.col("reason", "record_id").gather(told))
         # most sentences differ only in the record's id
-        sentence = pl.when(told).then(pl.col("reason").str.split(pl.col("record_id")).list.join(_ID))
-        steps = self.steps.sort("_cell", "_rec").with_columns(sentence.fill_null("").alias("_said"))
-        sentences = steps["_said"].unique(maintain_order=True)
-        index = pl.DataFrame({"_said": sentences}).with_row_index("_at")
-        return steps.join(index, on="_said", how="left", maintain_order="left"), sentences
+        said = some.select(pl.col("reason").str.split(pl.col("record_id")).list.join(_ID)).to_series()
+        said = said.fill_null("").alias("_said")
+        sentences = pl.concat([pl.Series("_said", [""]), said]).unique(maintain_order=True)
+        index = sentences.to_frame().with_row_index("_at")
+        at = said.to_frame().join(index, on="_said", how="left", maintain_order="left")["_at"]
+        none = pl.Series("_at", [0], dtype=pl.UInt32).new_from_index(0, steps.height)
+        return steps.with_columns(none.scatter(told, at)), sentences
 
 
 def step_name(cell: UnitStep) -> str:

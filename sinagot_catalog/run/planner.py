@@ -154,7 +154,9 @@ def make_plan(
         selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
     decisions = _Decisions(catalog, selected, options, stats, causes, retries_unchanged or options.force)
     rows = decisions.decide(order)
-    rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
+    rows = rows.join(order.table, on="_cell", how="left")
+    spot = pl.col("_phase").cast(pl.Int64) * catalog.n_rows + pl.col("_rec")  # sorts faster than three keys
+    rows = rows.sort(spot * len(catalog.layout.cells) + pl.col("_position"))
     if options.limit is not None:
         beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
         rows = rows.with_columns(

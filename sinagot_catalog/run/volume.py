@@ -39,6 +39,7 @@ def volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
 
 def _sampled(catalog: Catalog, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Yield the existing inputs of each unit step, of some of its rows where each file belongs to one row."""
+    rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
     for (cell,), part in rows.partition_by("_cell", as_dict=True, maintain_order=True).items():
         templates = [
             catalog.layout.places[one].template for one in catalog.layout.cells[cell].places("input")

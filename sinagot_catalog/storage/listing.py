@@ -37,6 +37,9 @@ STATS: dict[str, pl.DataType] = {
     "etag": pl.String(),
 }
 
+_LARGE = 1000
+"""From this many names on, those of a folder are sorted."""
+
 
 @dataclass(frozen=True)
 class Listing:
@@ -153,12 +156,23 @@ def scan(store: Store, reach: Reach) -> Listing:
 
 def _columns(found: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
     """Folders that hold files, and the names of these files, without hidden temporary files of a killed run."""
-    folders, names = found.folders, found.names
+    folders = found.folders
+    names = _sorted_in_large(folders["n"], found.names)
     hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
     if not hidden.any():
         return folders.filter(folders["n"] > 0), names
     every = folders["folder"].gather(repeated(folders["n"]))
     return _runs(every.filter(~hidden)), names.filter(~hidden)
+
+
+def _sorted_in_large(counts: pl.Series, names: pl.Series) -> pl.Series:
+    """The names, sorted within each large folder: a disk gives them in no order, and sorted ids join faster."""
+    ends = pl.DataFrame({"end": counts.cum_sum(), "n": counts}).filter(pl.col("n") >= _LARGE)
+    parts, begin = list[pl.Series](), 0
+    for end, count in ends.iter_rows():
+        parts += [names[begin : end - count], names[end - count : end].sort()]
+        begin = end
+    return pl.concat([*parts, names[begin:]])
 
 
 def in_folders(paths: pl.Series) -> tuple[pl.DataFrame, pl.Series]:

@@ -48,13 +48,15 @@ class Stats:
             if root in self._listed:
                 # the listing of a bucket contains all stats: only read files that were written since
                 asked = paths.filter(paths.is_in(self._listed[root].implode()))
-            is_any_held = not (held.is_empty() or asked.is_empty())
-            new = asked.filter(~asked.is_in(held["path"].implode())) if is_any_held else asked
-            if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
-                new = new.unique(maintain_order=True)
-            new = new.alias("path")
-            if not new.is_empty():
-                held = self._held[root] = pl.concat([held, stat_columns(self._stores[root], new)])
+            if not (held.is_empty() or asked.is_empty()):
+                asked = asked.filter(~asked.is_in(held["path"].implode()))
+            if not asked.is_sorted() or (asked == asked.shift()).any():
+                asked = asked.unique(maintain_order=True)
+            if not asked.is_empty():
+                new = stat_columns(self._stores[root], asked.alias("path"))
+                held = self._held[root] = pl.concat([held, new])
+                if len(asked) == len(paths):
+                    return new
             if len(paths) == held.height and (paths == held["path"]).all():
                 return held
             wanted = paths.alias("path").to_frame()
@@ -137,15 +139,14 @@ def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -
     """Return size, time and fingerprint of one link's path for records, and whether it is a folder."""
     place = presence.layout.places[link.place]
     path = paths_of(place.template).alias("path")
-    paths = (
-        presence.path_values[codes].select(path, presence.root_of(link.place, codes)).with_row_index("_row")
-    )
+    paths = presence.path_values[codes].select(path)
+    if place.other is None or paths.is_empty():
+        return stat_paths(presence, place.root, paths, stats)
+    paths = paths.with_columns(presence.root_of(link.place, codes)).with_row_index("_row")
     parts = [
         stat_paths(presence, str(root), part, stats).with_columns(part["_row"])
         for (root,), part in paths.partition_by("root", as_dict=True).items()
     ]
-    if not parts:
-        return stat_paths(presence, place.root, paths, stats)
     return pl.concat(parts).sort("_row").drop("_row")
 
 
@@ -210,15 +211,20 @@ def files_stats(presence: Presence, codes: pl.Series, files: pl.DataFrame, stats
 def stat_paths(presence: Presence, root: str, paths: pl.DataFrame, stats: Stats) -> pl.DataFrame:
     """Return the columns of `FOLDERS` and `is_folder` for paths, in their order; of a folder its content."""
     folders = presence.listings[root].directories
-    distinct = paths["path"].drop_nulls().unique()
+    path = paths["path"]
+    if not (path.has_nulls() or path.is_in(folders.implode()).any()):
+        return _of_files(stats(root, path))
+    distinct = path.drop_nulls().unique()
     is_folder = distinct.is_in(folders.implode())
-    files = stats(root, distinct.filter(~is_folder)).with_columns(count=pl.lit(None, pl.Int64))
     held = stats.folders(root, folder_rules(presence, root, distinct.filter(is_folder)))
-    parts = [
-        part.select(*FOLDERS, pl.lit(value).alias("is_folder"))
-        for part, value in ((files, False), (held, True))
-    ]
-    return paths.select("path").join(pl.concat(parts), on="path", how="left", maintain_order="left")
+    files = _of_files(stats(root, distinct.filter(~is_folder)))
+    both = pl.concat([files, held.select(*FOLDERS, pl.lit(value=True).alias("is_folder"))])
+    return paths.select("path").join(both, on="path", how="left", maintain_order="left")
+
+
+def _of_files(found: pl.DataFrame) -> pl.DataFrame:
+    """The stats of files, with the columns that only folders have."""
+    return found.with_columns(count=pl.lit(None, pl.Int64), is_folder=pl.lit(value=False))
 
 
 def folder_rules(presence: Presence, root: str, paths: pl.Series) -> dict[str, RawFolder | None]:

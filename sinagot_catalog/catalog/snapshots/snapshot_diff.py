@@ -109,7 +109,9 @@ def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: 
         source.refresh()
     old, new = (_files_and_steps(source, one) for one in looks)
     told = [NOW if one is None else one.name for one in looks]
-    values = [_values(source, one, tables) for one, tables in zip(looks, (old, new), strict=True)]
+    has_tables = any(source.catalog().tables if one is None else one.tables() for one in looks)
+    pairs = zip(looks, (old, new), strict=True)
+    values = [_values(source, one, tables) if has_tables else None for one, tables in pairs]
     return Diff(told[0], told[1], _changes(old, new, _value_changes(*values)))
 
 
@@ -178,10 +180,13 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
     files = files.with_columns(_change(other)).filter(pl.col("change").is_not_null())
     steps = _joined(old[1], new[1], list(KEYS))
     both = pl.col("there") & pl.col("there_after")
+    moved = steps.filter(~both)["record_id"]  # a record that is new or gone has such a step
     steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
-    before, after = (one[1].select("record_id").unique() for one in (old, new))
-    records = _joined(before, after, ["record_id"])
     touched = pl.concat([one["record_id"] for one in (files, steps, values)]).drop_nulls().unique()
+    ids = pl.concat([touched, moved]).unique()
+    seen = [one[1]["record_id"].filter(one[1]["record_id"].is_in(ids.implode())) for one in (old, new)]
+    in_old, in_new = (ids.is_in(one.implode()) for one in seen)
+    records = pl.DataFrame({"record_id": ids, "there": in_old, "there_after": in_new}).filter(in_old | in_new)
     records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
     parts = [
         records.filter(pl.col("change").is_not_null()).with_columns(what=pl.lit("record")).sort("record_id"),
@@ -207,7 +212,14 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
 
 
 def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Join both frames: later columns end in `_after`; `there` and `there_after` tell which frame has the row."""
+    """Join both frames: later columns end in `_after`; `there` and `there_after` tell which frame has the row.
+
+    Rows that are the same in both are left out where they stand in the same order.
+    """
+    marks = [one.hash_rows() for one in (old, new)]
+    shared = [one.is_in(other.implode()) for one, other in (marks, marks[::-1])]
+    if old.filter(shared[0]).equals(new.filter(shared[1])):
+        old, new = (one.filter(~is_shared) for one, is_shared in zip((old, new), shared, strict=True))
     there = pl.lit(value=True).alias("there")
     both = old.with_columns(there).join(
         new.with_columns(there),
