@@ -30,7 +30,7 @@ _SCRIPTS = f"{USER_SCRIPTS}."
 _LONGEST_END = 10.0
 """Seconds for what scripts registered for the end of the process."""
 _COLLECT_AFTER = 100_000
-"""New objects between two garbage collections: with Python's 700 they take a tenth of the time of the imports."""
+"""New objects between two garbage collections: with the 700 of Python, they take about 0.04 s of the start."""
 
 
 def call(argv: Sequence[str] | None = None) -> int:
