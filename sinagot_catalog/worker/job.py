@@ -316,9 +316,7 @@ class JobRunner:
         finally:
             self._log.rest()
             self._announce(-1, 0, 0)
-            row.script = (
-                None  # the script refers to the row: without this, only a garbage collection frees both
-            )
+            row.script = None  # it refers to the row: both would wait for a garbage collection
             if not is_tidy:
                 self._tidy(step, root)
 
