@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -217,19 +216,3 @@ def dead_claim(ended_pid: int) -> Callable[..., Claim]:
         return Claim(**{**known, **changes})
 
     return make
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., None]:
-    """Wait for something that another process does.
-
-    The time is for a machine that does ten things at once: a test that passes never waits so long.
-    """
-
-    def wait(is_so: Callable[[], bool], seconds: float = 300.0) -> None:
-        end = time.monotonic() + seconds
-        while not is_so():
-            assert time.monotonic() < end, f"not so within {seconds:g} s"
-            time.sleep(0.01)
-
-    return wait
