@@ -76,7 +76,7 @@ def headline(rows: ReportRows) -> str:
     """Return one line on the state of the rows: `14 of 18 rows done (78 %), 2 failed, 1 can run now`."""
     total = sum(rows.totals)
     if not total:
-        return "There is no row."
+        return "There is no row." if rows.has_records else "There is no record yet."
     count = dict(zip(CODES, rows.totals, strict=True))
     parts = [f"{count['DONE']:,} of {count_of(total, 'row')} done ({percent(count['DONE'], total)})"]
     waiting = count["INIT"] + count["DATA_NOT_AVAILABLE"]

@@ -70,6 +70,11 @@ class ReportRows:
         """The ids of the records that have a row."""
         return self.ids.filter(self.records < len(self._catalog.ids))
 
+    @property
+    def has_records(self) -> bool:
+        """Whether the catalog has a record, in a row or not."""
+        return len(self._catalog.ids) > 0
+
     @cached_property
     def cells(self) -> list[UnitStep]:
         """The steps of units that have a row."""

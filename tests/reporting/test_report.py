@@ -106,8 +106,9 @@ def test_text_of_others_is_escaped(make_workspace, tmp_path):
 
 def test_an_empty_workspace_has_a_page_too(make_workspace, tmp_path):
     page = make_workspace({"a": ("raw/{id}", "a/{id}")}).report(tmp_path / "page.html").read_text()
-    assert "There is no record." in page
-    assert "dataset holds no file of a record; looked for a/{id}, raw/{id}" in page
+    assert "There is no record yet." in page
+    assert "No record lacks" not in page
+    assert "dataset holds no file of a record; looked for raw/{id}<" in page
     assert "Nothing failed." in page
 
 

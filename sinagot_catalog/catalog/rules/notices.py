@@ -29,7 +29,8 @@ _MOST = 5
 
 def no_records(catalog: Catalog, dataset: str) -> str | None:
     """Return that a dataset has no file of a record, with the patterns; None without them, or with other files."""
-    places = sorted({place.template.text for place in catalog.layout.places})
+    layout = catalog.layout
+    places = sorted({layout.places[one].template.text for one in layout.raw or range(len(layout.places))})
     if len(catalog.ids) or not places or catalog.unused.unmatched()[0]:
         return None
     return f"{dataset} holds no file of a record; looked for {', '.join(places[:3])}"
