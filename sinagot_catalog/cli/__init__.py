@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.output import broken
 from sinagot_catalog.cli.signals import Interrupts
 from sinagot_catalog.errors import NoMatchWarning, SinagotError
 from sinagot_catalog.lazy import lazy_exports
@@ -62,7 +61,7 @@ def call(argv: Sequence[str] | None = None) -> int:
     except SinagotError as error:
         if debug:
             _traceback()
-        say(broken(f"error: {error.message}", 2), broken(error.hint, 0))
+        say(f"error: {error.message}", error.hint)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the outermost handler of the program
         if debug:

@@ -26,6 +26,7 @@ from sinagot_catalog.cli.options import (
 )
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def deploy(args: Any) -> int:
         put_json(asdict(made))
         return 0
     put(f"deployed {made.name}: {made.url}")
-    _say_how(ws, made)
-    worker = of_prefect(f"prefect worker start --pool {shlex.quote(args.pool)}")
-    say(f"a worker runs it, where it is started:  {worker}")
+    lead = of_prefect("")
+    _say_how(ws, made, lead)
+    say(f"a worker runs it, where it is started:  {lead}prefect worker start --pool {shlex.quote(args.pool)}")
     return 0
 
 
@@ -146,16 +147,18 @@ With --json the first line of stdout is an object with name, id, url, pool, para
 )
 def serve(args: Any) -> int:
     """Make a deployment and run it in this process."""
-    from sinagot_catalog.flows import serve
+    from sinagot_catalog.flows import of_prefect, serve
 
     ws = open_workspace(args)
+
+    lead = of_prefect("")  # before serving sets the address of the API in this process
 
     def ready(made: Deployed) -> None:
         if args.json:
             put(json.dumps(asdict(made)))
         else:
             put(f"serving {made.name}: {made.url}")
-        _say_how(ws, made)
+        _say_how(ws, made, lead)
         say("Ctrl-C ends it")
 
     serve(_described(ws, args), ready=ready, on_message=say)
@@ -185,14 +188,13 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
     )
 
 
-def _say_how(ws: Workspace, made: Deployed) -> None:
-    from sinagot_catalog.flows import of_prefect
-
+def _say_how(ws: Workspace, made: Deployed, lead: str) -> None:
+    """Print how the deployment is triggered; `lead` makes Prefect's programs find the API."""
     place = shlex.quote(ws.config.root)
     say(
         f"note: the deployment of {made.replaced} had that name, and is replaced" if made.replaced else "",
-        f"{made.n_rows} rows would run now",
-        f"to trigger it:  {of_prefect(f'prefect deployment run {shlex.quote(made.name)}')}",
+        f"{count_of(made.n_rows, 'row')} would run now",
+        f"to trigger it:  {lead}prefect deployment run {shlex.quote(made.name)}",
         f"or with rows:   sinagot-catalog submit {place} --deployment {shlex.quote(made.name)}",
     )
 

@@ -6,9 +6,9 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
-from sinagot_catalog.cli.output import broken, is_machine, paint, put, put_rows, width
+from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, row_label
 
@@ -139,7 +139,8 @@ def _groups(ws: Workspace, args: Any) -> int:
         put(
             f"{paint(format(one['n'], '6,'), '31')}  {text.replace(clean(where), paint(clean(where), '1'), 1)}"
         )
-        when = f" · {one['first']:%Y-%m-%d %H:%M} to {one['last']:%Y-%m-%d %H:%M}Z" if one["first"] else ""
+        times = dict.fromkeys(f"{at:%Y-%m-%d %H:%M}" for at in (one["first"], one["last"]) if at)
+        when = f" · {' to '.join(times)}Z" if times else ""
         put(broken(clean(f"        such as {one['examples']}{when}"), 8))
         put(f"        {clean(one['command'])}")
     if found.is_empty():
@@ -176,7 +177,12 @@ def _show(events: pl.DataFrame) -> None:
         text = clean(row["message"] or row["event"] or "")
         if failed and row["error_type"]:
             text = f"{row['error_type']}: {text}"
-        put(f"{paint(when, '2')}  {paint(key, '31' if failed else '1')}  {text}")
+        lines = broken(clean(f"{when}  {key}  {text}"), 4)
+        put(
+            lines.replace(when, paint(when, "2"), 1).replace(
+                clean(key), paint(clean(key), "31" if failed else "1"), 1
+            )
+        )
         for part in ("traceback", "output"):
             if row[part]:
                 put("\n".join(f"    {line}" for line in clean(row[part]).rstrip().splitlines()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.echo import say, width
 from sinagot_catalog.cli.options import (
     OUTPUT,
     SNAPSHOT,
@@ -20,7 +20,7 @@ from sinagot_catalog.cli.options import (
     verb,
     where,
 )
-from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note, width
+from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
     is_narrowed,

@@ -11,7 +11,7 @@ from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -55,10 +55,20 @@ def _whole_number(what: str, least: int = 1) -> Callable[[str], int]:
     return parse
 
 
+def port(text: str) -> int:
+    """Parse the number of a port; 0 stands for a free one."""
+    if not text.isdecimal() or int(text) > _PORTS:
+        raise click.BadParameter(f"{text!r} is not a port: a number from 0 to {_PORTS}")
+    return int(text)
+
+
 count = _whole_number("a number of rows", least=0)
 numbered = _whole_number("a whole number from 1 up")
 _processes = _whole_number("a number of processes from 1 up; by default one per core")
 _failures = _whole_number("a number of failures from 1 up")
+
+
+_PORTS = 65_535
 
 
 def _names(text: str) -> list[str]:
@@ -131,11 +141,45 @@ def flag(*names: str, **more: Any) -> Option:
     return Option(*names, is_flag=True, **more)
 
 
+_UNBROKEN = "\N{NON-BREAKING HYPHEN}"
+
+
 # --- commands --------------------------------------------------------------------------------------------------
+
+
+class _Formatter(click.HelpFormatter):
+    """Help that is broken between words only: click breaks options at their hyphens, too."""
+
+    def write(self, string: str) -> None:
+        """Write a text with its hyphens."""
+        super().write(string.replace(_UNBROKEN, "-"))
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(text.replace("-", _UNBROKEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write names with their texts."""
+        super().write_dl([(name, text.replace("-", _UNBROKEN)) for name, text in rows], col_max, col_spacing)
+
+    def write_examples(self, text: str) -> None:
+        """Write commands, each on one line; what it does goes below it where there is no room beside it."""
+        for line in text.splitlines():
+            command, _, about = line.strip().partition("   ")
+            has_room = len(line) <= self.width or not about
+            self.write(f"{line}\n" if has_room else f"  {command}\n      {about.strip()}\n")
+
+
+class Context(click.Context):
+    """A call of the program or of a verb."""
+
+    formatter_class = _Formatter
 
 
 class Command(click.Command):
     """A verb. Its function gets all values as attributes of one object, and returns the exit code."""
+
+    context_class = Context
 
     def __init__(
         self, run: Callable[[Any], int], about: str, examples: str, params: Sequence[click.Parameter]
@@ -203,7 +247,7 @@ class Command(click.Command):
             raise click.UsageError(f"--{forms[1]}: not allowed with argument --{forms[0]}", ctx)
         return self.run(SimpleNamespace(**given))
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: click.Context, formatter: _Formatter) -> None:  # type: ignore[override]
         """Write the help: usage, the sentence about the verb, its parameters by group, examples."""
         arguments = [one for one in self.params if isinstance(one, Argument) and one.metavar]
         words = " ".join(one.metavar or "" if one.required else f"[{one.metavar}]" for one in arguments)
@@ -217,7 +261,7 @@ class Command(click.Command):
         for paragraph in self.examples.split("\n\n"):
             formatter.write_paragraph()
             if paragraph.startswith("examples:"):
-                formatter.write(f"{paragraph}\n")  # a command stays on one line
+                formatter.write_examples(paragraph)
             else:
                 formatter.write_text(paragraph)
 

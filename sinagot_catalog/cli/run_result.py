@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.output import broken
 from sinagot_catalog.cli.workspace_args import command
 from sinagot_catalog.config import count_of, duration_text
 from sinagot_catalog.errors import row_label
@@ -33,7 +32,7 @@ def say_failures(args: Any, report: RunReport) -> None:
         pl.len().alias("n"), pl.col("record_id", "task", "modality", "message").first()
     )
     for row in kinds.head(_SHOWN).iter_rows(named=True):
-        say(broken(_failure(row), 4))
+        say(_failure(row))
     if failed.height:
         more = f"{count_of(kinds.height - _SHOWN, 'more kind')}; " if kinds.height > _SHOWN else ""
         say(f"{more}see {command(args, 'logs', '--failed')}")

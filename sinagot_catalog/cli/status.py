@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.next_line import next_line
 from sinagot_catalog.cli.options import (
     OUTPUT,
@@ -22,7 +22,6 @@ from sinagot_catalog.cli.options import (
     where,
 )
 from sinagot_catalog.cli.output import (
-    broken,
     can_show,
     clear_screen,
     is_machine,
@@ -31,7 +30,6 @@ from sinagot_catalog.cli.output import (
     put_json,
     put_rows,
     put_table,
-    width,
 )
 from sinagot_catalog.cli.workspace_args import (
     command,

@@ -56,11 +56,14 @@ def open_workspace(args: Any) -> Workspace:
             f"A record is named with --record {argument}, a step with --step {argument}.",
         )
     if argument and _may_be_output(argument):
-        raise ConfigError(
-            f"{argument} is no workspace",
-            "A file is made by its record and step: --record ID --step STEP --upstream. Which they are: "
-            f"sinagot-catalog explain {shlex.quote(argument)}",
+        name = shlex.quote(argument)
+        what = (
+            f"To write the page to this file: -o {name}"
+            if hasattr(args, "output")
+            else "A file is made by its record and step: --record ID --step STEP --upstream. Which they are:\n"
+            f"  sinagot-catalog explain {name}"
         )
+        raise ConfigError(f"{argument} is no workspace", what)
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.

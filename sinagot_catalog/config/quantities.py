@@ -50,6 +50,10 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2].upper()])
 
 
+_FEW_MS = 0.01
+"""Seconds below which milliseconds have a decimal."""
+
+
 def duration_text(seconds: float, *, has_ms: bool = False) -> str:
     """Write a measured duration; `has_ms` writes less than a second in milliseconds.
 
@@ -60,7 +64,7 @@ def duration_text(seconds: float, *, has_ms: bool = False) -> str:
         ['250 ms', '0.3 ms']
     """
     if has_ms and seconds < 1:
-        return f"{seconds * 1000:.{1 if seconds < 0.00995 else 0}f} ms"
+        return f"{seconds * 1000:.{int(seconds < _FEW_MS)}f} ms"
     for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if seconds < most:
             return f"{seconds / size:.1f} {unit}"

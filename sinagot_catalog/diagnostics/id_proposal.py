@@ -96,10 +96,11 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     paths = list_files(folder / dataset, template.prefix)
     rows = find_values(paths, template)
     if not rows:
+        paths = paths or list_files(folder / dataset)
         near = did_you_mean(pattern, paths, most=1)
         raise NotFoundError(
             f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}",
-            f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'} there{_deeper(pattern, paths)}.",
+            f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'} there{_such_as(pattern, paths)}.",
         )
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
@@ -107,12 +108,12 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     return ScanResult(template, dataset, rows, *_of_fields(template, rows))
 
 
-def _deeper(pattern: str, paths: list[str]) -> str:
-    """Return the end of a sentence: the pattern to write where files with its ending are in deeper folders."""
+def _such_as(pattern: str, paths: list[str]) -> str:
+    """Return the end of a sentence: a file, and the pattern to write where files with its ending are deeper."""
     end = pattern.rpartition("}")[2]
     deeper = [path for path in paths if path.count("/") > pattern.count("/") and path.endswith(end)]
     if not deeper:
-        return ""
+        return f", such as {paths[0]}" if paths else ""
     *folders, name = pattern.split("/")
     path = min(deeper)
     n_more = path.count("/") - len(folders)
