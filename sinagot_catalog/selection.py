@@ -26,7 +26,7 @@ from sinagot_catalog.catalog import (
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import NoMatchWarning, SelectionError, SinagotError
+from sinagot_catalog.errors import NamesNearest, NoMatchWarning, SelectionError, SinagotError
 from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
 
 
-class Selection(FrameProtocols):
+class Selection(FrameProtocols, NamesNearest):
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
 
     It is filtered like a Polars frame, and passed to any library that reads Arrow, such as DuckDB, Altair, narwhals
@@ -277,13 +277,6 @@ class Selection(FrameProtocols):
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle the query, not the class: a modality's own class cannot be imported by name.
         return _made, (self._kinds, self._source, self._query)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            hint = "" if name.startswith("_") else self._instead(name)
-            text = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
-            raise AttributeError(text, name=name, obj=self)
 
     def _instead(self, name: str, also: Sequence[str] = ()) -> str:
         """What to write for a name that the selection does not have, as the end of a sentence."""

@@ -1,7 +1,9 @@
 """What those who are new to it get wrong in their first minutes, and what they are told."""
 
+import pickle
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -284,6 +286,41 @@ def test_a_name_of_something_else_is_answered_with_what_to_write(harbor, words, 
         attrgetter(words)(harbor)
     assert hint in str(caught.value)
     assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("report.filter", "did you mean frame.filter?"),
+        ("report.outcome", "a column is frame.select('outcome')"),
+        ("report.failed", "did you mean 'failures'?"),
+        ("report.zzz", "its rows are .frame"),
+        ("plan.to_pandas", "did you mean frame.to_pandas?"),
+        ("plan.reason", "a column is frame.select('reason')"),
+        ("plan.counst", "did you mean 'counts'"),
+        ("step.filter", "did you mean rows.filter?"),
+        ("step.seconds", "a column is rows.select('seconds')"),
+        ("step.script_clas", "did you mean 'script_class'"),
+    ],
+)
+def test_reports_plans_and_steps_answer_an_unknown_name_with_what_to_write(harbor, words, hint):
+    record = harbor.records.get("REC-20200601")
+    known = SimpleNamespace(
+        report=record.steps.run(mode="main_process", progress=False),
+        plan=harbor.steps.plan(),
+        step=record.steps.get("count"),
+    )
+    with pytest.raises(AttributeError) as caught:
+        attrgetter(words)(known)
+    assert hint in str(caught.value)
+    assert pickle.loads(pickle.dumps(known.report)).counts() == known.report.counts()
+
+
+def test_an_attribute_that_a_script_lacks_is_not_taken_for_one_of_the_step(make_workspace):
+    ws = make_workspace({"a": "import os\n\nos.no_such_name\n"}, ["raw/R1"])
+    step = ws.records.get("R1").steps.get("a")
+    with pytest.raises(Exception, match="no_such_name"):
+        step.script_class  # noqa: B018
 
 
 def test_an_id_as_an_attribute_of_the_workspace_is_told_how_records_are_asked_for(make_workspace):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import ServerError, renamed
+from sinagot_catalog.errors import NamesNearest, ServerError, renamed
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed
@@ -35,7 +35,7 @@ _TICK = 1.0
 """The longest wait of a thread for a coroutine, in seconds."""
 
 
-class RunHandle:
+class RunHandle(NamesNearest):
     """A handle of a submitted run, to follow it, wait for it or cancel it.
 
     Attributes:
