@@ -163,10 +163,10 @@ class NamesNearest:
     """An object whose unknown attribute is an error that says what to write.
 
     Attributes:
-        _rows: The attribute that holds its rows, with the class and the columns of these; None if it has none.
+        _rows_in: The attribute that holds its rows, with the class and the columns of these; None if it has none.
     """
 
-    _rows: ClassVar[tuple[str, type, Collection[str]] | None] = None
+    _rows_in: ClassVar[tuple[str, type, Collection[str]] | None] = None
 
     if not TYPE_CHECKING:  # type checkers report unknown names
 
@@ -180,9 +180,9 @@ class NamesNearest:
     def _instead(self, name: str) -> str:
         """Return what to write for an unknown name, as the end of a sentence."""
         near = did_you_mean(name, public_names(type(self)))
-        if self._rows is None:
+        if self._rows_in is None:
             return near
-        rows, kind, columns = self._rows
+        rows, kind, columns = self._rows_in
         if name in columns:
             return f"; a column is {rows}.select({name!r})"
         return near or (
@@ -192,8 +192,8 @@ class NamesNearest:
 
 def public_names(kind: type) -> list[str]:
     """Return the public names of a class, fields of dataclasses included."""
-    fields = [name for one in kind.__mro__ for name in one.__dict__.get("__annotations__", ())]
-    return [name for name in dict.fromkeys([*dir(kind), *fields]) if not name.startswith("_")]
+    names = dict.fromkeys([*dir(kind), *getattr(kind, "__dataclass_fields__", ())])
+    return [name for name in names if not name.startswith("_")]
 
 
 def row_label(*parts: str | None) -> str:

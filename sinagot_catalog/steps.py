@@ -357,7 +357,7 @@ class Step(NamesNearest):
         label: The step's name.
     """
 
-    _rows = "rows", StepCollection, TABLES["steps"]
+    _rows_in = "rows", StepCollection, TABLES["steps"]
 
     def __init__(self, steps: StepCollection, label: str) -> None:
         self._steps = steps

@@ -1,6 +1,6 @@
 """What those who are new to it get wrong in their first minutes, and what they are told."""
 
-import pickle
+import copy
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -313,7 +313,7 @@ def test_reports_plans_and_steps_answer_an_unknown_name_with_what_to_write(harbo
     with pytest.raises(AttributeError) as caught:
         attrgetter(words)(known)
     assert hint in str(caught.value)
-    assert pickle.loads(pickle.dumps(known.report)).counts() == known.report.counts()
+    assert copy.deepcopy(known.report).counts() == known.report.counts()
 
 
 def test_an_attribute_that_a_script_lacks_is_not_taken_for_one_of_the_step(make_workspace):

@@ -54,7 +54,7 @@ class RunReport(NamesNearest):
         (True, 'nothing to do')
     """
 
-    _rows = "frame", pl.DataFrame, REPORT
+    _rows_in = "frame", pl.DataFrame, REPORT
 
     frame: pl.DataFrame
     run_id: str | None = None

@@ -42,7 +42,7 @@ class Plan(NamesNearest):
         rows: The same rows with hidden keys: `_rec, _cell, _phase, _component`, and the median time of each step.
     """
 
-    _rows = "frame", pl.DataFrame, PLAN
+    _rows_in = "frame", pl.DataFrame, PLAN
 
     frame: pl.DataFrame
     rows: pl.DataFrame = field(repr=False)
