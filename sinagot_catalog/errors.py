@@ -52,6 +52,12 @@ class SinagotError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
+    @property
+    def one_line(self) -> str:
+        """The message and the hint on one line."""
+        end = " " if self.message.endswith("?") else ". "
+        return f"{self.message}{end}{self.hint}" if self.hint else self.message
+
 
 class UsageError(SinagotError):
     """Invalid usage; nothing was run."""

@@ -242,7 +242,7 @@ def _id_faults(records: RecordsSection) -> Iterator[Fault]:
     try:
         IdPattern(records.id_pattern)
     except PatternError as error:
-        yield address, f"{error.message}. {error.hint}" if error.hint else error.message
+        yield address, error.one_line
         return
     if found := _PLACEHOLDER.search(records.id_pattern):
         as_groups = _PLACEHOLDER.sub(

@@ -21,14 +21,15 @@ from sinagot_catalog.catalog import is_missed
 from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics.check import Check, some
 from sinagot_catalog.diagnostics.script_checks import check_scripts
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import ServerError, SinagotError, did_you_mean
 from sinagot_catalog.flows import configured_api, status
 from sinagot_catalog.run import check_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.catalog import BoundPattern, Session
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.storage import Store
 
 _LITTLE = 1 << 30
 _SCARCE = 0.02
@@ -146,19 +147,21 @@ def _patterns(source: Session) -> Iterator[Check]:
     records = len(catalog.ids)  # the groups of records come after them
     counts = {index: int(catalog.presence[index].head(records).sum()) for index in layout.raw}
     for index, count in counts.items():
-        yield _pattern(layout.places[index], count, records, is_absent=is_missed(catalog, index))
+        place = layout.places[index]
+        text = place.template.text
+        if not is_missed(catalog, index):
+            yield Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
+            continue
+        near = _near_folder(source.stores.get(place.root, source.stores["dataset"]), text)
+        said = f"{text}: no file matches, and no step makes it{near}"
+        yield Check("patterns", "warning", said, "Steps that read it never run.")
 
 
-def _pattern(place: BoundPattern, count: int, records: int, *, is_absent: bool) -> Check:
-    text = place.template.text
-    if not is_absent:
-        return Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
-    return Check(
-        "patterns",
-        "warning",
-        f"{text}: no file matches, and no step makes it",
-        "Steps that read it never run.",
-    )
+def _near_folder(store: Store, text: str) -> str:
+    """Return the folder of the dataset that the first folder of a pattern may mean."""
+    first, slash, _ = text.partition("/")
+    names = store.folders("") if slash and "{" not in first else [first]
+    return "" if first in names else did_you_mean(first, names, most=1)
 
 
 def _notices(source: Session) -> Iterator[Check]:

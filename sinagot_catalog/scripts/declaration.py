@@ -118,7 +118,11 @@ def _read(
     try:
         source = read_regular(script, _SIZE_LIMIT)
     except FileNotFoundError:
-        beside = [one.stem for one in Path(script).parent.glob("*.py")]
+        folder = Path(script).parent
+        if not folder.exists():
+            near = did_you_mean(folder.name, [one.name for one in folder.parent.glob("*/")], most=1)
+            return ScriptSource(script, name=name, error=f"there is no folder {folder} of scripts{near}")
+        beside = [one.stem for one in folder.glob("*.py")]
         near = did_you_mean(Path(script).stem, beside, most=1)
         return ScriptSource(script, name=name, error=f"script file {name} is missing{near}")
     except OSError as error:

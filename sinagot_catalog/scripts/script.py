@@ -5,9 +5,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
-from sinagot_catalog.errors import PatternError
+from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import InputPort, Template, fault_of, parse_inputs, parse_labelled
 from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.status import StepStatus
@@ -28,6 +28,10 @@ class ScriptPath(NamedTuple):
     output: Path | Any
     control: Path | Any = None
     previous: Path | Any = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        near = did_you_mean(name, self._fields) or f"; it has {', '.join(self._fields)}"
+        raise AttributeError(f"self.path has no attribute {name!r}{near}", name=name, obj=self)
 
 
 class DataExist(NamedTuple):

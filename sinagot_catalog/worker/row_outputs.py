@@ -11,6 +11,7 @@ from functools import partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import ForeignFileError, Made, Provenance, RunSpec
+from sinagot_catalog.scripts import ScriptTemplate
 from sinagot_catalog.worker.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
@@ -125,6 +126,11 @@ class RowOutputs:
             if fault is not None:
                 if not self.is_repeated(row) and self._files.has_output(path):
                     fault = "was written to its final path: write to self.path.output, which is moved there"
+                elif row.script is not None and type(row.script).run is ScriptTemplate.run:
+                    methods = [name for name, one in vars(type(row.script)).items() if callable(one)]
+                    fault += (
+                        f"; class Script has no method run{', only ' if methods else ''}{', '.join(methods)}"
+                    )
                 raise MissingOutputError(f"wrote no output: {path} {fault}")
 
     def publish(self, row: RowState, root: str) -> tuple[str, ...]:

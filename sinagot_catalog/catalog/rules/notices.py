@@ -29,10 +29,13 @@ _MOST = 5
 
 
 def no_records(catalog: Catalog, dataset: str) -> str | None:
-    """Return that a dataset has no file of a record, with the patterns; None without them, or with other files."""
+    """Return that a dataset has no file of a record, with the patterns; None without them, or with other files.
+
+    None also where a script cannot be used: it may have the patterns.
+    """
     layout = catalog.layout
     places = sorted({layout.places[one].template.text for one in layout.raw or range(len(layout.places))})
-    if len(catalog.ids) or not places or catalog.unused.unmatched()[0]:
+    if len(catalog.ids) or not places or catalog.faults or catalog.unused.unmatched()[0]:
         return None
     return f"{dataset} holds no file of a record; looked for {', '.join(places[:3])}"
 

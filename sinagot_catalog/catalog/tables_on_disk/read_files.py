@@ -147,7 +147,9 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
             f"workspace.toml: {address}: {path} is not a table of a known kind (csv, tsv, parquet, json …)"
         )
     if not store.exists(path):
-        raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")
+        folder, _, name = path.rpartition("/")
+        near = did_you_mean(name, store.names(folder))
+        raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist{near}")
     content = store.read(path)
     if not content.strip():
         raise ConfigError(f"workspace.toml: {address}: {path} is empty, so it cannot be read as a table")
