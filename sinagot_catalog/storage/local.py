@@ -136,9 +136,9 @@ class LocalStore:
                 _add(one.result() or _look_at_text(self.root, one.work), sizes, times)
         nothing: list[None] = [None] * len(paths)
         if _ABSENT not in sizes:
-            return Stat([*sizes], [*times], [*nothing])
+            return Stat(sizes, times, nothing)
         is_there = [size != _ABSENT for size in sizes]
-        return Stat(_where(is_there, sizes), _where(is_there, times), [*nothing])
+        return Stat(_where(is_there, sizes), _where(is_there, times), nothing)
 
     def names(self, folder: str) -> list[str]:
         """Names of the files directly in a folder."""

@@ -1,7 +1,6 @@
 """Pipe messages: sends and reads messages between processes, each a length and a pickle. Standard library only."""
 
 import os
-import pickle
 import struct
 from typing import Any
 
@@ -12,6 +11,8 @@ _LONGEST = 1 << 36
 
 def write_message(fd: int, message: object) -> None:
     """Send one message whole."""
+    import pickle  # only a long listing sends messages
+
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     view = memoryview(_LENGTH.pack(len(body)) + body)
     while view:
@@ -25,6 +26,8 @@ def read_message(fd: int) -> Any:
         EOFError: When the other side is gone.
         ValueError: When it is no message of this protocol.
     """
+    import pickle
+
     (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
     if length > _LONGEST:
         raise ValueError("this is not a message")
