@@ -2,6 +2,8 @@
 
 import os
 import struct
+import sys
+from contextlib import suppress
 from typing import Any
 
 _LENGTH = struct.Struct("<Q")
@@ -43,3 +45,20 @@ def _read_exactly(fd: int, length: int) -> bytes:
         parts.append(part)
         length -= len(part)
     return b"".join(parts)
+
+
+def serve() -> None:
+    """Be a helper: receive a function, then call it with each message, until the parent process is gone."""
+    into, out = os.dup(0), os.dup(1)
+    try:
+        encoding, function = read_message(into)
+        is_alike = encoding == sys.getfilesystemencoding()  # else names would be decoded differently
+        write_message(out, is_alike)
+        while is_alike:
+            work = read_message(into)
+            result = None
+            with suppress(Exception):  # the parent does the work again and meets the same error
+                result = function(work)
+            write_message(out, result)
+    except (OSError, EOFError):
+        os._exit(0)
