@@ -366,6 +366,12 @@ class Session:
         ]
 
     @property
+    def unread_values(self) -> list[Notice]:
+        """What could not be read of the columns from files that were asked for so far; it lists nothing."""
+        catalog = (self.ranges.held or self)._catalog
+        return [] if catalog is None else catalog.file_columns.notices
+
+    @property
     def is_cheap(self) -> bool:
         """Whether a catalog costs little: it is cached, it comes from a snapshot, or all files are local."""
         return (
