@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +44,7 @@ from sinagot_catalog.cli.workspace_args import (
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError, did_you_mean, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:

@@ -1,20 +1,19 @@
 """The config reader: reads `workspace.toml` into one frozen `Config` and reports every fault with its address.
 
-It merges the files, checks the document (pydantic's core checks the sections) and resolves every path. Validation
-errors are reported in our own wording, all faults at once.
+It merges the files, checks the document and resolves every path, and reports all faults at once.
 """
 
 import copy
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tomli
 
-from sinagot_catalog.config.checks import Address, cross_checks, dotted, own_sections, validated
+from sinagot_catalog.config.checks import cross_checks, dotted, own_sections, validated
 from sinagot_catalog.config.files import (
     FILE_NAME,
     find,
@@ -40,7 +39,9 @@ from sinagot_catalog.config.model import (
     TaskConfig,
 )
 from sinagot_catalog.config.storage_options import Storage
+from sinagot_catalog.config.validator import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
 from sinagot_catalog.storage import join_url, protocols_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,6 +9,7 @@ import polars as pl
 from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.reporting.report_rows import CODES
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, reduce
 from operator import or_
@@ -12,6 +11,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.catalog import no_records
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
 from sinagot_catalog.reporting.failure_commands import failures_of
 from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs, shares

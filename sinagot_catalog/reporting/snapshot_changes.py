@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.catalog import diff, names
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.status import SHORT_NAMES
 
