@@ -368,8 +368,9 @@ class Session:
     @property
     def unread_values(self) -> list[Notice]:
         """What could not be read of the columns from files that were asked for so far; it lists nothing."""
-        catalog = (self.ranges.held or self)._catalog
-        return [] if catalog is None else catalog.file_columns.notices
+        if self.ranges.held is not None:
+            return self.ranges.held.unread_values
+        return [] if self._catalog is None else self._catalog.file_columns.notices
 
     @property
     def is_cheap(self) -> bool:
