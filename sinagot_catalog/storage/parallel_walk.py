@@ -31,7 +31,8 @@ _MOST, _WAITING = 16, 4
 """The most processes at a time; and how many per core if most of the time is spent waiting."""
 _TICK = 0.2
 _TELLS_WAITS = hasattr(resource, "RUSAGE_THREAD")
-_BEGIN = "import sys; sys.path.append(sys.argv[1]); from sinagot_catalog.storage.pipe_messages import serve; serve()"
+_SERVE = "from sinagot_catalog.storage.pipe_messages import serve; serve()"
+_BEGIN = f"import sys; sys.path.append(sys.argv[1]); {_SERVE}"
 
 
 class Future:
