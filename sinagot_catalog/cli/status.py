@@ -118,8 +118,8 @@ def _once(ws: Workspace, args: Any) -> int:
         _show(look, args)
     say_what_is_missing(ws, look.notices)
     if not is_machine(args):
-        if look.failed.height:
-            _show_failures(look, args)
+        if look.failed is not None:
+            _show_failures(look.failed, args)
         if not look.totals["total"]:
             say_absent_value(steps)
         put(next_line(look, args))
@@ -141,7 +141,7 @@ class StatusCounts:
         totals: The same counts of all rows.
         ready: The number of rows of each step that can run now.
         n_broken: The number of rows whose script or pattern cannot be used.
-        failed: The rows whose last attempt failed, without those of steps that no row can use.
+        failed: The rows whose last attempt failed, without those of steps that no row can use; None if none did.
         notices: What the listing left out or could not use.
         seconds: How long the listing took.
     """
@@ -155,7 +155,7 @@ class StatusCounts:
     totals: dict[str, Any]
     ready: dict[str, int]
     n_broken: int
-    failed: pl.DataFrame
+    failed: pl.DataFrame | None
     notices: list[Notice]
     seconds: float
 
@@ -172,6 +172,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> StatusCounts:
         parts.append(_Part(rows, by, args))
         notices.add(source_of(rows).notices())
     counts = pl.concat([one.counts for one in parts])
+    failures = [one.failed for one in parts if one.failed is not None]
     every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
     ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
     return StatusCounts(
@@ -184,7 +185,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> StatusCounts:
         every.select(_sums()).row(0, named=True),
         dict(ready.select("step", "data_ready").iter_rows()),
         sum(one.n_broken for one in parts),
-        pl.concat([one.failed for one in parts]),
+        pl.concat(failures) if failures else None,
         notices.all(),
         sum(one.seconds for one in parts),
     )
@@ -216,12 +217,13 @@ class _Part:
         self.n_records = len(steps.records) if is_whole else rows["record_id"].n_unique()
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
-        # a script that cannot be used has a note of its own
-        noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
-        attempts = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
-        self.failed = (
-            attempts.join(noted, on=keys, how="anti", nulls_equal=True) if noted.height else attempts
-        )
+        self.failed = None
+        if self.counts["failed"].sum():
+            # a script that cannot be used has a note of its own
+            noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
+            attempts = steps.filter(failed()).collect()
+            left = attempts.join(noted, on=keys, how="anti", nulls_equal=True) if noted.height else attempts
+            self.failed = left if left.height else None
         self.seconds = source.seconds
 
 
@@ -378,11 +380,11 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     return bars
 
 
-def _show_failures(look: StatusCounts, args: Any) -> None:
+def _show_failures(failed: pl.DataFrame, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     from sinagot_catalog.catalog import failure_kinds
 
-    failures = failure_kinds(look.failed)
+    failures = failure_kinds(failed)
     for one in failures.head(_KINDS).iter_rows(named=True):
         where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
