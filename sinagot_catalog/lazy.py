@@ -1,4 +1,4 @@
-"""Lazy packages: import the exported names of a package at first use (PEP 562).
+"""Lazy imports: import a module, or the exported names of a package (PEP 562), at first use.
 
 A folder's `__init__` imports what other folders may use below `if TYPE_CHECKING`, and so imports none of it when it
 runs: a worker that needs one small module of a folder does not import Polars, which another module of that folder
@@ -9,6 +9,21 @@ from collections.abc import Callable
 from importlib import import_module
 from sys import modules
 from typing import Any
+
+
+class LazyModule:
+    """A module that is imported when a name of it is first used.
+
+    Example:
+        >>> LazyModule("math").floor(1.5)
+        1
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._name), name)
 
 
 def lazy_exports(package: str) -> Callable[[str], Any]:
@@ -27,6 +42,8 @@ def lazy_exports(package: str) -> Callable[[str], Any]:
     def __getattr__(name: str) -> Any:  # noqa: N807 - becomes the package's `__getattr__`
         if not homes:
             homes.update(_imports_for_types(package))
+        if name == "__all__":
+            return sorted(homes)
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(homes[name]), name)

@@ -11,11 +11,13 @@ from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
+from sinagot_catalog.lazy import LazyModule
 
 if TYPE_CHECKING:
     import click
     import polars as pl
-
+else:
+    pl = LazyModule("polars")
 
 _SHOWN = 5
 
@@ -48,8 +50,6 @@ step (null stands for all), excluded, reason (if it was excluded already).""",
 )
 def exclude(args: Any) -> int:
     """Exclude the records, or the given steps of them."""
-    import polars as pl
-
     _check_named(args)
     ws = open_workspace(args)
     for record_id in args.record:
@@ -59,12 +59,11 @@ def exclude(args: Any) -> int:
     steps = steps.sql_filter(args.where) if args.where else steps
     rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
         changed = rows.exclude(args.reason, steps_of(args))
     _show(args, changed, "excluded")
-    for one in told:
-        say_note(str(one.message))
+    for note in notes:
+        say_note(str(note.message))
     return 0
 
 
@@ -82,8 +81,6 @@ these rows: record_id, task, modality, step (null stands for all), included, rea
 )
 def include(args: Any) -> int:
     """Remove the exclusions of the records, or of the given steps of them."""
-    import polars as pl
-
     _check_named(args)
     ws = open_workspace(args)
     rows = ws.get_subscope(args.task, args.modality).steps
@@ -106,8 +103,6 @@ def _check_named(args: Any) -> None:
 
 def _show(args: Any, rows: pl.DataFrame, verb: str) -> None:
     """Print which rows were excluded or included, and why others were not."""
-    import polars as pl
-
     from sinagot_catalog.schema import KEYS
 
     if is_machine(args):

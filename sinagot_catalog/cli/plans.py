@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.workspace_args import steps_of
 from sinagot_catalog.config import duration_text, size_text
 from sinagot_catalog.errors import UsageError
+from sinagot_catalog.lazy import LazyModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Resources
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
+else:
+    pl = LazyModule("polars")
 
 
 class Plans:
@@ -73,8 +76,6 @@ class Plans:
 
     def shown(self, most: int | None) -> pl.DataFrame:
         """Make all plans, and return the first rows to show; measures what they read, for `costs`."""
-        import polars as pl
-
         self._is_measured = True
         found: list[pl.DataFrame] = []
         for made in self:
@@ -84,8 +85,6 @@ class Plans:
         return pl.concat(found)
 
     def _add(self, made: Plan) -> None:
-        import polars as pl
-
         from sinagot_catalog.run import largest
 
         for action, count in made.counts().items():
@@ -130,8 +129,6 @@ class Plans:
 
     def costs(self) -> pl.DataFrame:
         """The cost per step: rows, time by the median of earlier runs, bytes to read, what a row needs."""
-        import polars as pl
-
         from sinagot_catalog.run import needs_text
 
         every = pl.concat(self._costs).group_by("step", maintain_order=True)
@@ -160,10 +157,13 @@ def plan_options(args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
 
 
+def run_options(args: Any) -> dict[str, Any]:
+    """Return the options of a command that planning and running take."""
+    return plan_options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+
+
 def _is_open() -> pl.Expr:
     """Whether a row is neither done nor beyond the limit."""
-    import polars as pl
-
     is_done = (pl.col("status") == "DONE").fill_null(value=False)
     is_quiet = (is_done | pl.col("reason").str.starts_with("beyond the limit")).fill_null(value=False)
     return (pl.col("action") != "skip") | ~is_quiet

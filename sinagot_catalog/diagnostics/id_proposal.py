@@ -124,11 +124,9 @@ def _deeper(pattern: str, paths: list[str]) -> str:
 def workspace_files(found: ScanResult) -> dict[str, str]:
     """Return the files of a workspace around existing data: texts by file name."""
     units = found.units
+    scopes = [f"{{{name}}}" for name in ("task", "modality") if name in found.template.fields]
     script = _SCRIPT.format(
-        path_in=_tuple(found.template.text),
-        path_out=_tuple(
-            "lines/" + "_".join(["{id}", *(f"{{{name}}}" for name in _scopes(found.template))]) + ".txt"
-        ),
+        path_in=_tuple(found.template.text), path_out=_tuple(f"lines/{'_'.join(['{id}', *scopes])}.txt")
     )
     toml = _TOML.format(
         dataset=found.dataset,
@@ -143,22 +141,13 @@ def workspace_files(found: ScanResult) -> dict[str, str]:
     return {"workspace.toml": toml, **dict.fromkeys(scripts, script)}
 
 
-def _scopes(template: Template) -> list[str]:
-    return [name for name in ("task", "modality") if name in template.fields]
-
-
 def _scoped(units: Mapping[str, Sequence[str]]) -> str:
     """Format the sections of tasks and modalities."""
-    lines = [
-        line
-        for task, modalities in units.items()
-        if task
-        for line in (
-            f"[tasks.{_key(task)}]",
-            f"modalities = {json.dumps(modalities, ensure_ascii=False)}",
-            "",
-        )
-    ]
+    lines = []
+    for task, modalities in units.items():
+        if task:
+            names = json.dumps(modalities, ensure_ascii=False)
+            lines += [f"[tasks.{_key(task)}]", f"modalities = {names}", ""]
     lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
     for modality in sorted({one for some in units.values() for one in some}):
         lines += [f"[modalities.{_key(modality)}]", 'scripts = ["lines"]', ""]

@@ -149,11 +149,13 @@ def _try(
     unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
     if "id" not in fields and ids.is_told_by(template):
         unit = [name for name in fields if name not in free]
+    # Rust's syntax cannot express every field
+    regexes = {name: _ANY if (text := field_regex(ids, name)) is None else text for name in ids.groups}
     several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
         pl.len().alias("n"), pl.col("path").alias("paths")
     )
     collisions = several.filter(pl.col("n") > 1) if unit else several.clear()
-    return matches, _near(template, missed.head(_NEAR), kinds | _field_regexes(ids)), collisions
+    return matches, _near(template, missed.head(_NEAR), kinds | regexes), collisions
 
 
 def _fitting(
@@ -169,11 +171,6 @@ def _fitting(
     ]
     values = id_columns(found["record_id"], ids).rename({"record_id": "id"})
     return pl.DataFrame([paths.gather(found["row"]).alias("path"), *values.get_columns(), *columns])
-
-
-def _field_regexes(ids: IdPattern) -> dict[str, str]:
-    """Return a regular expression for each field's values; any text if Rust's syntax cannot express it."""
-    return {name: text if (text := field_regex(ids, name)) is not None else _ANY for name in ids.groups}
 
 
 def _id_regex(ids: IdPattern) -> str:

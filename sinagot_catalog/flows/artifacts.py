@@ -43,14 +43,9 @@ def show_failures(report: RunReport, workspace: str, *, force: bool, stale: bool
     frame = report.failures()
     columns = [name for name in _SHOWN if frame[name].null_count() < frame.height]
     shortened = frame.select(columns).with_columns(cs.by_name("seconds", require_all=False).round_sig_figs(3))
-    table = [
-        {key: _cell(value) for key, value in row.items()} for row in shortened.head(_MOST_FAILURES).to_dicts()
-    ]
-    shown = (
-        f"The first {_MOST_FAILURES} of {frame.height} failures"
-        if frame.height > _MOST_FAILURES
-        else "Failures"
-    )
+    table = shortened.head(_MOST_FAILURES).to_dicts()
+    is_cut = frame.height > _MOST_FAILURES
+    shown = f"The first {_MOST_FAILURES} of {frame.height} failures" if is_cut else "Failures"
     again = _again(report, workspace, force=force, stale=stale)
     with suppress(Exception):  # a missing table must not fail the run
         create_table_artifact(
@@ -104,10 +99,6 @@ def show_summary(report: RunReport, workspace: str, report_url: str | None) -> N
 def command_line(verb: str, *words: str) -> str:
     """A command as Markdown code can show it."""
     return shell_join(["sinagot-catalog", verb, *words]).replace("`", "")
-
-
-def _cell(value: object) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def key_of(workspace: str, what: str) -> str:

@@ -47,15 +47,12 @@ def check_schedule(wanted: Deployment) -> Schedule | None:
     try:
         CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
     except ValueError as error:
-        zone = "timezone" in str(error).partition("\n")[2].partition("\n")[0]
-        what = f"timezone: {wanted.timezone!r} is none" if zone else f"cron: {wanted.cron!r} cannot be read"
-        raise SelectionError(
-            what,
-            "Write a name such as 'Europe/Paris'."
-            if zone
-            else "Such as '0 2 * * *', each night at two: "
-            "minute, hour, day of the month, month, day of the week.",
-        ) from error
+        if "timezone" in str(error).partition("\n")[2].partition("\n")[0]:
+            what, hint = f"timezone: {wanted.timezone!r} is none", "Write a name such as 'Europe/Paris'."
+        else:
+            what = f"cron: {wanted.cron!r} cannot be read"
+            hint = "Such as '0 2 * * *', each night at two: minute, hour, day of the month, month, day of the week."
+        raise SelectionError(what, hint) from error
     return Cron(wanted.cron, timezone=wanted.timezone)
 
 
@@ -103,12 +100,9 @@ def _refused(wanted: Deployment) -> Iterator[None]:
     """Convert a refusal of the API into an error with a sentence."""
     try:
         yield
-    except DeploymentApplyError as error:
-        raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {error}") from error
-    except PrefectHTTPStatusError as error:
-        raise ServerError(
-            f"Prefect did not take the deployment {wanted.full_name!r}: {refusal_of(error)}"
-        ) from error
+    except (DeploymentApplyError, PrefectHTTPStatusError) as error:
+        reason = refusal_of(error) if isinstance(error, PrefectHTTPStatusError) else error
+        raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {reason}") from error
 
 
 def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
@@ -220,10 +214,10 @@ def _built(wanted: Deployment) -> RunnerDeployment:
 
 def _description(parameters: Mapping[str, Any]) -> str:
     what = parameters.get("where") or "all rows that can run"
-    asked = parameters.get("step") or []
-    steps = [asked] if isinstance(asked, str) else asked
-    step = f", of {' and '.join(f'`{one}`' for one in steps)}" if steps else ""
-    return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{step}:\n\n`{what}`"
+    step = parameters.get("step") or []
+    names = " and ".join(f"`{name}`" for name in ([step] if isinstance(step, str) else step))
+    of_steps = f", of {names}" if names else ""
+    return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{of_steps}:\n\n`{what}`"
 
 
 def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:

@@ -251,16 +251,14 @@ def send(
 
     def parameters() -> dict[str, Any]:
         """All parameters of the selection: an omitted one would get the value of the deployment's own filter."""
-        left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
-        asked = {key: value for key, value in asdict(options).items() if key not in left_out}
-        if not options.upstream:
-            del asked["upstream"]  # workers of an older version do not know it
-        asked["part"] = str(part)
-        if part is None:
-            del asked["part"]
+        asked = asdict(options) | {"part": None if part is None else str(part)}
+        # workers of an older version do not know `upstream` and `part`
+        unset = [name for name in ("workers", "upstream", "part") if not asked[name]]
+        for name in ("debug", "mode", *unset):
+            del asked[name]
         is_whole = query.is_whole and source.span is None
-        kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
-        return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
+        rows = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
+        return {"workspace": workspace, "config": config, "where": None, "rows": rows, **asked}
 
     which = f" · part {part}" if part else ""
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {count_of(made.n_run, 'row')}{which}"
