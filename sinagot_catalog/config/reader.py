@@ -7,7 +7,7 @@ errors are reported in our own wording, all faults at once.
 import copy
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from sinagot_catalog.config.model import (
 )
 from sinagot_catalog.config.storage_options import Storage
 from sinagot_catalog.errors import ConfigError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
 from sinagot_catalog.storage import join_url, protocols_of

@@ -4,7 +4,8 @@ Standard library only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from sinagot_catalog.frozen import dataclass
 
 _PERSON = ("sub", "subject", "participant")
 _SESSION = ("ses", "session")

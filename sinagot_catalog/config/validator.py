@@ -6,11 +6,13 @@ quickly. The annotations of a section are its whole schema; `Check` adds what a 
 
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic_core import PydanticCustomError, SchemaValidator
+
+from sinagot_catalog.frozen import dataclass
 
 T = TypeVar("T")
 Schema = dict[str, Any]

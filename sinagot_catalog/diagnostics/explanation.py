@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import datetime
 from typing import Any
 
 from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import failure_text, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Resources
 from sinagot_catalog.run import needs_text
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog.diagnostics.explained_row import explain
 from sinagot_catalog.diagnostics.explanation import File, time_text
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:

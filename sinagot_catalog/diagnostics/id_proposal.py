@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern, fault_of, parse_template
 
 if TYPE_CHECKING:

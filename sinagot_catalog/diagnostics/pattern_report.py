@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import Template, field_regex, id_columns, match_columns, parse_template
 
 if TYPE_CHECKING:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import polars as pl
 
 from sinagot_catalog.errors import RunError, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
 
 _WORDS = {

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from sinagot_catalog.errors import PatternError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.fields import (
     variants,
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog import FORMATS
 from sinagot_catalog.config import size_text
 from sinagot_catalog.errors import NotFoundError, StorageError
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

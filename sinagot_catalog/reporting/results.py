@@ -7,7 +7,7 @@ Everything is bounded, and what is not shown is counted.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import polars.selectors as cs
 from sinagot_catalog.catalog import FORMATS, scan_files
 from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import SinagotError, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.reporting.previews import (
     PICTURES,
     Table,

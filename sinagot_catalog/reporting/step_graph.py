@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

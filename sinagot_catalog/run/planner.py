@@ -5,7 +5,7 @@ It only reads a catalog and sizes of files; it writes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import polars as pl
 
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
 from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.run.resources import largest

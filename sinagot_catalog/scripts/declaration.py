@@ -7,11 +7,12 @@ workspace is trusted.
 import ast
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePath
 from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import InputPattern, is_table
 from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
 from sinagot_catalog.scripts.step_function import KEYWORDS

@@ -1,8 +1,10 @@
 """Store protocol: the methods that every store has, local or remote, and the types of their results."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
+
+from sinagot_catalog.frozen import dataclass
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0

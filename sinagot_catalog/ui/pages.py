@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -10,6 +9,7 @@ from urllib.parse import urlencode
 import polars as pl
 
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
 from sinagot_catalog.run import shell_join

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import TABLES, TIMED
 
 if TYPE_CHECKING:

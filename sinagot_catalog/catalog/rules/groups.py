@@ -7,7 +7,6 @@ are absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,6 +9,7 @@ import polars as pl
 from sinagot_catalog.catalog.snapshots import snapshot_files
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import id_columns
 from sinagot_catalog.schema import KEYS
 

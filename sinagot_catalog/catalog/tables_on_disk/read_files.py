@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog.tables_on_disk.table_file import check_options
 from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
