@@ -17,13 +17,14 @@ from click.shell_completion import CompletionItem, ShellComplete
 
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import Argument, one_of, verb
+from sinagot_catalog.patterns import tokens_regex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sinagot_catalog.catalog import Layout
     from sinagot_catalog.config import Config
-    from sinagot_catalog.patterns import IdPattern, Template, Tokens
+    from sinagot_catalog.patterns import IdPattern, Template
 
 _MOST = 500
 _CHECKED = 5_000
@@ -179,12 +180,15 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
             if all(kind == "text" for kind, _ in part):
                 found = [(f"{folder}/{part[0][1]}", values) for folder, values in found]
                 continue
-            found = [
-                (f"{folder}/{name}", values | fits.groupdict())
-                for folder, values in found[:_MOST]
-                for name in _listed(folder)
-                if (fits := _expression(part, values).fullmatch(name))
-            ]
+            deeper = []
+            for folder, values in found[:_MOST]:
+                tokens = [
+                    ("text", values[token]) if kind != "text" and token in values else (kind, token)
+                    for kind, token in part
+                ]
+                fits = map(re.compile(tokens_regex(tokens, ".+")).fullmatch, _listed(folder))
+                deeper += [(f"{folder}/{match[0]}", values | match.groupdict()) for match in fits if match]
+            found = deeper
             if ("field", "id") in part:
                 break
         form = ids.form
@@ -193,18 +197,6 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
                 yield values["id"]
             elif not isinstance(form, str):
                 yield form.write(values)
-
-
-def _expression(part: Tokens, values: Mapping[str, str]) -> re.Pattern[str]:
-    """Return a regular expression for a part of a pattern; field values are given, or taken from the name."""
-    text, known = "", set[str]()
-    for kind, value in part:
-        if kind == "text" or value in values:
-            text += re.escape(value if kind == "text" else values[value])
-        else:
-            text += f"(?P={value})" if value in known else f"(?P<{value}>.+)"
-            known.add(value)
-    return re.compile(text)
 
 
 def _listed(folder: str) -> list[str]:

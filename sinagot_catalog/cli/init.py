@@ -158,7 +158,7 @@ def init(args: Any) -> int:
 
 def _named_folder(args: Any) -> str:
     """Return the folder that the argument or `-C` names."""
-    named = {one for one in (args.folder, args.workspace) if one}
+    named = {folder for folder in (args.folder, args.workspace) if folder}
     if len(named) > 1:
         raise ConfigError(f"two folders are named: {args.folder} and {args.workspace}")
     return named.pop() if named else "."
@@ -174,16 +174,15 @@ def _own_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     files = list_files(folder)
-    return [one for one in files if not one.startswith((".", "scripts/")) and one != "prefect.yaml"]
+    return [file for file in files if not file.startswith((".", "scripts/")) and file != "prefect.yaml"]
 
 
 def _beside_files(folder: Path, own: list[str]) -> None:
     """Write a config next to existing files; the user decides which of them are recordings."""
     _check_free(folder, ["workspace.toml"])
-    _write(
-        folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
-    )
-    put(f"made {(folder / 'workspace.toml').resolve()}")
+    toml = folder / "workspace.toml"
+    _write(toml, _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else "."))
+    put(f"made {toml.resolve()}")
     where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
     say(
         f"{folder.resolve()} holds {len(own)} files already, such as {own[0]}: no recordings were made",
@@ -205,9 +204,8 @@ def _around_files(folder: Path, pattern: str) -> None:
     found = find_records(folder, pattern)
     files, ids = workspace_files(found), found.ids
     toml = folder / "workspace.toml"
-    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in [
-        _EMPTY.format(dataset=one) for one in (".", "dataset")
-    ]
+    untouched = [_EMPTY.format(dataset=folder) for folder in (".", "dataset")]
+    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in untouched
     _check_free(folder, [name for name in files if not (is_empty and name == "workspace.toml")])
     if is_empty:
         toml.unlink()
@@ -224,8 +222,8 @@ def _around_files(folder: Path, pattern: str) -> None:
         )
     kinds = id_forms(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
-        told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
-        say_note(f"they have {len(kinds)} forms: {told}; write id_pattern so that only records fit it")
+        forms = ", ".join(f"{example} ({count} like it)" for example, count in kinds[:_KINDS])
+        say_note(f"they have {len(kinds)} forms: {forms}; write id_pattern so that only records fit it")
 
 
 def _check_free(folder: Path, names: Any) -> None:

@@ -86,20 +86,18 @@ def nearest(folder: str | None = None) -> str | None:
     Raises:
         ConfigError: When it is in a folder above and others can have written it: the user did not choose it.
     """
-    start = at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
-    while True:
-        if os.path.exists(os.path.join(at, FILE_NAME)):  # noqa: PTH110, PTH118
-            fault = None if at == start else foreign(os.path.join(at, FILE_NAME))  # noqa: PTH118
+    start = Path(os.path.abspath(folder or os.curdir))  # noqa: PTH100 - links stay as the user wrote them
+    for at in (start, *start.parents):
+        file = at / FILE_NAME
+        if file.exists():
+            fault = None if at == start else foreign(str(file))
             if fault is not None:
                 raise ConfigError(
                     f"the workspace above this folder is not opened unasked: {fault}",
-                    f"If you trust it, name it: -C {shlex.quote(at)}",
+                    f"If you trust it, name it: -C {shlex.quote(str(at))}",
                 )
-            return at
-        above = os.path.dirname(at)  # noqa: PTH120
-        if above == at:
-            return None
-        at = above
+            return str(at)
+    return None
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:

@@ -7,6 +7,7 @@ Tables in them are merged key by key.
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ def params_of(config: Config | Document, step: str, task: str | None) -> dict[st
     if task is not None and task in config.tasks:
         tables.append(config.tasks[task].params)
     tables.append(config.steps.step_params.get(step, {}))
-    merged: dict[str, Any] = {}
-    for table in tables:
-        merged = _merged(merged, table)
-    return merged
+    return reduce(_merged, tables, {})
 
 
 def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
 from sinagot_catalog.frozen import dataclass
-from sinagot_catalog.patterns import IdPattern, fault_of, parse_template
+from sinagot_catalog.patterns import IdPattern, fault_of, parse_template, tokens_regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,7 +187,8 @@ def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]
         >>> find_values(["1/a/x_rs", "2/x_rs"], one)
         [{'sub': '1', 'ses': 'a', 'task': 'rs'}, {'sub': '2', 'ses': '', 'task': 'rs'}]
     """
-    fits = [re.compile(_expression(one)) for one in template.variants.values()]
+    # if several texts fit, the shortest is taken
+    fits = [re.compile(tokens_regex(way.tokens, "[^/]+?")) for way in template.variants.values()]
     names = [name for kind, name in template.tokens if kind != "text"]
     rows = []
     for path in paths:
@@ -196,18 +197,6 @@ def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]
         if values and all(fault_of(value) is None for value in values.values() if value):
             rows.append(values)
     return rows
-
-
-def _expression(template: Template) -> str:
-    """Convert a pattern to a regular expression; if several texts fit, the shortest is taken."""
-    text, known = "", set[str]()
-    for kind, value in template.tokens:
-        if kind == "text":
-            text += re.escape(value)
-        else:
-            text += f"(?P={value})" if value in known else f"(?P<{value}>[^/]+?)"
-            known.add(value)
-    return text
 
 
 def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import UsageError
+from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.reporting.report_frames import durations, last_runs, shares, status_name, step_name
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows
 from sinagot_catalog.reporting.step_graph import graph_of
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
+else:
+    alt = LazyModule("altair")
 
 _MOST = 4500
 _WIDTH, _LINE, _GROUPS = 600, 24, 40
@@ -43,8 +46,6 @@ class Plot:
     def matrix(self, rows: Selection | None = None) -> alt.Chart:
         """Draw records by steps, coloured by status; a bin of many records shows the share of each status."""
         _need_altair()
-        import altair as alt
-
         report = self._rows(rows)
         steps, names = _named(report), report.names
         if steps.height <= _MOST:
@@ -90,8 +91,6 @@ class Plot:
             by: A column of `steps` or `records`. Of many values the chart shows the first 40.
         """
         _need_altair()
-        import altair as alt
-
         report = self._rows(rows, () if by == "step" else (by,))
         steps, names = _named(report), report.names
         if by != "step":
@@ -120,8 +119,6 @@ class Plot:
     def timeline(self, last: int = 30, rows: Selection | None = None) -> alt.Chart:
         """Draw the last runs: start, end, and the share of their rows that failed."""
         _need_altair()
-        import altair as alt
-
         events = self._source.events()
         if rows is not None:
             keys = _steps_of(rows).select(*KEYS)
@@ -154,8 +151,6 @@ class Plot:
     def durations(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the duration of each step's last attempts: shortest, longest, middle half, median."""
         _need_altair()
-        import altair as alt
-
         report = self._rows(rows)
         frame = durations(report.steps.filter(pl.col("seconds") > 0), report.names)
         axis = alt.Scale(type="log")
@@ -170,8 +165,6 @@ class Plot:
     def graph(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the steps and their dependencies, each with its share of done rows."""
         _need_altair()
-        import altair as alt
-
         graph = graph_of(self._source.layout())
         report = self._rows(rows)
         share = {index: done / (total or 1) for index, (done, total) in report.done.items()}
