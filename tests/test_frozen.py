@@ -33,7 +33,7 @@ class Theirs:
 
 
 @dataclass(frozen=True)
-class Longer(Ours):
+class Longer(Ours):  # noqa: PLW1641 - gets its hash from its fields
     """A class with a method of its own, and a field that it computes."""
 
     e: int = field(init=False, default=5)

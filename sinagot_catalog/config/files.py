@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.config.checks import Address
 from sinagot_catalog.config.file_owners import foreign
+from sinagot_catalog.config.validator import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.storage import join_url, normal_url, read_regular, split_url
 

@@ -1,7 +1,6 @@
 """The config reader: reads `workspace.toml` into one frozen `Config` and reports every fault with its address.
 
-It merges the files, checks the document (pydantic's core checks the sections) and resolves every path. Validation
-errors are reported in our own wording, all faults at once.
+It merges the files, checks the document and resolves every path, and reports all faults at once.
 """
 
 import copy
@@ -14,7 +13,7 @@ from typing import Any
 
 import tomli
 
-from sinagot_catalog.config.checks import Address, cross_checks, dotted, own_sections, validated
+from sinagot_catalog.config.checks import cross_checks, dotted, own_sections, validated
 from sinagot_catalog.config.files import (
     FILE_NAME,
     find,
@@ -40,6 +39,7 @@ from sinagot_catalog.config.model import (
     TaskConfig,
 )
 from sinagot_catalog.config.storage_options import Storage
+from sinagot_catalog.config.validator import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern
