@@ -57,7 +57,7 @@ def _imports_for_types(package: str) -> dict[str, str]:
     """Return the names that a package imports below `if TYPE_CHECKING`, each with its module."""
     import ast
 
-    spec = modules[package].__spec__
+    spec = import_module(package).__spec__
     source = spec.loader.get_source(package)  # type: ignore[union-attr]
     block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
