@@ -111,9 +111,9 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
     *before, last = [_unquoted(word) for word in words] or [""]
     found = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(before, last)
     return [
-        (one.value, one.help or "")
-        for one in found
-        if one.value.startswith(last) and one.value.isprintable() and not re.fullmatch("-.", one.value)
+        (item.value, item.help or "")
+        for item in found
+        if item.value.startswith(last) and item.value.isprintable() and not re.fullmatch("-.", item.value)
     ]
 
 
@@ -133,7 +133,7 @@ def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> lis
         given = {**(ctx.parent.params if ctx.parent else {}), **{k: v for k, v in ctx.params.items() if v}}
         place = given.get("workspace") or given.get("place") or nearest()
         found = find(read_config(os.path.expanduser(place)), beginning) if place else iter(())  # noqa: PTH111
-    return [CompletionItem(one) for one in found]
+    return [CompletionItem(value) for value in found]
 
 
 def _unquoted(word: str) -> str:
@@ -162,14 +162,14 @@ def _ids(config: Config, beginning: str) -> list[str]:
         template = layout.places[place].template
         if place in layout.telling:
             names = _in_names(config.dataset, template, layout.ids)
-            found.update(one for one in names if one.startswith(beginning))
+            found.update(record_id for record_id in names if record_id.startswith(beginning))
     if len(found) <= _CHECKED:
-        found = {one for one in found if layout.ids.values(one) is not None}
+        found = {record_id for record_id in found if layout.ids.values(record_id) is not None}
     if len(found) <= _MOST:
         return sorted(found)
     first, last = min(found), max(found)
     size = next(n for n in range(len(last) + 1) if first[: n + 1] != last[: n + 1]) + 1
-    return sorted({one[:size] for one in found})
+    return sorted({record_id[:size] for record_id in found})
 
 
 def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:

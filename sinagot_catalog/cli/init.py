@@ -193,7 +193,7 @@ def _beside_files(folder: Path, own: list[str]) -> None:
 
 def _likely(files: list[str]) -> str:
     """Return a pattern for the most frequent kind of file: same folder, same suffix."""
-    kinds = Counter((one.rpartition("/")[0], Path(one).suffix) for one in files)
+    kinds = Counter((file.rpartition("/")[0], Path(file).suffix) for file in files)
     (folder, suffix), _ = kinds.most_common(1)[0]
     folder = folder.removeprefix("dataset").removeprefix("/")
     return f"{folder}/{{id}}{suffix}" if folder else f"{{id}}{suffix}"

@@ -23,7 +23,7 @@ class OneOf(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a word."""
-        choices = [str(one) for one in self.choices]
+        choices = [str(choice) for choice in self.choices]
         if value in choices:
             return value
         hint = "" if param is None or not isinstance(param, Argument) else param.help_for(value)
@@ -159,7 +159,7 @@ class Command(click.Command):
         if (
             ctx.resilient_parsing
             and args
-            and any(args[-1] in one.opts for one in self.params if _takes_value(one))
+            and any(args[-1] in param.opts for param in self.params if _takes_value(param))
         ):
             args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
         if self._takes_workspace_last and not ctx.resilient_parsing:
@@ -203,12 +203,18 @@ class Command(click.Command):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help: usage, the sentence about the verb, its parameters by group, examples."""
-        arguments = [one for one in self.params if isinstance(one, Argument) and one.metavar]
-        words = " ".join(one.metavar or "" if one.required else f"[{one.metavar}]" for one in arguments)
+        arguments = [
+            argument for argument in self.params if isinstance(argument, Argument) and argument.metavar
+        ]
+        words = " ".join(
+            argument.metavar or "" if argument.required else f"[{argument.metavar}]" for argument in arguments
+        )
         words += " [WORKSPACE]" if self._takes_workspace_last else ""
         formatter.write(f"usage: {ctx.command_path} [options] {words}".rstrip() + "\n\n")
         formatter.write_text(self.help or "")
-        if described := [(one.metavar or "", one.about) for one in arguments if one.about]:
+        if described := [
+            (argument.metavar or "", argument.about) for argument in arguments if argument.about
+        ]:
             with formatter.section("arguments"):
                 formatter.write_dl(described)
         write_options(self, ctx, formatter)
@@ -257,8 +263,8 @@ def verb(
 
 
 def _flattened(params: Sequence[click.Parameter | Sequence[click.Parameter]]) -> Iterator[click.Parameter]:
-    for one in params:
-        yield from [one] if isinstance(one, click.Parameter) else one
+    for param in params:
+        yield from [param] if isinstance(param, click.Parameter) else param
 
 
 # --- options of several verbs ----------------------------------------------------------------------------------
@@ -338,7 +344,7 @@ def record(group: str = "options") -> Option:
 
 def _narrowed(filters: list[str]) -> str | None:
     if len(filters) > 1:
-        return " AND ".join(f"({one})" for one in filters)
+        return " AND ".join(f"({text})" for text in filters)
     return filters[0] if filters else None
 
 

@@ -80,7 +80,7 @@ class Plans:
         found: list[pl.DataFrame] = []
         for made in self:
             rows = made.frame.filter(_is_open())
-            left = rows.height if most is None else most - sum(one.height for one in found)
+            left = rows.height if most is None else most - sum(frame.height for frame in found)
             found.append(rows.head(left))
         return pl.concat(found)
 
@@ -110,7 +110,7 @@ class Plans:
         words = [f"{self.counts['run']} to run"]
         words += [f"{self.counts['blocked']} blocked"] if self.counts["blocked"] else []
         words += [f"{self.counts['skip']} skipped"] if self.counts["skip"] else []
-        seconds = sum(float(one["seconds"].sum()) for one in self._costs)
+        seconds = sum(float(costs["seconds"].sum()) for costs in self._costs)
         time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
         return ", ".join(words) + time
 
@@ -142,9 +142,11 @@ class Plans:
         return costs.select(
             "step",
             "rows",
-            pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
-            pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
-            pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
+            pl.Series("each", [_duration(seconds) for seconds in costs["seconds_each"]], dtype=pl.String),
+            pl.Series("together", [_duration(seconds) for seconds in costs["seconds"]], dtype=pl.String),
+            pl.Series(
+                "to read", [size_text(size) if size else "-" for size in costs["bytes"]], dtype=pl.String
+            ),
             *([pl.Series("needs", [needs.get(step, "") for step in costs["step"]])] if needs else []),
         )
 

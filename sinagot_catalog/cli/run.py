@@ -234,12 +234,12 @@ def _may_replace(args: Any, steps: StepCollection) -> bool:
     from sinagot_catalog.run import replaced
 
     found = [replaced(source, made) for source, made in Plans(steps, args).of_sessions()]
-    count, foreign = sum(one.n_outputs for one in found), sum(len(one.foreign) for one in found)
+    count, foreign = sum(part.n_outputs for part in found), sum(len(part.foreign) for part in found)
     if not count:
         return True
-    outputs = f"{count_of(count, 'output')} ({size_text(sum(one.size for one in found))})"
+    outputs = f"{count_of(count, 'output')} ({size_text(sum(part.size for part in found))})"
     if foreign:
-        first = next(one.foreign[0] for one in found if len(one.foreign))
+        first = next(part.foreign[0] for part in found if len(part.foreign))
         outputs += f", and no run made {foreign:,} of them, such as {clean(first)}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
@@ -333,14 +333,14 @@ def _submit_beside(args: Any) -> int:
     os.close(theirs)
     try:
         with os.fdopen(ours, "rb") as pipe:
-            said = pipe.read()
+            answer = pipe.read()
     except KeyboardInterrupt:
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=30)
         raise
-    if not said:
+    if not answer:
         return child.wait(timeout=60)
-    return _tell(args, json.loads(said), child.pid)
+    return _tell(args, json.loads(answer), child.pid)
 
 
 def _shown(handle: RunHandle) -> dict[str, str | None]:

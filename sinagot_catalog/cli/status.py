@@ -262,18 +262,18 @@ def _aggregates() -> list[pl.Expr]:
 
 def _summary(look: StatusCounts, args: Any) -> dict[str, Any]:
     """Return the object that `--json` prints."""
-    kept = source_of(look.ws).kept
+    snapshot = source_of(look.ws).kept
     follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
     return {
         "workspace": look.ws.config.root,
         "records": look.n_records,
         "files": look.n_files,
         "seconds": round(look.seconds, 3),
-        "snapshot": None if kept is None else kept.name,
+        "snapshot": None if snapshot is None else snapshot.name,
         "counts": look.counts.to_dicts(),
         "totals": look.totals,
         "next": follow if look.ready else None,
-        "notices": [one.to_dict() for one in look.notices],
+        "notices": [notice.to_dict() for notice in look.notices],
     }
 
 
@@ -283,8 +283,8 @@ def _show(look: StatusCounts, args: Any) -> None:
     if "step" in look.by:
         is_plain = set(look.by) <= {"modality", "step"}
         groups = count_of(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
-    kept = source_of(look.ws).kept
-    how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
+    snapshot = source_of(look.ws).kept
+    how = f"in {look.seconds:.2f} s" if snapshot is None else f"{snapshot.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(look.ws.config.name, '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
     is_through = pl.col("done") + pl.col("excluded") == pl.col("total")

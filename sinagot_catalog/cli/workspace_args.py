@@ -79,8 +79,8 @@ def open_workspace(args: Any) -> Workspace:
         from sinagot_catalog.reporting import check_target
 
         check_target(args.parquet)
-    if kept := source_of(ws).kept:
-        say(f"as it was: {kept}; without --snapshot the files are listed")
+    if snapshot := source_of(ws).kept:
+        say(f"as it was: {snapshot}; without --snapshot the files are listed")
     if sys.stderr.isatty():
         for store in source_of(ws).stores.values():
             store.on_page = None if store.is_local else _Counter(store.root)
@@ -253,8 +253,8 @@ def _status(text: str) -> str:
 def _read_rows(file: str) -> pl.DataFrame:
     """Read the rows that a file names."""
     readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
-        ".csv": lambda one: pl.read_csv(one, infer_schema=False),
-        ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),
+        ".csv": lambda content: pl.read_csv(content, infer_schema=False),
+        ".tsv": lambda content: pl.read_csv(content, infer_schema=False, separator="\t"),
         ".parquet": pl.read_parquet,
         ".arrow": pl.read_ipc,
         ".feather": pl.read_ipc,

@@ -64,16 +64,16 @@ def find(path: str | Path) -> str:
         if (full / FILE_NAME).exists():
             raise ConfigError(f"{full / FILE_NAME} is not a regular file")
         raise ConfigError(f"the folder {full} holds no {FILE_NAME}", _elsewhere(full))
-    beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
+    beside = [path.name for path in full.parent.iterdir()] if full.parent.is_dir() else []
     raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")
 
 
 def _elsewhere(folder: Path) -> str:
     """Hint at a toml that the user may mean: another name in the folder, above it, or directly below it."""
-    others = sorted(one.name for one in folder.glob("*.toml"))
+    others = sorted(path.name for path in folder.glob("*.toml"))
     if others:
         return f"It holds {', '.join(others[:5])}: give the file itself."
-    above = next((one for one in folder.parents if (one / FILE_NAME).is_file()), None)
+    above = next((parent for parent in folder.parents if (parent / FILE_NAME).is_file()), None)
     if above is not None:
         return f"One lies above it: {above}."
     below = next(iter(sorted(folder.glob(f"*/{FILE_NAME}"))), None)

@@ -40,8 +40,8 @@ def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
 def parameter_faults(model: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Faults of parameters: the key that is reserved, numbers that no journal can hold."""
     tables: dict[tuple[str, ...], Mapping[str, Any]] = {("params",): model.params}
-    tables |= {("tasks", name, "params"): one.params for name, one in model.tasks.items()}
-    tables |= {("steps", name, "params"): one for name, one in model.steps.step_params.items()}
+    tables |= {("tasks", name, "params"): task.params for name, task in model.tasks.items()}
+    tables |= {("steps", name, "params"): table for name, table in model.steps.step_params.items()}
     for address, table in tables.items():
         if RESERVED in table:
             yield (

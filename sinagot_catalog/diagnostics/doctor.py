@@ -249,7 +249,7 @@ def _space(source: Session) -> Iterator[Check]:
 
 def _nearest(folder: Path) -> Path:
     """Return a folder, or its nearest existing parent."""
-    return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+    return next((parent for parent in (folder, *folder.parents) if parent.is_dir()), Path("/"))
 
 
 # --- Prefect -------------------------------------------------------------------------------------------------

@@ -194,8 +194,8 @@ class Explanation:
             yield from (("text", f"  {line}") for line in self.stale)
         if self.upstream:
             yield "head", "waits for"
-            for one in self.upstream:
-                yield "text", f"  {one.step}: {one.status or 'unknown'}, {one.reason} (makes {one.makes})"
+            for step in self.upstream:
+                yield "text", f"  {step.step}: {step.status or 'unknown'}, {step.reason} (makes {step.makes})"
         if self.needs:
             yield "head", "needs"
             yield "text", f"  {needs_text(Resources(**self.needs))}"  # type: ignore[arg-type]
@@ -276,7 +276,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [_plain(inner) for inner in value]
     return value

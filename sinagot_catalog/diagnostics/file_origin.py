@@ -94,9 +94,11 @@ class FileOrigin:
         code = {"code": self.code, "VERSION": self.script_version, "[info] version": self.workspace_version}
         yield from ((name, value) for name, value in code.items() if value is not None)
         yield from (
-            (f"params.{name}" if name else "params", json.dumps(one)) for name, one in self.params.items()
+            (f"params.{name}" if name else "params", json.dumps(value)) for name, value in self.params.items()
         )
-        yield from ((f"record.{name}", "null" if one is None else one) for name, one in self.record.items())
+        yield from (
+            (f"record.{name}", "null" if value is None else value) for name, value in self.record.items()
+        )
 
 
 def explain_path(source: Session, path: str) -> FileOrigin:

@@ -136,7 +136,7 @@ def workspace_files(found: ScanResult) -> dict[str, str]:
         ids=_quoted(found.id_pattern),
         steps=_scoped(units) if units else _STEPS,
     )
-    modalities = sorted({one for some in units.values() for one in some})
+    modalities = sorted({name for some in units.values() for name in some})
     scripts = [f"scripts/{modality}/lines.py" for modality in modalities] or ["scripts/lines.py"]
     return {"workspace.toml": toml, **dict.fromkeys(scripts, script)}
 
@@ -149,7 +149,7 @@ def _scoped(units: Mapping[str, Sequence[str]]) -> str:
             names = json.dumps(modalities, ensure_ascii=False)
             lines += [f"[tasks.{_key(task)}]", f"modalities = {names}", ""]
     lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
-    for modality in sorted({one for some in units.values() for one in some}):
+    for modality in sorted({name for some in units.values() for name in some}):
         lines += [f"[modalities.{_key(modality)}]", 'scripts = ["lines"]', ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -192,7 +192,7 @@ def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]
     names = [name for kind, name in template.tokens if kind != "text"]
     rows = []
     for path in paths:
-        found = next((match for one in fits if (match := one.fullmatch(path))), None)
+        found = next((match for regex in fits if (match := regex.fullmatch(path))), None)
         values = {} if found is None else {name: found.groupdict().get(name) or "" for name in names}
         if values and all(fault_of(value) is None for value in values.values() if value):
             rows.append(values)
@@ -216,17 +216,19 @@ def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[s
     records = {tuple(row[name] for name in names) for row in rows}
     for separator in _SEPARATORS:
         text, *others = groups.values()
-        for name, one in zip(names[1:], others, strict=True):
-            piece = separator + one
+        for name, group in zip(names[1:], others, strict=True):
+            piece = separator + group
             text += piece if name in template.needed else f"(?:{piece})?"
         ids = IdPattern(text)
         form = ids.form
         if isinstance(form, str):
             continue
         fields = [dict(zip(names, record, strict=True)) for record in records]
-        written = {form.write(one): one for one in fields}
-        told = [ids.values(record_id) == {"id": record_id, **one} for record_id, one in written.items()]
-        if all(told) and len(told) == len(records):
+        written = {form.write(values): values for values in fields}
+        agrees = [
+            ids.values(record_id) == {"id": record_id, **values} for record_id, values in written.items()
+        ]
+        if all(agrees) and len(agrees) == len(records):
             return text, sorted(written)
     raise PatternError(
         f"--from-files: no id can be made of {', '.join(names)} that tells them apart",
@@ -275,8 +277,8 @@ def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:
         [('REC-001', 2), ('copy of REC-001', 1)]
     """
     found: dict[str, list[str]] = {}
-    for one in ids:
-        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", one)), []).append(one)
+    for record_id in ids:
+        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", record_id)), []).append(record_id)
     return sorted(((some[0], len(some)) for some in found.values()), key=lambda look: -look[1])
 
 

@@ -100,7 +100,7 @@ def _imports(script: Path) -> list[str]:
 
 def _is_there(name: str, folder: Path) -> bool:
     """Whether a module can be found, without importing it."""
-    if name in sys.stdlib_module_names or any((folder / one).exists() for one in (f"{name}.py", name)):
+    if name in sys.stdlib_module_names or any((folder / entry).exists() for entry in (f"{name}.py", name)):
         return True
     try:
         return util.find_spec(name) is not None

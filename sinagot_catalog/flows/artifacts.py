@@ -140,7 +140,7 @@ def _users_name() -> str | None:
 @cache
 def _random_words() -> frozenset[str]:
     """The words of which Prefect makes up names."""
-    lists = (one.get("words", ()) for one in import_module("coolname.data").config.values())
+    lists = (table.get("words", ()) for table in import_module("coolname.data").config.values())
     return frozenset(word for words in lists for word in words if isinstance(word, str))
 
 

@@ -177,7 +177,7 @@ def deployment_named(client: SyncPrefectClient, name: str) -> Any:
     with suppress(ObjectNotFound):
         return client.read_deployment_by_name(full)
     found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])), limit=200)
-    known = [f"{FLOW}/{one.name}" for one in found]
+    known = [f"{FLOW}/{deployment.name}" for deployment in found]
     raise NotFoundError(
         f"there is no deployment {full!r}{did_you_mean(full, known)}",
         f"Deployments: {', '.join(sorted(known)[:10])}."
@@ -253,7 +253,7 @@ def _variables_for(pool: WorkPool, wanted: Deployment) -> dict[str, Any]:
 
 def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
     """Read a text as JSON, unless its schema takes texts: `4` may be a number of seconds, or of CPUs as a text."""
-    takes_text = any("string" in str(one.get("type")) for one in (schema, *schema.get("anyOf", ())))
+    takes_text = any("string" in str(kind.get("type")) for kind in (schema, *schema.get("anyOf", ())))
     if isinstance(value, str) and not takes_text:
         with suppress(ValueError):
             return json.loads(value)

@@ -282,7 +282,7 @@ def _release(active: ActiveRun, phase: Phase, groups: list[Group]) -> None:
     outcomes = active.outcomes(groups)
     while blocked := phase.ended(outcomes):
         active.note(blocked)
-        outcomes = [(one.row, one.outcome) for one in blocked]
+        outcomes = [(result.row, result.outcome) for result in blocked]
 
 
 def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
