@@ -286,7 +286,7 @@ def first_of(rows: pl.DataFrame) -> str:
 
 def say_unread_values(ws: Workspace) -> None:
     """Print which files of columns from files have no values, of the columns that the command named."""
-    for notice in source_of(ws).ranges.any.catalog().file_columns.notices:
+    for notice in source_of(ws).unread_values:
         say_note(notice.text)
 
 

@@ -107,7 +107,7 @@ class RowOutputs:
         if step.declares_folder or not files.issuperset(row.outputs):
             self._check_declared(row, root)
         if not files.issuperset(written):
-            row.folders = _staged_folders(self._staging, root, written, units)
+            row.folders = _staged_folders(self._staging, root, written, units, checked=row.outputs)
         if self._spec.empty_outputs == "error":
             _check_sizes(self._staging, root, row.outputs, row.folders)
         if written == row.outputs:
@@ -225,7 +225,11 @@ def _announce_nothing(paths: Sequence[str], records: Sequence[Made]) -> None:
 
 
 def _staged_folders(
-    staging: StagingFolder, root: str, written: Iterable[str], declared: Collection[str]
+    staging: StagingFolder,
+    root: str,
+    written: Iterable[str],
+    declared: Collection[str],
+    checked: Collection[str] = (),
 ) -> Folders:
     """Size and time of each file in the declared folders that a script wrote.
 
@@ -234,6 +238,7 @@ def _staged_folders(
         root: The staging folder of the row.
         written: The staged paths, relative.
         declared: The paths that outputs and controls declare; only these are checked.
+        checked: Those of them that are known to have no fault.
 
     Raises:
         InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
@@ -242,7 +247,7 @@ def _staged_folders(
     for path in written:
         if path not in declared:
             continue
-        fault = staging.find_fault(root, path)
+        fault = None if path in checked else staging.find_fault(root, path)
         if fault is not None:
             raise InvalidOutputError(f"{path} {fault}")
         if staging.is_folder(root, path):
