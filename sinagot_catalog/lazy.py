@@ -5,10 +5,15 @@ runs: a worker that needs one small module of a folder does not import Polars, w
 needs.
 """
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from sys import modules
 from typing import Any
+
+_BLOCK = re.compile(r"^if TYPE_CHECKING:\n((?:    .*\n|\n)+)", re.MULTILINE)
+_IMPORT = re.compile(r"from (\S+) import (\([^)]*\)|.+)")
+_NAME = re.compile(r"\w+")
 
 
 class LazyModule:
@@ -55,10 +60,8 @@ def lazy_exports(package: str) -> Callable[[str], Any]:
 
 def _imports_for_types(package: str) -> dict[str, str]:
     """Return the names that a package imports below `if TYPE_CHECKING`, each with its module."""
-    import ast
-
     spec = import_module(package).__spec__
     source = spec.loader.get_source(package)  # type: ignore[union-attr]
-    block = next(node for node in ast.parse(source).body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    return {alias.name: node.module or "" for node in imports for alias in node.names}
+    block = _BLOCK.search(source)  # a tenth of the time of parsing it
+    imports = _IMPORT.findall(block[1]) if block else []
+    return {name: home for home, names in imports for name in _NAME.findall(names)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Iterable
 from random import randrange
@@ -435,6 +434,8 @@ class Selection(FrameProtocols):
 
     def _repr_html_(self) -> str:
         """Show counts first, then the first rows; does not list a bucket."""
+        import html
+
         if not self._source.is_cheap:
             return f"<p>{html.escape(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
         from sinagot_catalog.reporting import selection_page, shown_columns

@@ -118,8 +118,8 @@ def _once(ws: Workspace, args: Any) -> int:
         _show(look, args)
     say_what_is_missing(ws, look.notices)
     if not is_machine(args):
-        if look.failed.height:
-            _show_failures(look, args)
+        if look.failed is not None:
+            _show_failures(look.failed, args)
         if not look.totals["total"]:
             say_absent_value(steps)
         put(next_line(look, args))
@@ -140,7 +140,7 @@ class StatusCounts:
         totals: The same counts of all rows.
         ready: The number of rows of each step that can run now.
         n_broken: The number of rows whose script or pattern cannot be used.
-        failed: The rows whose last attempt failed, without those of steps that no row can use.
+        failed: The rows whose last attempt failed, without those of steps that no row can use; None if none did.
         notices: What the listing left out or could not use.
         seconds: How long the listing took.
     """
@@ -152,7 +152,9 @@ class StatusCounts:
         self.by = _by(ws, args)
         self.n_records = self.n_files = self.n_broken = 0
         self.seconds = 0.0
-        counts, failures, notices = [], [], JoinedNotices(len(source_of(ws).ranges))
+        counts: list[pl.DataFrame] = []
+        failures: list[pl.DataFrame] = []
+        notices = JoinedNotices(len(source_of(ws).ranges))
         for part in steps.ranges():
             rows = _rows(part, self.by, stale=args.stale)
             counts.append(
@@ -160,9 +162,9 @@ class StatusCounts:
                     _aggregates()
                 )
             )
-            failures.append(self._add(part, rows, is_whole=not is_narrowed(args)))
+            failures += self._add(part, rows, is_whole=not is_narrowed(args))
             notices.add(source_of(part).notices())
-        self.failed = pl.concat(failures)
+        self.failed = pl.concat(failures) if failures else None
         self.notices = notices.all()
         every = pl.concat(counts)
         by_step = every.group_by("modality", "step", maintain_order=True).agg(_sums())
@@ -172,22 +174,25 @@ class StatusCounts:
         self.counts = _in_order(ws, every.group_by(self.by, maintain_order=True).agg(_sums()), self.by)
         self.totals: dict[str, Any] = by_step.select(_sums()).row(0, named=True)
 
-    def _add(self, steps: StepCollection, rows: pl.DataFrame, *, is_whole: bool) -> pl.DataFrame:
-        """Add the numbers of one range, and return its rows whose last attempt failed."""
+    def _add(self, steps: StepCollection, rows: pl.DataFrame, *, is_whole: bool) -> list[pl.DataFrame]:
+        """Add the numbers of one range, and return its rows whose last attempt failed, if there are some."""
         from sinagot_catalog.catalog import failed
         from sinagot_catalog.schema import KEYS
 
         source = source_of(steps)
         catalog = source.catalog()
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*KEYS, "_cell")
-        # a script that cannot be used has a note of its own
-        noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
         self.n_records += len(steps.records) if is_whole else rows["record_id"].n_unique()
         self.n_files += catalog.n_files
-        self.n_broken += rows.join(broken, on=list(KEYS), how="semi", nulls_equal=True).height
+        if broken.height:
+            self.n_broken += rows.join(broken, on=list(KEYS), how="semi", nulls_equal=True).height
         self.seconds += source.seconds
-        attempts = steps.filter(failed() if rows.select(failed().any()).item() else False).collect()
-        return attempts.join(noted, on=list(KEYS), how="anti", nulls_equal=True)
+        if not rows.select(failed().any()).item():
+            return []
+        # a script that cannot be used has a note of its own
+        noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
+        left = steps.filter(failed()).collect().join(noted, on=list(KEYS), how="anti", nulls_equal=True)
+        return [left] if left.height else []
 
 
 def _in_order(ws: Workspace, counts: pl.DataFrame, by: list[str]) -> pl.DataFrame:
@@ -333,11 +338,11 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     return bars
 
 
-def _show_failures(look: StatusCounts, args: Any) -> None:
+def _show_failures(failed: pl.DataFrame, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     from sinagot_catalog.catalog import failure_kinds
 
-    failures = failure_kinds(look.failed)
+    failures = failure_kinds(failed)
     for kind in failures.head(_KINDS).iter_rows(named=True):
         step = row_label(kind["task"], kind["modality"], kind["step"])
         text = failure_text(kind["error_type"], kind["message"])

@@ -78,9 +78,9 @@ class ScanResult:
 class Stat:
     """Sizes, times (ns since 1970) and etags of paths, None for what is absent."""
 
-    size: list[int | None]
-    modified: list[int | None]
-    etag: list[str | None]
+    size: Sequence[int | None]
+    modified: Sequence[int | None]
+    etag: Sequence[str | None]
 
 
 class Store(Protocol):
