@@ -202,6 +202,16 @@ def public_names(kind: type) -> list[str]:
     return [name for name in names if not name.startswith("_")]
 
 
+def failure_text(error_type: str | None, message: str) -> str:
+    """Return the message of a failure, behind the type of its error if that is known.
+
+    Example:
+        >>> failure_text("ValueError", "no samples")
+        'ValueError: no samples'
+    """
+    return f"{error_type}: {message}" if error_type else message
+
+
 def row_label(*parts: str | None) -> str:
     """Return the name of a row, a step or a unit in messages.
 

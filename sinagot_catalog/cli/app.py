@@ -66,7 +66,7 @@ class Program(click.Group):
         formatter.indent()
         formatter.indent()
         verbs = [(name, self.get_command(ctx, name)) for name in _VERBS]
-        formatter.write_dl([(name, one.help or "") for name, one in verbs if one is not None])
+        formatter.write_dl([(name, command.help or "") for name, command in verbs if command is not None])
         formatter.dedent()
         formatter.dedent()
         write_options(self, ctx, formatter)
@@ -151,7 +151,9 @@ def _long_name(param: click.Parameter) -> str:
 def _sentence(error: click.UsageError) -> str:
     """Return the text of an error of usage, with the nearest valid word."""
     known = (
-        [text for one in error.ctx.command.get_params(error.ctx) for text in one.opts] if error.ctx else []
+        [text for param in error.ctx.command.get_params(error.ctx) for text in param.opts]
+        if error.ctx
+        else []
     )
     if isinstance(error, click.NoSuchOption):
         word = _OPTIONS.get(error.option_name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from sinagot_catalog.cli.echo import broken, clean
@@ -38,13 +39,11 @@ def doctor(args: Any) -> int:
                 put(f"{'':16}{paint(broken(clean(check.hint), 16), '2')}")
     counts = {state: sum(check.state == state for check in found) for state in _MARKS}
     if args.json:
-        put_json({"checks": [check.to_dict() for check in found], "counts": counts})
+        put_json({"checks": [asdict(check) for check in found], "counts": counts})
     elif counts["fault"]:
         put(f"{counts['fault']} to mend before a run can work, {counts['warning']} to look at")
+    elif counts["warning"]:
+        put(f"a run can work; {counts['warning']} to look at")
     else:
-        put(
-            f"a run can work; {counts['warning']} to look at"
-            if counts["warning"]
-            else "everything is in order"
-        )
+        put("everything is in order")
     return 2 if counts["fault"] else 0

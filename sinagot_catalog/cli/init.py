@@ -159,7 +159,7 @@ def init(args: Any) -> int:
 
 def _named_folder(args: Any) -> str:
     """Return the folder that the argument or `-C` names."""
-    named = {one for one in (args.folder, args.workspace) if one}
+    named = {folder for folder in (args.folder, args.workspace) if folder}
     if len(named) > 1:
         raise ConfigError(f"two folders are named: {args.folder} and {args.workspace}")
     return named.pop() if named else "."
@@ -175,16 +175,15 @@ def _own_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     files = list_files(folder)
-    return [one for one in files if not one.startswith((".", "scripts/")) and one != "prefect.yaml"]
+    return [file for file in files if not file.startswith((".", "scripts/")) and file != "prefect.yaml"]
 
 
 def _beside_files(folder: Path, own: list[str]) -> None:
     """Write a config next to existing files; the user decides which of them are recordings."""
     _check_free(folder, ["workspace.toml"])
-    _write(
-        folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
-    )
-    put(f"made {(folder / 'workspace.toml').resolve()}")
+    toml = folder / "workspace.toml"
+    _write(toml, _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else "."))
+    put(f"made {toml.resolve()}")
     where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
     n_files = count_of(len(own), "file")
     say(
@@ -196,7 +195,7 @@ def _beside_files(folder: Path, own: list[str]) -> None:
 
 def _likely(files: list[str]) -> str:
     """Return a pattern for the most frequent kind of file: same folder, same suffix."""
-    kinds = Counter((one.rpartition("/")[0], Path(one).suffix) for one in files)
+    kinds = Counter((file.rpartition("/")[0], Path(file).suffix) for file in files)
     (folder, suffix), _ = kinds.most_common(1)[0]
     folder = folder.removeprefix("dataset").removeprefix("/")
     return f"{folder}/{{id}}{suffix}" if folder else f"{{id}}{suffix}"
@@ -205,9 +204,8 @@ def _likely(files: list[str]) -> str:
 def _around_files(folder: Path, pattern: str) -> None:
     """Write a workspace around existing files, which are only read."""
     toml = folder / "workspace.toml"
-    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in [
-        _EMPTY.format(dataset=one) for one in (".", "dataset")
-    ]
+    untouched = [_EMPTY.format(dataset=folder) for folder in (".", "dataset")]
+    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in untouched
     _check_free(folder, [] if is_empty else ["workspace.toml"])
     found = find_records(folder, pattern)
     files, ids = workspace_files(found), found.ids
@@ -230,8 +228,8 @@ def _around_files(folder: Path, pattern: str) -> None:
         )
     kinds = id_forms(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
-        told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
-        say_note(f"they have {len(kinds)} forms: {told}; write id_pattern so that only records fit it")
+        forms = ", ".join(f"{example} ({count} like it)" for example, count in kinds[:_KINDS])
+        say_note(f"they have {len(kinds)} forms: {forms}; write id_pattern so that only records fit it")
 
 
 def _check_free(folder: Path, names: Any) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.errors import not_written
+from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.status import SHORT_NAMES
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
+else:
+    pl = LazyModule("polars")
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
@@ -152,8 +155,6 @@ def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
 
 def _put_part(args: Any, frame: pl.DataFrame, *, is_first: bool, is_after: bool) -> None:
     """Print some of the rows as JSON or CSV."""
-    import polars as pl
-
     from sinagot_catalog.catalog import text_of
 
     frame = frame.with_columns(
@@ -199,8 +200,6 @@ def put_table(
         beside: Text to the right of each row: pieces with their colours; all of one width.
         spare: Columns that are left out, without a note, before others are cut.
     """
-    import polars as pl
-
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
     heads = {name: (names or {}).get(name, name) for name in text.columns}
@@ -233,8 +232,6 @@ def put_table(
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     """Format a column as short text on one line, without control characters."""
-    import polars as pl
-
     from sinagot_catalog.catalog import text_of
 
     column = pl.col(name)
@@ -283,8 +280,6 @@ def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> li
 
 def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrowed: set[str]) -> pl.Series:
     """Put the columns side by side; cut the texts of columns that are narrowed."""
-    import polars as pl
-
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)

@@ -22,7 +22,6 @@ from sinagot_catalog.cli.output import paint, put, put_whole
 from sinagot_catalog.cli.run import SOME_FAILED
 from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.workspace_args import (
-    name_of,
     open_workspace,
     say_what_is_missing,
     selected,
@@ -89,7 +88,7 @@ def watch(args: Any) -> int:
         on_message=say,
     )
     if not args.once:
-        say(f"watching {name_of(ws)}, and looking every {args.interval:g} s; Ctrl-C ends it")
+        say(f"watching {ws.config.name}, and looking every {args.interval:g} s; Ctrl-C ends it")
     say_what_is_missing(ws)
     ok = is_idle = True
     for report in reports:

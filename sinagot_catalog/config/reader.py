@@ -122,6 +122,11 @@ class Config:
             return default
 
     @property
+    def name(self) -> str:
+        """The short name of the workspace: its folder's name."""
+        return self.root.rstrip("/").rpartition("/")[2] or self.root
+
+    @property
     def is_unit_mode(self) -> bool:
         """Whether neither tasks nor modalities are declared."""
         return not self.tasks and not self.modalities
@@ -306,13 +311,9 @@ def _with_defaults(document: Table) -> Table:
 
 def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str]) -> dict[str, str]:
     """The paths of the config, each resolved against the folder of the file that sets it."""
-    written: dict[Address, str | None] = {
-        ("path", "dataset"): model.path.dataset,
-        ("path", "scripts"): model.path.scripts,
-        ("path", "outputs"): model.path.outputs,
-        ("path", "log"): model.path.log,
-        ("records", "exclude"): model.records.exclude,
-    }
+    names = ("dataset", "scripts", "outputs", "log")
+    written: dict[Address, str | None] = {("path", name): getattr(model.path, name) for name in names}
+    written["records", "exclude"] = model.records.exclude
     return {
         str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
         for address, path in written.items()
@@ -325,7 +326,7 @@ def _metadata(
 ) -> tuple[MetadataTable, ...]:
     """The metadata tables, with paths resolved against the folder of the file that names them."""
     base = folder_of(origins.get(("records", "metadata"), files[0]))
-    return tuple(replace(one, path=resolved(one.path, base)) for one in model.records.metadata)
+    return tuple(replace(table, path=resolved(table.path, base)) for table in model.records.metadata)
 
 
 def _replace_dask(document: Table) -> list[str]:
@@ -336,12 +337,10 @@ def _replace_dask(document: Table) -> list[str]:
         return []
     if is_mode:
         document["run"] = {**document["run"], "mode": "processes"}
-    told = " and ".join(
-        [*(["run.mode = 'dask'"] if is_mode else []), *(["[dask]"] if "dask" in document else [])]
-    )
+    settings = (["run.mode = 'dask'"] if is_mode else []) + (["[dask]"] if "dask" in document else [])
     notice = (
-        f"{told}: steps run in worker processes of this machine (run.mode = 'processes', run.workers = N); "
-        "an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
+        f"{' and '.join(settings)}: steps run in worker processes of this machine (run.mode = 'processes', "
+        "run.workers = N); an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
     )
     return [notice]
 

@@ -203,7 +203,7 @@ def address_of(source: Session) -> tuple[str, list[str] | None]:
     """
     config = source.config
     shown = [*config.files, config.dataset, config.scripts, config.outputs, config.log]
-    if secret := next((one for one in shown if is_secret(one)), None):
+    if secret := next((address for address in shown if is_secret(address)), None):
         raise ConfigError(
             f"the address of {secret.partition('://')[0]}://… holds a password, which a deployment would show",
             "Put it into [storage] as ${NAME}, and the variable into the environment of the worker.",
