@@ -23,6 +23,7 @@ from typing import Any
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT
 from sinagot_catalog.flows.server_state import (
+    ALIVE,
     FIRST_LINE,
     HOST,
     LocalServer,
@@ -62,13 +63,16 @@ _SETTINGS = {
 }
 
 # A process that ends at once starts the server. So the server is not a child of the caller, and the caller does not
-# have to wait for its end.
+# have to wait for its end. The lock goes with the open file to the server.
 _LAUNCH = """
-import subprocess, sys
-with open(sys.argv[1], "ab") as log:
+import contextlib, fcntl, subprocess, sys
+with open(sys.argv[1], "ab") as log, open(sys.argv[2], "ab") as alive:
+    with contextlib.suppress(OSError):
+        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
     none = subprocess.DEVNULL
     server = subprocess.Popen(
-        sys.argv[3:], cwd=sys.argv[2], stdin=none, stdout=log, stderr=log, start_new_session=True
+        sys.argv[4:], cwd=sys.argv[3], stdin=none, stdout=log, stderr=log, start_new_session=True,
+        pass_fds=[alive.fileno()],
     )
 print(server.pid, flush=True)
 server.returncode = 0
@@ -168,8 +172,9 @@ def status() -> dict[str, Any]:
 
 
 def _launch(port: int, auth: str) -> LocalServer:
-    folder = private_folder(home() / "prefect")
-    log = home() / "server.log"
+    state = home()
+    folder = private_folder(state / "prefect")
+    log = state / "server.log"
     if log.exists() and log.stat().st_size > _LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     log.touch(mode=0o600)
@@ -178,7 +183,9 @@ def _launch(port: int, auth: str) -> LocalServer:
             f"{FIRST_LINE}, {_prefect_version()}, port {port}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
         )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
-    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(log), str(folder), *command]
+    (state / ALIVE).touch(mode=0o600)
+    paths = [str(log), str(state / ALIVE), str(folder)]
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, *paths, *command]
     done = subprocess.run(  # noqa: S603
         launcher,
         env=_environment(folder, port, auth),
@@ -199,7 +206,7 @@ def _launch(port: int, auth: str) -> LocalServer:
 def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
     """The environment of the server: no Prefect settings of the user, a password, access for its own page only."""
     origin = f"http://{HOST}:{port}"
-    kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
+    others = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
     own = {
         "PREFECT_HOME": str(folder),
         "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
@@ -208,7 +215,7 @@ def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
         "PREFECT_UI_URL": origin,  # for links in what automations send
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
     }
-    return kept | _SETTINGS | own
+    return others | _SETTINGS | own
 
 
 def _put_aside(last: LocalServer | None) -> None:
@@ -220,7 +227,7 @@ def _put_aside(last: LocalServer | None) -> None:
         )
     folder = home() / "prefect"
     if folder.exists():
-        folder.rename(home() / f"prefect-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+        folder.rename(folder.parent / f"prefect-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
 def _make_way(server: LocalServer) -> None:

@@ -5,10 +5,14 @@ The files lie in a folder of their own:
     $SINAGOT_CATALOG_HOME (or the state folder of the platform), readable by the owner only
     ├── server.json     the server started last: process, port, password, version
     ├── server.lock     held during start and stop, so that two submits start a single server
+    ├── server.alive    held by the server for as long as it lives
     ├── server.log
-    └── prefect/        PREFECT_HOME of the server, with its database
+    ├── prefect/        PREFECT_HOME of the server, with its database
+    └── hosts/<host>/   the same for a host that finds a server of another host here
 
-A process counts as this server only if its id, its start time and the boot of the machine all match.
+A process counts as this server only if its id, its start time and the boot of the machine all match. Hosts may
+share the folder: the nodes of a cluster have one home. A server answers on its own host only, and no two may write
+one database, so a second host has a server of its own while the first one's lives.
 """
 
 import contextlib
@@ -16,18 +20,22 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import is_same_process
 
 HOST = "127.0.0.1"
+ALIVE = "server.alive"
+"""The file on which a server holds a lock as long as it lives; the system frees it when the server is killed."""
 FIRST_LINE = "--- starting Prefect"
 """The beginning of the line that `start` writes into the log."""
 _LEAST_BYTES = 5_000_000
@@ -66,6 +74,11 @@ class LocalServer:
     def api_url(self) -> str:
         """The URL of its API, as in `PREFECT_API_URL`."""
         return f"{self.url}/api"
+
+    @property
+    def home(self) -> Path:
+        """The folder with its state."""
+        return Path(self.log).parent
 
     @property
     def is_alive(self) -> bool:
@@ -138,12 +151,38 @@ def home() -> Path:
     """The folder with the state of the local server.
 
     Returns:
-        `$SINAGOT_CATALOG_HOME`, or `sinagot-catalog` in the state folder of the platform.
+        `$SINAGOT_CATALOG_HOME`, or `sinagot-catalog` in the state folder of the platform; the folder of this host
+        in there while a server of another host uses it.
     """
+    shared = _shared_home()
+    own = shared / "hosts" / socket.gethostname()
+    return own if _is_in_use_here(own) or _is_in_use_elsewhere(shared) else shared
+
+
+def _shared_home() -> Path:
     if own := os.environ.get("SINAGOT_CATALOG_HOME"):
         return Path(own).expanduser().absolute()
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser().absolute() / "sinagot-catalog"
+
+
+def _is_in_use_here(folder: Path) -> bool:
+    server = _read_state(folder)
+    return server is not None and server.is_alive
+
+
+def _is_in_use_elsewhere(folder: Path) -> bool:
+    """Whether a server lives whose process this host cannot see."""
+    if _is_in_use_here(folder):
+        return False
+    try:
+        with (folder / ALIVE).open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no server ever ran here, or the file system has no locks
+        return False
+    return False
 
 
 def find() -> LocalServer | None:
@@ -171,22 +210,26 @@ def lock() -> Iterator[None]:
         ServerError: The folder of the server cannot be used.
     """
     try:
-        path = private_folder(home()) / "server.lock"
+        path = private_folder(_shared_home()) / "server.lock"
         with path.open("w", encoding="ascii") as file:
             path.chmod(0o600)
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
     except OSError as error:
         raise ServerError(
-            f"The folder of the local Prefect server, {home()}, cannot be used: {error.strerror or error}.",
+            f"The folder of the local Prefect server, {_shared_home()}, cannot be used: {error.strerror or error}.",
             f"SINAGOT_CATALOG_HOME names another one. {WITHOUT_PREFECT}",
         ) from error
 
 
 def read_state() -> LocalServer | None:
     """The server started last; None without a readable state file."""
+    return _read_state(home())
+
+
+def _read_state(folder: Path) -> LocalServer | None:
     try:
-        values = json.loads((home() / "server.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / "server.json").read_text(encoding="utf-8"))
         return LocalServer(**{field.name: values[field.name] for field in fields(LocalServer)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -194,7 +237,7 @@ def read_state() -> LocalServer | None:
 
 def write_state(server: LocalServer) -> None:
     """Write the state file, readable by its owner only."""
-    path = home() / "server.json"
+    path = server.home / "server.json"
     fresh = path.with_suffix(".json.new")
     fresh.unlink(missing_ok=True)
     fresh.touch(mode=0o600)
@@ -208,14 +251,14 @@ def _ended_early(server: LocalServer) -> ServerError:
     where = f"Its log is {server.log}. {WITHOUT_PREFECT}"
     if any("Can't locate revision" in line for line in lines):
         return ServerError(
-            f"The local Prefect server's database in {home() / 'prefect'} was written by a newer Prefect than "
+            f"The local Prefect server's database in {server.home / 'prefect'} was written by a newer Prefect than "
             f"{server.prefect}, which cannot read it.",
             f"Install that Prefect again, or put the database aside and start with an empty one: "
             f"`sinagot-catalog server start --fresh`. {WITHOUT_PREFECT}",
         )
-    if shutil.disk_usage(home()).free < _LEAST_BYTES:
+    if shutil.disk_usage(server.home).free < _LEAST_BYTES:
         return ServerError(
-            f"The local Prefect server ended while it started: the disk of {home()} is full.", where
+            f"The local Prefect server ended while it started: the disk of {server.home} is full.", where
         )
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing.")
     return ServerError(f"The local Prefect server ended while it started: {last}", where)

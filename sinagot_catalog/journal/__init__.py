@@ -60,7 +60,14 @@ if TYPE_CHECKING:
         unpack_metadata,
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
-    from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
+    from sinagot_catalog.journal.upload import (
+        PIECE,
+        JournalUploader,
+        close_spool,
+        dead_spools,
+        keep_spool,
+        open_spool,
+    )
     from sinagot_catalog.journal.writer import (
         JournalWriter,
         Stamp,

@@ -1,7 +1,7 @@
 """Journal upload: manages the local folder of a run whose journal is in a bucket, and sends its lines there.
 
     <temporary folder>/sinagot-catalog-<uid>/<run_id>/
-    ├── owner                         which process made it, for which bucket
+    ├── owner                         which process made it, for which bucket; its time shows that the run lives
     ├── journal/<run_id>/<name>.ndjson  as on a disk: one writer per file, lines only appended
     └── .staging/<run_id>/<name>/       what a worker fetched and what it writes
 
@@ -15,9 +15,11 @@ import json
 import os
 import re
 import shutil
+import socket
 import stat
 import tempfile
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from sinagot_catalog.storage import Store, open_regular
 
 PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
 _MOST_A_PIECE = 8 * 1024 * 1024
+_ABANDONED = 3_600.0
+"""Seconds after its last sign of life when the run of another host, or of an earlier boot, counts as dead."""
 
 
 def _home() -> Path:
@@ -48,9 +52,16 @@ def open_spool(run_id: str, log: str) -> str:
     """
     folder = _home() / run_id
     folder.mkdir(mode=0o700)
-    owner = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot": boot_id(), "log": masked(log)}
+    pid, host = os.getpid(), socket.gethostname()
+    owner = {"host": host, "pid": pid, "start": start_time(pid), "boot": boot_id(), "log": masked(log)}
     (folder / "owner").write_text(json.dumps(owner))
     return str(folder)
+
+
+def keep_spool(folder: str) -> None:
+    """Show hosts that share the temporary folder that the run of this folder lives."""
+    with suppress(OSError):  # a cleaner of old files may have removed it; the run needs it no more
+        os.utime(Path(folder, "owner"))
 
 
 def close_spool(folder: str) -> None:
@@ -64,7 +75,12 @@ def dead_spools(log: str) -> list[tuple[str, bool]]:
     for folder in _home().iterdir():
         try:
             owner = json.loads((folder / "owner").read_text())
-            if not is_same_process(owner["pid"], owner["start"] or "", owner["boot"]):
+            # Containers and cluster nodes may share the temporary folder, and cannot see each other's processes.
+            if owner.get("host") == socket.gethostname() and owner["boot"] == boot_id():
+                is_dead = not is_same_process(owner["pid"], owner["start"] or "", owner["boot"])
+            else:
+                is_dead = time.time() - (folder / "owner").stat().st_mtime > _ABANDONED
+            if is_dead:
                 found.append((str(folder), owner["log"] == masked(log)))
         except (OSError, ValueError, KeyError):
             continue

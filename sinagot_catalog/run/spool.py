@@ -9,7 +9,15 @@ from pathlib import Path
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal import JournalUploader, Remote, RunSpec, close_spool, dead_spools, open_spool
+from sinagot_catalog.journal import (
+    JournalUploader,
+    Remote,
+    RunSpec,
+    close_spool,
+    dead_spools,
+    keep_spool,
+    open_spool,
+)
 from sinagot_catalog.storage import is_url
 
 _UPLOAD_EVERY = 2.0
@@ -51,15 +59,15 @@ class Spool:
         return replace(spec, log=log, remote=self._remote)
 
     def start(self) -> None:
-        """Start to upload the journal during the run, so that others see the progress."""
-        if self._uploader is not None:
-            name = f"sinagot-upload-{self._run_id}"
-            threading.Thread(target=self._upload, args=(self._uploader,), name=name, daemon=True).start()
+        """Start to upload the journal during the run, so that others see the progress, and that the run lives."""
+        threading.Thread(target=self._upload, name=f"sinagot-upload-{self._run_id}", daemon=True).start()
 
-    def _upload(self, uploader: JournalUploader) -> None:
+    def _upload(self) -> None:
         while not self._over.wait(_UPLOAD_EVERY):
-            with suppress(StorageError):  # the next upload includes what this one missed
-                uploader.send_all()
+            keep_spool(self._folder)
+            if self._uploader is not None:
+                with suppress(StorageError):  # the next upload includes what this one missed
+                    self._uploader.send_all()
 
     def stop(self) -> None:
         """Upload no more from the thread."""

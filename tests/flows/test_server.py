@@ -24,6 +24,7 @@ from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server, server_state
 from sinagot_catalog.journal.process_identity import boot_id, start_time
+from tests.hosts import Host, check_hosts
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_others_cannot_read_its_files(prefect_server):
     home = Path(prefect_server.log).parent
     for folder in (home, home / "prefect"):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    for name in ("server.json", "server.lock", "server.log"):
+    for name in ("server.json", "server.lock", "server.alive", "server.log"):
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
 
 
@@ -188,6 +189,35 @@ def test_a_killed_server_is_started_anew():
     second = local_server.start()
     assert second.is_alive
     assert (second.port, second.auth) == (first.port, first.auth)
+
+
+ON_A_HOST = """
+import json
+from sinagot_catalog.flows import local_server
+before = local_server.status()
+server = local_server.start()
+again = local_server.start()
+found = local_server.status()
+stopped = local_server.stop(timeout=2)
+print(json.dumps([before["running"], again == server, found["running"], found["home"], stopped["stopped"]]))
+"""
+
+
+def test_hosts_that_share_a_home_have_a_server_each(grown_home, tmp_path):
+    check_hosts(tmp_path)
+    command = Host("node2", tmp_path, {}).command([sys.executable, "-c", ON_A_HOST])
+
+    def on_a_host() -> list[object]:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    server = local_server.start()
+    assert on_a_host() == [False, True, True, str(grown_home / "hosts" / "node2"), True]
+    assert server_state.find() == server
+    server.wait_healthy(300)
+    local_server.stop(timeout=2)
+    assert on_a_host() == [False, True, True, str(grown_home), True]
 
 
 @pytest.mark.usefixtures("other_home")

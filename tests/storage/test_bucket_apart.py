@@ -8,9 +8,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,6 +20,7 @@ import pytest
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.storage import open_store
+from tests.hosts import Host, check_hosts, relay
 
 
 class _Careless(BaseHTTPRequestHandler):
@@ -151,6 +154,73 @@ def test_journal_of_a_killed_run_is_sent_by_the_next_one(moto, write_workspace, 
     ]  # fmt: skip
     assert list(home.iterdir()) == []
     assert set(ws.refresh().steps.collect()["status"]) == {"DONE"}
+
+
+WAITING = """
+import pathlib, time
+pathlib.Path({begun!r}).touch()
+end = time.monotonic() + 300
+while self.id == "R1" and not pathlib.Path({go_on!r}).exists() and time.monotonic() < end:
+    time.sleep(0.05)
+self.path.output.write_text("x")
+"""
+RUNNING = """
+import json, sys
+from sinagot_catalog import Workspace
+ws = Workspace(sys.argv[1], storage_options=json.loads(sys.argv[2]), trust=True)
+ws.records.get("R1").steps.run(workers=1, progress=False)
+"""
+
+
+@pytest.fixture
+def neighbour(moto, write_workspace, monkeypatch):
+    """A host that shares the temporary folder with this one; it runs R1, which waits until a file exists."""
+    with tempfile.TemporaryDirectory(prefix="shared-") as shared:
+        folder = Path(shared)
+        check_hosts(folder)
+        monkeypatch.setenv("TMPDIR", shared)
+        monkeypatch.setattr("tempfile.tempdir", None)
+        begun, go_on = folder / "begun", folder / "go-on"
+        body = WAITING.format(begun=str(begun), go_on=str(go_on))
+        lab = write_workspace({"slow": ("raw/{id}", "out/{id}", body)}, ["raw/R1", "raw/R2"])
+        url = moto.upload(lab, "one")
+        port = urlsplit(moto.endpoint).port
+        sock = folder / "s3.sock"
+        process = relay(f"unix:{sock}", f"tcp:{port}")
+        host = Host("neighbour", folder, {port: sock})
+        try:
+            wait_until(sock.exists)
+            host.start([sys.executable, "-c", RUNNING, url, json.dumps(moto.options)], dict(os.environ))
+            wait_until(begun.exists)
+            (home,) = folder.glob("sinagot-catalog-*")
+            yield Workspace(url, storage_options=moto.options, trust=True), host, home, go_on
+        finally:
+            host.lose()
+            process.kill()
+            process.wait(300)
+
+
+def test_run_goes_on_when_another_host_with_the_same_temporary_folder_runs(neighbour):
+    ws, _, home, go_on = neighbour
+    assert ws.records.get("R2").steps.run(workers=1, progress=False).counts() == {"done": 1}
+    go_on.touch()
+    wait_until(lambda: list(home.iterdir()) == [])
+    done = ws.refresh().steps.select("record_id", "status", "host").sort("record_id")
+    assert done["status"].to_list() == ["DONE", "DONE"]
+    assert done["host"][0] == "neighbour"
+
+
+def test_journal_of_a_lost_host_is_sent_once_it_gave_no_sign_of_life_for_long(neighbour):
+    ws, host, home, _ = neighbour
+    host.lose()
+    (lost,) = home.iterdir()
+    assert ws.records.get("R2").steps.run(workers=1, progress=False).counts() == {"done": 1}
+    assert list(home.iterdir()) == [lost]
+    os.utime(lost / "owner", (0, 0))
+    assert ws.records.get("R2").steps.run(workers=1, force=True, progress=False).counts() == {"done": 1}
+    assert list(home.iterdir()) == []
+    events = ws.refresh().events().filter(run_id=lost.name).select("record_id", "event").rows()
+    assert events == [("R1", "start")]
 
 
 ELSEWHERE = """
