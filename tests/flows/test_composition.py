@@ -522,7 +522,10 @@ print(night())
 
 
 @pytest.mark.usefixtures("own_home")
-def test_without_a_configured_api_the_one_of_the_flow_is_used_and_no_deployment_is_made(folder, tmp_path):
+def test_without_a_configured_api_the_one_of_the_flow_is_used_and_no_deployment_is_made(
+    folder, tmp_path, grow_prefect
+):
+    grow_prefect(tmp_path)
     program = tmp_path / "night.py"
     program.write_text(ALONE)
     home = {"PREFECT_HOME": str(tmp_path / "prefect"), "SINAGOT_CATALOG_HOME": str(tmp_path / "home")}

@@ -17,6 +17,7 @@ from sinagot_catalog.errors import UsageError
 CPUS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 MACHINE = {"SLURM_CPUS_PER_TASK": str(CPUS), "SLURM_MEM_PER_NODE": "1000", "CUDA_VISIBLE_DEVICES": "3,5"}
 MIB = 2**20
+LIMIT = 5.0  # seconds of a row: a busy machine takes a while for rows that take none
 
 SCRIPT = """
 import json, os, signal, time
@@ -26,7 +27,7 @@ class Script(ScriptTemplate):
     PATH_IN = {reads!r}
     PATH_OUT = "{name}/{{id}}.txt"
     {declared}
-    TIMEOUT = 2.5
+    TIMEOUT = {limit}
 
     def note(self, what):
         line = json.dumps([time.monotonic(), what, self.label, self.id, os.getpid(),
@@ -85,6 +86,7 @@ def lab(tmp_path, monkeypatch):
                 reads=f"{reads or 'raw-' + step}/{{id}}.txt",
                 declared=declared,
                 notes=str(root / "notes"),
+                limit=LIMIT,
             )
             (root / "scripts" / f"{step}.py").write_text(text)
         for path, text in raw.items():
@@ -113,7 +115,7 @@ def spans(ws):
         else:
             found.append((step, record, *begun.pop((step, record, pid)), time))
     # Without an end, the script was ended at its time-out: it ran at least until then.
-    found += [(step, record, time, gpus, time + 2.5) for (step, record, _), (time, gpus) in begun.items()]
+    found += [(step, record, time, gpus, time + LIMIT) for (step, record, _), (time, gpus) in begun.items()]
     return [(step, record, start, end, gpus) for step, record, start, gpus, end in found]
 
 
@@ -155,7 +157,7 @@ class Observer:
 
         def look():
             processes = []
-            while not over.wait(0.005):
+            while not over.wait(0.02):
                 # Some looks find the processes with the tag, the others look at these alone.
                 is_tenth = len(self.moments) % 10 == 0
                 processes = list(Path("/proc").glob("[0-9]*")) if is_tenth else processes
