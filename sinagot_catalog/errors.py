@@ -16,11 +16,11 @@ both: addresses in them show no password, token or signature.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
 from errno import EROFS
 from functools import wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 from warnings import warn
 
 from sinagot_catalog.secrets import mask_error, masked
@@ -51,6 +51,12 @@ class SinagotError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    @property
+    def one_line(self) -> str:
+        """The message and the hint on one line."""
+        end = " " if self.message.endswith("?") else ". "
+        return f"{self.message}{end}{self.hint}" if self.hint else self.message
 
 
 class UsageError(SinagotError):
@@ -157,6 +163,53 @@ def nearest(value: str, choices: Iterable[str], *, most: int = 3) -> list[str]:
     longer = sorted(name for name in names if len(text) >= _BEGINNING and name.startswith(text))
     similar = get_close_matches(text, list(names), n=most, cutoff=0.6)
     return [names[name] for name in list(dict.fromkeys([*longer, *similar]))[:most]]
+
+
+class NamesNearest:
+    """An object whose unknown attribute is an error that says what to write.
+
+    Attributes:
+        _rows_in: The attribute that holds its rows, with the class and the columns of these; None if it has none.
+    """
+
+    _rows_in: ClassVar[tuple[str, type, Collection[str]] | None] = None
+
+    if not TYPE_CHECKING:  # type checkers report unknown names
+
+        def __getattr__(self, name: str) -> Any:
+            if hasattr(type(self), name):  # a property raised the error: raise it again
+                return object.__getattribute__(self, name)
+            hint = "" if name.startswith("_") else self._instead(name)
+            text = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
+            raise AttributeError(text, name=name, obj=self)
+
+    def _instead(self, name: str) -> str:
+        """Return what to write for an unknown name, as the end of a sentence."""
+        near = did_you_mean(name, public_names(type(self)))
+        if self._rows_in is None:
+            return near
+        rows, kind, columns = self._rows_in
+        if name in columns:
+            return f"; a column is {rows}.select({name!r})"
+        return near or (
+            f"; did you mean {rows}.{name}?" if hasattr(kind, name) else f"; its rows are .{rows}"
+        )
+
+
+def public_names(kind: type) -> list[str]:
+    """Return the public names of a class, fields of dataclasses included."""
+    names = dict.fromkeys([*dir(kind), *getattr(kind, "__dataclass_fields__", ())])
+    return [name for name in names if not name.startswith("_")]
+
+
+def failure_text(error_type: str | None, message: str) -> str:
+    """Return the message of a failure, behind the type of its error if that is known.
+
+    Example:
+        >>> failure_text("ValueError", "no samples")
+        'ValueError: no samples'
+    """
+    return f"{error_type}: {message}" if error_type else message
 
 
 def row_label(*parts: str | None) -> str:

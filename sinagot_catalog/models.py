@@ -12,11 +12,12 @@ A class `Record` or `RecordCollection` there replaces the library's class for th
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.records import Record, RecordCollection
 from sinagot_catalog.scripts import ScriptHost
 from sinagot_catalog.selection import Selection

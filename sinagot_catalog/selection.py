@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import warnings
 from collections.abc import Iterable
 from random import randrange
@@ -26,7 +25,7 @@ from sinagot_catalog.catalog import (
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import NoMatchWarning, SelectionError, SinagotError
+from sinagot_catalog.errors import NamesNearest, NoMatchWarning, SelectionError, SinagotError
 from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
 
 
-class Selection(FrameProtocols):
+class Selection(FrameProtocols, NamesNearest):
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
 
     It is filtered like a Polars frame, and passed to any library that reads Arrow, such as DuckDB, Altair, narwhals
@@ -278,13 +277,6 @@ class Selection(FrameProtocols):
         # Pickle the query, not the class: a modality's own class cannot be imported by name.
         return _made, (self._kinds, self._source, self._query)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            hint = "" if name.startswith("_") else self._instead(name)
-            text = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
-            raise AttributeError(text, name=name, obj=self)
-
     def _instead(self, name: str, also: Sequence[str] = ()) -> str:
         """What to write for a name that the selection does not have, as the end of a sentence."""
         columns = {*TABLES[self._query.table], *self._source.config.ids.groups}
@@ -435,6 +427,8 @@ class Selection(FrameProtocols):
 
     def _repr_html_(self) -> str:
         """Show counts first, then the first rows; does not list a bucket."""
+        import html
+
         if not self._source.is_cheap:
             return f"<p>{html.escape(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
         from sinagot_catalog.reporting import selection_page, shown_columns

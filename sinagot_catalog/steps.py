@@ -9,7 +9,8 @@ import polars as pl
 
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import no_step, scan_files
-from sinagot_catalog.errors import NotFoundError, SelectionError, UsageError, renamed
+from sinagot_catalog.errors import NamesNearest, NotFoundError, SelectionError, UsageError, renamed
+from sinagot_catalog.schema import TABLES
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import CODES, StepStatus
 
@@ -349,12 +350,14 @@ class StepCollection(Selection):
         return ""
 
 
-class Step:
+class Step(NamesNearest):
     """One step of one record, or of a scope.
 
     Attributes:
         label: The step's name.
     """
+
+    _rows_in = "rows", StepCollection, TABLES["steps"]
 
     def __init__(self, steps: StepCollection, label: str) -> None:
         self._steps = steps

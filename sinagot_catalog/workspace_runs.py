@@ -126,31 +126,11 @@ class WorkspaceRuns:
                 workspace; nothing is deployed.
             NotFoundError: There is no such pool.
         """
+        options = {key: value for key, value in locals().items() if key not in ("self", "name", "on_message")}
+        options |= {"env": dict(env or {}), "job_variables": dict(job_variables or {})}
         from sinagot_catalog.flows import deploy, describe
 
-        wanted = describe(
-            self._source,
-            name,
-            where=where,
-            step=step,
-            workers=workers,
-            limit=limit,
-            downstream=downstream,
-            tags=tags,
-            cron=cron,
-            every=every,
-            timezone=timezone,
-            pool=pool,
-            work_queue=work_queue,
-            image=image,
-            env=dict(env or {}),
-            create_pool=create_pool,
-            concurrency=concurrency,
-            overlap=overlap,
-            job_variables=dict(job_variables or {}),
-            paused=paused,
-            replace=replace,
-        )
+        wanted = describe(self._source, name, **options)
         return deploy(wanted, on_message=on_message)
 
     def _of(self, rows: Any) -> StepCollection:

@@ -1,7 +1,9 @@
 """What those who are new to it get wrong in their first minutes, and what they are told."""
 
+import copy
 from operator import attrgetter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -286,6 +288,43 @@ def test_a_name_of_something_else_is_answered_with_what_to_write(harbor, words, 
     assert str(caught.value).count("\n") == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("report.filter", "did you mean frame.filter?"),
+        ("report.outcome", "a column is frame.select('outcome')"),
+        ("report.failed", "did you mean 'failures'?"),
+        ("report.zzz", "its rows are .frame"),
+        ("plan.to_pandas", "did you mean frame.to_pandas?"),
+        ("plan.reason", "a column is frame.select('reason')"),
+        ("plan.counst", "did you mean 'counts'"),
+        ("step.filter", "did you mean rows.filter?"),
+        ("step.seconds", "a column is rows.select('seconds')"),
+        ("step.script_clas", "did you mean 'script_class'"),
+    ],
+)
+def test_reports_plans_and_steps_answer_an_unknown_name_with_what_to_write(harbor, words, hint):
+    record = harbor.records.get("REC-20200601")
+    known = SimpleNamespace(
+        report=record.steps.run(mode="main_process", progress=False),
+        plan=harbor.steps.plan(),
+        step=record.steps.get("count"),
+    )
+    with pytest.raises(AttributeError) as caught:
+        attrgetter(words)(known)
+    assert hint in str(caught.value)
+    assert copy.deepcopy(known.report).counts() == known.report.counts()
+
+
+def test_an_attribute_that_a_script_lacks_is_not_taken_for_one_of_the_step(make_workspace):
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    script = Path(ws.scripts_path) / "a.py"
+    script.write_text(f"{script.read_text()}\nimport os\n\nos.no_such_name\n")
+    step = ws.records.get("R1").steps.get("a")
+    with pytest.raises(Exception, match="no_such_name"):
+        step.script_class  # noqa: B018
+
+
 def test_an_id_as_an_attribute_of_the_workspace_is_told_how_records_are_asked_for(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
     with pytest.raises(AttributeError, match=r"a record is asked for as records\['R1'\]"):
@@ -365,6 +404,52 @@ def test_a_number_for_a_text_is_told_to_be_quoted(sessions):
         assert (
             caught.value.hint == "A text is compared with a text: put the value in quotes, as it is written."
         )
+
+
+def test_a_text_for_a_number_or_a_truth_value_is_told_what_fits(sessions):
+    with pytest.raises(SelectionError, match="n_done") as caught:
+        sessions.records.filter(pl.col("n_done") > "x").ids()
+    assert caught.value.hint == "A number is compared with a number: write the value without quotes."
+    for narrow in (
+        lambda: sessions.units.filter(pl.col("has_data") == "yes"),
+        lambda: sessions.units.filter(has_data="yes"),
+        lambda: sessions.units.sql_filter("has_data = 'yes'"),
+    ):
+        with pytest.raises(SelectionError, match="has_data is never 'yes'") as caught:
+            narrow().count()
+        assert caught.value.hint == "It is one of true, false."
+    assert sessions.units.sql_filter("has_data = 'true'").count() > 0
+
+
+def test_mistakes_in_a_script_are_answered_with_what_is_right(cli, write_workspace):
+    head = (
+        "from sinagot_catalog import ScriptTemplate\n\n\nclass Script(ScriptTemplate):\n"
+        '    PATH_IN = "raw/{id}"\n    PATH_OUT = "NAME/{id}"\n\n'
+    )
+    bodies = {
+        "rum": "    def rum(self):\n        self.path.output.touch()\n",
+        "inputs": "    def run(self):\n        self.path.inputs.read_text()\n",
+        "key": "    def run(self):\n        {}['intensity']\n",
+    }
+    scripts = {name: head.replace("NAME", name) + body for name, body in bodies.items()}
+    folder = write_workspace(scripts | {"no": head.replace("{id}", "{idd}", 1)}, ["raw/R1"])
+    told = cli("run", folder).stderr
+    assert "rum/R1 is missing after run(); class Script has no method run, only rum" in told
+    assert "AttributeError: self.path has no attribute 'inputs'; did you mean 'input'?" in told
+    assert " key : KeyError: 'intensity'" in told
+    assert "did you mean 'id'? Known here: {id}" in cli("status", folder).stderr
+
+
+def test_a_group_is_found_by_its_value_too(cli, write_workspace):
+    toml = "[records]\nid_pattern = '(?P<plate>\\d{3})_(?P<well>[A-H]\\d)'\n"
+    source = (
+        "from sinagot_catalog import ScriptTemplate\n\n\nclass Script(ScriptTemplate):\n"
+        '    BY = ("plate",)\n    PATH_IN = "raw/{id}"\n    PATH_OUT = "plates/{plate}"\n'
+    )
+    folder = write_workspace({"plate": source}, ["raw/001_A1", "raw/002_A1"], toml=toml)
+    told = cli("explain", "002", "plate", "-C", folder)
+    assert told.returncode == 2
+    assert "plate has no group '002'; did you mean 'plate=002'" in told.stderr
 
 
 def test_a_workspace_whose_only_script_cannot_be_used_is_not_told_to_lack_records(cli, write_workspace):

@@ -366,6 +366,13 @@ class Session:
         ]
 
     @property
+    def unread_values(self) -> list[Notice]:
+        """What could not be read of the columns from files that were asked for so far; it lists nothing."""
+        if self.ranges.held is not None:
+            return self.ranges.held.unread_values
+        return [] if self._catalog is None else self._catalog.file_columns.notices
+
+    @property
     def is_cheap(self) -> bool:
         """Whether a catalog costs little: it is cached, it comes from a snapshot, or all files are local."""
         return (

@@ -6,7 +6,7 @@ A step of a unit is the index of its unit step. Names and statuses are columns o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from sinagot_catalog.catalog.rules.staleness import is_stale, row_causes
 from sinagot_catalog.catalog.structure.refusals import settled
 from sinagot_catalog.catalog.tables_on_disk.exclusions import ExcludedRows, Exclusions
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import STATUS, STEPS
 
 if TYPE_CHECKING:

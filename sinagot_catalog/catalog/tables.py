@@ -7,7 +7,7 @@ pattern's paths is one Boolean column with a row per record. Strings are attache
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from sinagot_catalog.catalog.steps_table import StepsTable
 from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 

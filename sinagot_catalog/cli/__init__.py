@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.output import broken
-from sinagot_catalog.cli.signals import Interrupts
 from sinagot_catalog.errors import NoMatchWarning, SinagotError
 from sinagot_catalog.lazy import lazy_exports
 from sinagot_catalog.scripts import USER_SCRIPTS
+from sinagot_catalog.worker import InterruptGuard
 
 if TYPE_CHECKING:
     from sinagot_catalog.cli.examples import example
@@ -52,9 +51,9 @@ def call(argv: Sequence[str] | None = None) -> int:
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or "--debug" in words
     try:
         with (
-            Interrupts(),
-            warnings.catch_warnings(action="ignore", category=NoMatchWarning),
-        ):  # verbs print a note
+            InterruptGuard(terminates=True),  # workers are stopped, and rows are released
+            warnings.catch_warnings(action="ignore", category=NoMatchWarning),  # verbs print a note
+        ):
             code = parse(words)
     except KeyboardInterrupt:
         say("interrupted; what is done is kept, and the same command goes on with the rest")
@@ -62,7 +61,7 @@ def call(argv: Sequence[str] | None = None) -> int:
     except SinagotError as error:
         if debug:
             _traceback()
-        say(broken(f"error: {error.message}", 2), broken(error.hint, 0))
+        say(f"error: {error.message}", error.hint)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the outermost handler of the program
         if debug:

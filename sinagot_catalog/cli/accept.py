@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import OUTPUT, flag, rows, verb
+from sinagot_catalog.cli.options import OUTPUT, ROWS, flag, verb
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, selected, steps_of
 from sinagot_catalog.config import count_of
@@ -21,7 +21,7 @@ from sinagot_catalog.config import count_of
 Rows that lack an output are left out. Recorded are the present inputs, outputs and code: from here on, a change of
 them makes a row stale. --json, --csv and --parquet have a row per selected row: record_id, task, modality, step,
 accepted, reason.""",
-    rows(),
+    ROWS,
     flag("--all", group="which rows", help="all rows of the workspace"),
     OUTPUT,
 )

@@ -10,8 +10,7 @@ import click
 
 from sinagot_catalog import __version__
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, write_options
-from sinagot_catalog.cli.output import broken
+from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, Context, write_options
 from sinagot_catalog.errors import did_you_mean
 
 _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}
@@ -37,6 +36,8 @@ exit codes: 0 fine or nothing to do, 1 program error, 2 usage or config, 3 some 
 
 class Program(click.Group):
     """The group of verbs. Imports the module of a verb when the verb is needed."""
+
+    context_class = Context
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the verbs in the order of the help."""
@@ -65,7 +66,7 @@ class Program(click.Group):
         formatter.indent()
         formatter.indent()
         verbs = [(name, self.get_command(ctx, name)) for name in _VERBS]
-        formatter.write_dl([(name, one.help or "") for name, one in verbs if one is not None])
+        formatter.write_dl([(name, command.help or "") for name, command in verbs if command is not None])
         formatter.dedent()
         formatter.dedent()
         write_options(self, ctx, formatter)
@@ -109,9 +110,14 @@ def parse(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         raise SystemExit(end.exit_code) from None
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "sinagot-catalog"
-        say(broken(f"error: {_sentence(error)}", 2), f"Try `{path} --help`.")
+        path = error.ctx.command_path if error.ctx else " ".join(["sinagot-catalog", *_verb_of(argv)])
+        say(f"error: {_sentence(error)}", f"Try `{path} --help`.")
         raise SystemExit(2) from None
+
+
+def _verb_of(words: Sequence[str]) -> list[str]:
+    """Return the verb among the words of a command, if there is one."""
+    return [word for word in words if word in _VERBS][:1]
 
 
 _OPTIONS = {
@@ -145,19 +151,23 @@ def _long_name(param: click.Parameter) -> str:
 def _sentence(error: click.UsageError) -> str:
     """Return the text of an error of usage, with the nearest valid word."""
     known = (
-        [text for one in error.ctx.command.get_params(error.ctx) for text in one.opts] if error.ctx else []
+        [text for param in error.ctx.command.get_params(error.ctx) for text in param.opts]
+        if error.ctx
+        else []
     )
     if isinstance(error, click.NoSuchOption):
         word = _OPTIONS.get(error.option_name)
         near = f"; did you mean {word!r}?" if word in known else did_you_mean(error.option_name, known)
         return f"unknown argument {error.option_name!r}{near}"
+    if isinstance(error, click.BadOptionUsage):
+        return f"{error.option_name}: a value is missing after it"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         param = error.param
         name = param.metavar if isinstance(param, Argument) else _long_name(param)
         return f"{name} is missing"
     if isinstance(error, click.BadParameter) and error.param is not None:
         names = "" if isinstance(error.param, Argument) else f"{_long_name(error.param)}: "
-        return f"{names}{error.message}"
+        return f"{names}{error.message.rstrip('.')}"
     if error.message.startswith("Got unexpected extra argument"):
         words = error.message.partition("(")[2].rstrip(")")
         return f"these words are too many here: {words}" if " " in words else f"{words!r} has no place here"

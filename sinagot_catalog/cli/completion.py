@@ -17,13 +17,14 @@ from click.shell_completion import CompletionItem, ShellComplete
 
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import Argument, one_of, verb
+from sinagot_catalog.patterns import tokens_regex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sinagot_catalog.catalog import Layout
     from sinagot_catalog.config import Config
-    from sinagot_catalog.patterns import IdPattern, Template, Tokens
+    from sinagot_catalog.patterns import IdPattern, Template
 
 _MOST = 500
 _CHECKED = 5_000
@@ -110,9 +111,9 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
     *before, last = [_unquoted(word) for word in words] or [""]
     found = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(before, last)
     return [
-        (one.value, one.help or "")
-        for one in found
-        if one.value.startswith(last) and one.value.isprintable() and not re.fullmatch("-.", one.value)
+        (item.value, item.help or "")
+        for item in found
+        if item.value.startswith(last) and item.value.isprintable() and not re.fullmatch("-.", item.value)
     ]
 
 
@@ -132,7 +133,7 @@ def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> lis
         given = {**(ctx.parent.params if ctx.parent else {}), **{k: v for k, v in ctx.params.items() if v}}
         place = given.get("workspace") or given.get("place") or nearest()
         found = find(read_config(os.path.expanduser(place)), beginning) if place else iter(())  # noqa: PTH111
-    return [CompletionItem(one) for one in found]
+    return [CompletionItem(value) for value in found]
 
 
 def _unquoted(word: str) -> str:
@@ -161,14 +162,14 @@ def _ids(config: Config, beginning: str) -> list[str]:
         template = layout.places[place].template
         if place in layout.telling:
             names = _in_names(config.dataset, template, layout.ids)
-            found.update(one for one in names if one.startswith(beginning))
+            found.update(record_id for record_id in names if record_id.startswith(beginning))
     if len(found) <= _CHECKED:
-        found = {one for one in found if layout.ids.values(one) is not None}
+        found = {record_id for record_id in found if layout.ids.values(record_id) is not None}
     if len(found) <= _MOST:
         return sorted(found)
     first, last = min(found), max(found)
     size = next(n for n in range(len(last) + 1) if first[: n + 1] != last[: n + 1]) + 1
-    return sorted({one[:size] for one in found})
+    return sorted({record_id[:size] for record_id in found})
 
 
 def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
@@ -179,12 +180,15 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
             if all(kind == "text" for kind, _ in part):
                 found = [(f"{folder}/{part[0][1]}", values) for folder, values in found]
                 continue
-            found = [
-                (f"{folder}/{name}", values | fits.groupdict())
-                for folder, values in found[:_MOST]
-                for name in _listed(folder)
-                if (fits := _expression(part, values).fullmatch(name))
-            ]
+            deeper = []
+            for folder, values in found[:_MOST]:
+                tokens = [
+                    ("text", values[token]) if kind != "text" and token in values else (kind, token)
+                    for kind, token in part
+                ]
+                fits = map(re.compile(tokens_regex(tokens, ".+")).fullmatch, _listed(folder))
+                deeper += [(f"{folder}/{match[0]}", values | match.groupdict()) for match in fits if match]
+            found = deeper
             if ("field", "id") in part:
                 break
         form = ids.form
@@ -193,18 +197,6 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
                 yield values["id"]
             elif not isinstance(form, str):
                 yield form.write(values)
-
-
-def _expression(part: Tokens, values: Mapping[str, str]) -> re.Pattern[str]:
-    """Return a regular expression for a part of a pattern; field values are given, or taken from the name."""
-    text, known = "", set[str]()
-    for kind, value in part:
-        if kind == "text" or value in values:
-            text += re.escape(value if kind == "text" else values[value])
-        else:
-            text += f"(?P={value})" if value in known else f"(?P<{value}>.+)"
-            known.add(value)
-    return re.compile(text)
 
 
 def _listed(folder: str) -> list[str]:

@@ -26,12 +26,14 @@ from sinagot_catalog.cli.options import (
 )
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows import Deployed, Deployment
     from sinagot_catalog.workspace import Workspace
 
+_SAME = ("where", "cron", "every", "timezone", "concurrency", "overlap", "replace")
 _ROWS, _WHEN = "which rows, each time", "when and how"
 _DEPLOYED = [
     where("steps that fit, such as \"status = 'DATA_READY'\"", _ROWS),
@@ -39,33 +41,23 @@ _DEPLOYED = [
     limit("at most N rows per run", _ROWS),
     flag("--no-downstream", group=_ROWS, help="leave what becomes ready by a run to the next run"),
     Option(
-        "--cron",
-        metavar="TEXT",
-        group=_WHEN,
+        "--cron", metavar="TEXT", group=_WHEN,
         help="when to run, as in a crontab, such as '0 2 * * *'; by default on request only",
     ),
     time_span("--every", "such as 10m, in place of --cron", group=_WHEN),
     Option("--timezone", metavar="TZ", group=_WHEN, help="of --cron, such as Europe/Paris; by default UTC"),
     WORKERS,
     Option(
-        "--concurrency",
-        metavar="N",
-        type=count,
-        default="1",
-        group=_WHEN,
-        help="runs at a time; by default 1",
+        "--concurrency", metavar="N", type=count, default="1", group=_WHEN, help="runs at a time; by default 1"
     ),
     Option(
-        "--overlap",
-        metavar="WHAT",
-        type=one_of("cancel", "wait"),
-        group=_WHEN,
+        "--overlap", metavar="WHAT", type=one_of("cancel", "wait"), group=_WHEN,
         help="what a run beyond --concurrency does: cancel or wait; by default one of a schedule is cancelled",
     ),
     flag("--replace", group=_WHEN, help="replace the deployment of another workspace with this name"),
     Option("--tag", metavar="TAG", multiple=True, group=_WHEN, help="of its runs; may be repeated"),
     ONE_OBJECT,
-]
+]  # fmt: skip
 """The options of `deploy` and `serve`."""
 
 
@@ -106,23 +98,22 @@ def deploy(args: Any) -> int:
     from sinagot_catalog.flows import deploy, of_prefect
 
     ws = open_workspace(args)
-    how = {
-        "pool": args.pool,
-        "create_pool": args.create_pool,
-        "work_queue": args.work_queue,
-        "image": args.image,
-        "env": dict(_pair(text, "--env") for text in args.env or ()),
-        "job_variables": dict(_pair(text, "--job-variable") for text in args.job_variable or ()),
-        "paused": True if args.paused else None,
-    }
-    made = deploy(_described(ws, args, **how), on_message=say)
+    wanted = _described(
+        ws,
+        args,
+        env=dict(_pair(text, "--env") for text in args.env or ()),
+        job_variables=dict(_pair(text, "--job-variable") for text in args.job_variable or ()),
+        paused=args.paused or None,
+        **{name: getattr(args, name) for name in ("pool", "create_pool", "work_queue", "image")},
+    )
+    made = deploy(wanted, on_message=say)
     if args.json:
         put_json(asdict(made))
         return 0
     put(f"deployed {made.name}: {made.url}")
-    _say_how(ws, made)
-    worker = of_prefect(f"prefect worker start --pool {shlex.quote(args.pool)}")
-    say(f"a worker runs it, where it is started:  {worker}")
+    lead = of_prefect("")
+    _say_how(ws, made, lead)
+    say(f"a worker runs it, where it is started:  {lead}prefect worker start --pool {shlex.quote(args.pool)}")
     return 0
 
 
@@ -146,16 +137,18 @@ With --json the first line of stdout is an object with name, id, url, pool, para
 )
 def serve(args: Any) -> int:
     """Make a deployment and run it in this process."""
-    from sinagot_catalog.flows import serve
+    from sinagot_catalog.flows import of_prefect, serve
 
     ws = open_workspace(args)
+
+    lead = of_prefect("")  # before serving sets the address of the API in this process
 
     def ready(made: Deployed) -> None:
         if args.json:
             put(json.dumps(asdict(made)))
         else:
             put(f"serving {made.name}: {made.url}")
-        _say_how(ws, made)
+        _say_how(ws, made, lead)
         say("Ctrl-C ends it")
 
     serve(_described(ws, args), ready=ready, on_message=say)
@@ -169,30 +162,23 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
     return describe(
         source_of(ws),
         args.deployment,
-        where=args.where,
         step=steps_of(args),
         workers=args.workers or None,
         limit=args.limit or None,
         downstream=not args.no_downstream,
         tags=args.tag or (),
-        cron=args.cron,
-        every=args.every,
-        timezone=args.timezone,
-        concurrency=args.concurrency,
-        overlap=args.overlap,
-        replace=args.replace,
+        **{name: getattr(args, name) for name in _SAME},
         **how,
     )
 
 
-def _say_how(ws: Workspace, made: Deployed) -> None:
-    from sinagot_catalog.flows import of_prefect
-
+def _say_how(ws: Workspace, made: Deployed, lead: str) -> None:
+    """Print how the deployment is triggered; `lead` makes Prefect's programs find the API."""
     place = shlex.quote(ws.config.root)
     say(
         f"note: the deployment of {made.replaced} had that name, and is replaced" if made.replaced else "",
-        f"{made.n_rows} rows would run now",
-        f"to trigger it:  {of_prefect(f'prefect deployment run {shlex.quote(made.name)}')}",
+        f"{count_of(made.n_rows, 'row')} would run now",
+        f"to trigger it:  {lead}prefect deployment run {shlex.quote(made.name)}",
         f"or with rows:   sinagot-catalog submit {place} --deployment {shlex.quote(made.name)}",
     )
 

@@ -43,16 +43,13 @@ def diff(args: Any) -> int:
     found = open_workspace(args).diff(args.before, args.after)
     if is_machine(args):
         put_rows(args, found.frame)
-    for name in ("records", "files", "steps", "metadata"):
-        frame = getattr(found, name)
-        if frame.is_empty() or is_machine(args):
-            continue
-        put(f"{name}: {frame.height}")
-        put_table(frame.select(one for one in frame.columns if frame[one].null_count() < frame.height))
-        put("")
-    say(
-        f"{len(found)} changes between {found.before} and {found.after}"
-        if len(found)
-        else f"nothing changed since {found.before}"
-    )
+    else:
+        for name in ("records", "files", "steps", "metadata"):
+            frame = getattr(found, name)
+            if frame.height:
+                put(f"{name}: {frame.height}")
+                put_table(frame.select(column for column in frame if column.null_count() < frame.height))
+                put("")
+    count = f"{len(found)} changes between {found.before} and {found.after}"
+    say(count if len(found) else f"nothing changed since {found.before}")
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
-from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.echo import broken, clean
 from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, verb
-from sinagot_catalog.cli.output import lines_of, paint, put, put_json
+from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import existing_place, source_of
 
 _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31")}
@@ -33,21 +34,16 @@ def doctor(args: Any) -> int:
         found.append(check)
         if not args.json:
             mark, colour = _MARKS[check.state]
-            first, *more = lines_of(clean(check.text), 16)
-            put(f"{paint(mark, colour)}  {check.area:8}  {first}")
-            for line in more:
-                put(f"{'':16}{line}")
-            for line in lines_of(clean(check.hint), 16) if check.hint else ():
-                put(f"{'':16}{paint(line, '2')}")
+            put(f"{paint(mark, colour)}  {check.area:8}  {broken(clean(check.text), 16)}")
+            if check.hint:
+                put(f"{'':16}{paint(broken(clean(check.hint), 16), '2')}")
     counts = {state: sum(check.state == state for check in found) for state in _MARKS}
     if args.json:
-        put_json({"checks": [check.to_dict() for check in found], "counts": counts})
+        put_json({"checks": [asdict(check) for check in found], "counts": counts})
     elif counts["fault"]:
         put(f"{counts['fault']} to mend before a run can work, {counts['warning']} to look at")
+    elif counts["warning"]:
+        put(f"a run can work; {counts['warning']} to look at")
     else:
-        put(
-            f"a run can work; {counts['warning']} to look at"
-            if counts["warning"]
-            else "everything is in order"
-        )
+        put("everything is in order")
     return 2 if counts["fault"] else 0

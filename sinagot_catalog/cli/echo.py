@@ -1,22 +1,73 @@
-"""Messages: prints to stderr, and removes characters that could control the terminal."""
+"""Messages: prints to stderr, fits texts to a terminal, and removes characters that could control it."""
 
 import os
 import re
+import shutil
 import sys
+from textwrap import wrap
+from typing import TextIO
 
 from sinagot_catalog.secrets import masked
 
 
 def say(*lines: str) -> None:
-    """Print messages to stderr; skip empty lines, and discard messages once stderr is closed."""
+    """Print messages to stderr; skip empty lines, and discard messages once stderr is closed.
+
+    On a terminal, lines are broken between words, but for those that begin with four spaces.
+    """
     try:
         for line in lines:
             if line:
-                print(clean(masked(line)), file=sys.stderr)  # noqa: T201 - this function prints
+                text = "\n".join(map(_fitted, clean(masked(line)).split("\n")))
+                print(text, file=sys.stderr)  # noqa: T201 - this function prints
     except BrokenPipeError:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the rest of the process
 
 
+def _fitted(line: str) -> str:
+    lead = len(line) - len(line.lstrip())
+    return line if lead >= _QUOTED else broken(line, lead + 2, sys.stderr)
+
+
+def width(stream: TextIO | None = None) -> int | None:
+    """The width of the terminal in characters; None if the stream, by default stdout, is not a terminal."""
+    return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None
+
+
+def broken(text: str, indent: int, stream: TextIO | None = None) -> str:
+    """Break a text between words so that it fits a terminal; the lines after the first one are indented.
+
+    A command stays whole, so that it can be copied: it gets a line of its own where there is no room.
+    """
+    columns = width(stream)
+    if columns is None or columns <= indent:
+        return text
+    room = columns - indent
+    lines = (_lines(line, room) if len(line) > room else [line] for line in text.splitlines())
+    return "\n".join(("\n" + " " * indent).join(one) for one in lines)
+
+
+def _lines(line: str, room: int) -> list[str]:
+    """Break a line between words, but not in a command: at the end of the line, or in backticks."""
+    found = _COMMAND.search(line)
+    prose, command = (line[: found.start()], line[found.start() :]) if found else (line, "")
+    if not prose.strip():
+        return [line]
+    prose = _QUOTED_COMMAND.sub(lambda one: one[0].replace(" ", "\0"), prose)
+    out = [
+        one.replace("\0", " ") for one in wrap(prose, room, break_long_words=False, break_on_hyphens=False)
+    ]
+    if out and command and len(out[-1]) + 1 + len(command) <= room:
+        out[-1] += f" {command}"
+    elif command or not out:
+        out.append(command)
+    return out
+
+
+_QUOTED = 4
+"""Spaces at the begin of a line that is shown as it is."""
+_COMMAND = re.compile(r"(?<![`(])\b(?:eval \"|sinagot-catalog |prefect (?:deploy|worker|work-pool) )")
+_QUOTED_COMMAND = re.compile("`[^`]*`")
 _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and newline
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, or changing the direction

@@ -11,11 +11,15 @@ from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
+from sinagot_catalog.lazy import LazyModule
 
 if TYPE_CHECKING:
     import click
     import polars as pl
 
+    from sinagot_catalog.steps import StepCollection
+else:
+    pl = LazyModule("polars")
 
 _SHOWN = 5
 
@@ -48,23 +52,18 @@ step (null stands for all), excluded, reason (if it was excluded already).""",
 )
 def exclude(args: Any) -> int:
     """Exclude the records, or the given steps of them."""
-    import polars as pl
-
     _check_named(args)
     ws = open_workspace(args)
     for record_id in args.record:
         ws.records[record_id]  # an unknown id raises an error that names similar ids
-    steps = ws.get_subscope(args.task, args.modality).steps
-    steps = steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
-    steps = steps.sql_filter(args.where) if args.where else steps
+    steps = _narrowed(ws.get_subscope(args.task, args.modality).steps, args)
     rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
         changed = rows.exclude(args.reason, steps_of(args))
     _show(args, changed, "excluded")
-    for one in told:
-        say_note(str(one.message))
+    for note in notes:
+        say_note(str(note.message))
     return 0
 
 
@@ -82,21 +81,23 @@ these rows: record_id, task, modality, step (null stands for all), included, rea
 )
 def include(args: Any) -> int:
     """Remove the exclusions of the records, or of the given steps of them."""
-    import polars as pl
-
     _check_named(args)
     ws = open_workspace(args)
     rows = ws.get_subscope(args.task, args.modality).steps
     if args.record:  # also those without a file
         scope = {name: getattr(args, name) for name in ("task", "modality") if getattr(args, name)}
-        keys = pl.DataFrame({"record_id": args.record}).with_columns(
-            pl.lit(value).alias(name) for name, value in scope.items()
-        )
-        rows = ws._of(keys)  # noqa: SLF001 - like Workspace.run
-    rows = rows.filter(pl.col("step").is_in(args.step)) if args.step and not args.record else rows
-    rows = rows.sql_filter(args.where) if args.where else rows
+        rows = ws._of(pl.DataFrame({"record_id": args.record, **scope}))  # noqa: SLF001 - like Workspace.run
+        rows = rows.sql_filter(args.where) if args.where else rows
+    else:
+        rows = _narrowed(rows, args)
     _show(args, rows.records.include(steps_of(args)) if args.step else rows.include(), "included")
     return 0
+
+
+def _narrowed(steps: StepCollection, args: Any) -> StepCollection:
+    """Return the steps that `--step` and `--where` select."""
+    steps = steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
+    return steps.sql_filter(args.where) if args.where else steps
 
 
 def _check_named(args: Any) -> None:
@@ -106,8 +107,6 @@ def _check_named(args: Any) -> None:
 
 def _show(args: Any, rows: pl.DataFrame, verb: str) -> None:
     """Print which rows were excluded or included, and why others were not."""
-    import polars as pl
-
     from sinagot_catalog.schema import KEYS
 
     if is_machine(args):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.echo import broken, clean
 from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
-from sinagot_catalog.cli.output import broken, paint, put, put_json
+from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError
 
@@ -50,24 +50,25 @@ def explain(args: Any) -> int:
         args.label = steps[0]
     if args.label is None:
         origin = ws.explain_path(args.record)
-        put_json(origin.to_dict()) if args.json else put(
-            "\n".join(broken(clean(one), 6) for one in origin.lines())
-        )
+        if args.json:
+            put_json(origin.to_dict())
+        else:
+            put("\n".join(broken(clean(line), 6) for line in origin.lines()))
         return 0
     if args.record in steps and args.label not in steps:
         raise NotFoundError(
             f"{args.record!r} is a step, not a record",
             f"The record comes first: {command(args, 'explain', args.label, args.record)}",
         )
-    told = ws.explain(args.record, args.label, args.task, args.modality)
+    explanation = ws.explain(args.record, args.label, args.task, args.modality)
     if args.json:
-        put_json(told.to_dict())
+        put_json(explanation.to_dict())
         return 0
 
     def follow(options: dict[str, bool | str]) -> str:
-        return command(args, "run", *told.run_words(options))
+        return command(args, "run", *explanation.run_words(options))
 
-    for kind, text in told.lines(follow):
+    for kind, text in explanation.lines(follow):
         shown = clean(text) if text.startswith("    ") else broken(clean(text), 6)  # not a traceback
         put(paint(shown, _COLOURS[kind]) if kind in _COLOURS else shown)
     return 0

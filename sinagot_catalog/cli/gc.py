@@ -6,9 +6,11 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from sinagot_catalog.cli.echo import broken
 from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, time_span, verb
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace
+from sinagot_catalog.config import count_of
 
 
 @verb(
@@ -29,9 +31,17 @@ def gc(args: Any) -> int:
     swept = open_workspace(args).gc(older_than=timedelta(seconds=args.older_than))
     if args.json:
         put_json(asdict(swept))
-    else:
-        put(
-            f"{swept.events} old events, {swept.selections} selections, {swept.reports} reports, "
-            f"and what {swept.runs} dead runs left, cleared"
+        return 0
+    parts = [
+        count_of(swept.events, "old event"),
+        count_of(swept.selections, "selection"),
+        count_of(swept.reports, "report"),
+        f"the leftovers of {count_of(swept.runs, 'dead run')}",
+    ]
+    put(
+        broken(
+            f"deleted: {', '.join(parts)}" if any(asdict(swept).values()) else "there was nothing to delete",
+            2,
         )
+    )
     return 0

@@ -12,6 +12,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put, say_note
+from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics import find_records, id_forms, list_files, workspace_files
 from sinagot_catalog.errors import ConfigError, not_written
 
@@ -144,7 +145,7 @@ def init(args: Any) -> int:
                 _write(folder / name, text)
         if args.prefect:
             _write(folder / "prefect.yaml", _prefect_yaml(folder.resolve()))
-    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+    except OSError as error:
         raise not_written(error.filename or folder, error, "name another folder") from error
     put(f"made {folder.resolve()}")
     place = shlex.join(["cd", str(folder)]) + " && " if folder.resolve() != Path.cwd() else ""
@@ -152,13 +153,13 @@ def init(args: Any) -> int:
     if args.prefect:
         from sinagot_catalog.flows import of_prefect
 
-        say(f"or on Prefect workers: {place}{of_prefect('prefect deploy --all')}   (see prefect.yaml)")
+        say("or on Prefect workers (see prefect.yaml):", f"  {place}{of_prefect('prefect deploy --all')}")
     return 0
 
 
 def _named_folder(args: Any) -> str:
     """Return the folder that the argument or `-C` names."""
-    named = {one for one in (args.folder, args.workspace) if one}
+    named = {folder for folder in (args.folder, args.workspace) if folder}
     if len(named) > 1:
         raise ConfigError(f"two folders are named: {args.folder} and {args.workspace}")
     return named.pop() if named else "."
@@ -174,27 +175,27 @@ def _own_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     files = list_files(folder)
-    return [one for one in files if not one.startswith((".", "scripts/")) and one != "prefect.yaml"]
+    return [file for file in files if not file.startswith((".", "scripts/")) and file != "prefect.yaml"]
 
 
 def _beside_files(folder: Path, own: list[str]) -> None:
     """Write a config next to existing files; the user decides which of them are recordings."""
     _check_free(folder, ["workspace.toml"])
-    _write(
-        folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
-    )
-    put(f"made {(folder / 'workspace.toml').resolve()}")
+    toml = folder / "workspace.toml"
+    _write(toml, _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else "."))
+    put(f"made {toml.resolve()}")
     where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
+    n_files = count_of(len(own), "file")
     say(
-        f"{folder.resolve()} holds {len(own)} files already, such as {own[0]}: no recordings were made",
-        "next: say which of them are recordings, with {id} or fields such as {day} where their names vary:",
+        f"{folder.resolve()} holds {n_files} already, such as {own[0]}: no recordings were made",
+        "next: say which are recordings, with {id} or fields such as {day} where their names vary:",
         f"  sinagot-catalog init{where} --from-files {shlex.quote(_likely(own))}",
     )
 
 
 def _likely(files: list[str]) -> str:
     """Return a pattern for the most frequent kind of file: same folder, same suffix."""
-    kinds = Counter((one.rpartition("/")[0], Path(one).suffix) for one in files)
+    kinds = Counter((file.rpartition("/")[0], Path(file).suffix) for file in files)
     (folder, suffix), _ = kinds.most_common(1)[0]
     folder = folder.removeprefix("dataset").removeprefix("/")
     return f"{folder}/{{id}}{suffix}" if folder else f"{{id}}{suffix}"
@@ -202,19 +203,22 @@ def _likely(files: list[str]) -> str:
 
 def _around_files(folder: Path, pattern: str) -> None:
     """Write a workspace around existing files, which are only read."""
+    toml = folder / "workspace.toml"
+    untouched = [_EMPTY.format(dataset=folder) for folder in (".", "dataset")]
+    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in untouched
+    _check_free(folder, [] if is_empty else ["workspace.toml"])
     found = find_records(folder, pattern)
     files, ids = workspace_files(found), found.ids
-    toml = folder / "workspace.toml"
-    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in [
-        _EMPTY.format(dataset=one) for one in (".", "dataset")
-    ]
-    _check_free(folder, [name for name in files if not (is_empty and name == "workspace.toml")])
+    _check_free(folder, [name for name in files if name != "workspace.toml"])
     if is_empty:
         toml.unlink()
     for name, content in files.items():
         _write(folder / name, content)
     some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
-    say(f"{len(ids)} records: {some}", f"id_pattern = {found.id_pattern}   (a proposal: see workspace.toml)")
+    say(
+        f"{count_of(len(ids), 'record')}: {some}",
+        f"id_pattern = {found.id_pattern}   (a proposal: see workspace.toml)",
+    )
     for name in ("task", "modality"):
         if values := found.values(name):
             say(f"{name}: {', '.join(values)}")
@@ -224,8 +228,8 @@ def _around_files(folder: Path, pattern: str) -> None:
         )
     kinds = id_forms(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
-        told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
-        say_note(f"they have {len(kinds)} forms: {told}; write id_pattern so that only records fit it")
+        forms = ", ".join(f"{example} ({count} like it)" for example, count in kinds[:_KINDS])
+        say_note(f"they have {len(kinds)} forms: {forms}; write id_pattern so that only records fit it")
 
 
 def _check_free(folder: Path, names: Any) -> None:

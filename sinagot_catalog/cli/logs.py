@@ -6,17 +6,20 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
-from sinagot_catalog.cli.output import broken, is_machine, paint, put, put_rows, width
+from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
-from sinagot_catalog.errors import NotFoundError, row_label
+from sinagot_catalog.errors import NotFoundError, failure_text, row_label
+from sinagot_catalog.lazy import LazyModule
 
 if TYPE_CHECKING:
     import polars as pl
 
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
+else:
+    pl = LazyModule("polars")
 
 _LIMIT = 200
 _PAUSE = 0.5
@@ -72,8 +75,6 @@ def logs(args: Any) -> int:
 
 
 def _events(ws: Workspace, args: Any) -> pl.DataFrame:
-    import polars as pl
-
     of_run = [pl.col("run_id") == args.run] if args.run else []
     return ws.events().filter(*_fitting(args), *of_run)
 
@@ -85,84 +86,67 @@ def _steps(ws: Workspace, args: Any) -> StepCollection:
 
 def _fitting(args: Any) -> list[pl.Expr]:
     """The conditions of the records and steps that the user named."""
-    import polars as pl
-
     named = {"record_id": args.records, "step": args.step}
     return [pl.col(name).is_in(values) for name, values in named.items() if values]
 
 
 def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
     """Return the failure of each row whose last attempt failed; without an event the status describes it."""
-    import polars as pl
-
     from sinagot_catalog.catalog import failed
     from sinagot_catalog.schema import EVENTS, KEYS
 
     rows = _steps(ws, args).filter(failed())
     errors = rows.select(*KEYS, "reason", "run_id", "ended")
     events = _events(ws, args).filter(pl.col("event") == "error")
-    told = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
+    logged = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
         subset=list(KEYS), keep="last", maintain_order=True
     )
-    untold = errors.join(told, on=list(KEYS), how="anti", nulls_equal=True).select(
+    unlogged = errors.join(logged, on=list(KEYS), how="anti", nulls_equal=True).select(
         *KEYS,
         "run_id",
         pl.col("ended").alias("time"),
         pl.col("reason").alias("message"),
         pl.lit("error").alias("event"),
     )
-    return pl.concat([told, untold], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
+    return (
+        pl.concat([logged, unlogged], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
+    )
 
 
 def _groups(ws: Workspace, args: Any) -> int:
     """Print the kinds of failure: number, examples, and the command that runs the rows again."""
-    import polars as pl
+    from sinagot_catalog.catalog import failed, failure_kinds
 
-    from sinagot_catalog.catalog import failed
-
-    steps = _steps(ws, args)
-    found = steps.failures()
-    by = ("task", "modality", "step", "error_type")
-    kept = set(steps.filter(failed(), status="DONE").select(*by).iter_rows())
-    again = [
-        _again(args, one, is_kept=tuple(one[name] for name in by) in kept)
-        for one in found.iter_rows(named=True)
-    ]
-    found = found.with_columns(pl.Series("command", again, dtype=pl.String))
+    kinds = failure_kinds(_steps(ws, args).filter(failed()).collect())
+    again = [_again(args, kind) for kind in kinds.iter_rows(named=True)]
+    found = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
         put_rows(args, found)
         return 0
-    for one in found.head(args.limit or found.height).iter_rows(named=True):
-        where = row_label(one["task"], one["modality"], one["step"])
-        kind = f"{one['error_type']}: " if one["error_type"] else ""
-        text = broken(clean(f"{where}  {kind}{one['message']}"), 8)
-        put(
-            f"{paint(format(one['n'], '6,'), '31')}  {text.replace(clean(where), paint(clean(where), '1'), 1)}"
-        )
-        when = f" · {one['first']:%Y-%m-%d %H:%M} to {one['last']:%Y-%m-%d %H:%M}Z" if one["first"] else ""
-        put(broken(clean(f"        such as {one['examples']}{when}"), 8))
-        put(f"        {clean(one['command'])}")
+    for kind in found.head(args.limit or found.height).iter_rows(named=True):
+        step = clean(row_label(kind["task"], kind["modality"], kind["step"]))
+        text = broken(clean(f"{step}  {failure_text(kind['error_type'], kind['message'])}"), 8)
+        put(f"{paint(format(kind['n'], '6,'), '31')}  {text.replace(step, paint(step, '1'), 1)}")
+        times = dict.fromkeys(f"{at:%Y-%m-%d %H:%M}" for at in (kind["first"], kind["last"]) if at)
+        when = f" · {' to '.join(times)}Z" if times else ""
+        put(broken(clean(f"        such as {kind['examples']}{when}"), 8))
+        put(f"        {clean(kind['command'])}")
     if found.is_empty():
         say("nothing failed")
     return 0
 
 
-def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
-    """Return the command that runs the rows of one kind of failure again.
-
-    Args:
-        args: The arguments of the command line.
-        one: The kind of failure.
-        is_kept: Whether older outputs make some of its rows DONE.
-    """
+def _again(args: Any, kind: dict[str, Any]) -> str:
+    """Return the command that runs the rows of one kind of failure again."""
     from sinagot_catalog.catalog import failure_filter, sql_text
 
-    narrow = failure_filter({**one, "n_done": int(is_kept)})
+    conditions = failure_filter(kind)
     if args.records:
         ids = ", ".join(map(sql_text, args.records))
-        narrow.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
-    unnarrowed = SimpleNamespace(**{**vars(args), "step": None})
-    return command(unnarrowed, "run", *(["--force"] if is_kept else []), "--where", " AND ".join(narrow))
+        conditions.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
+    force = ["--force"] if kind["n_done"] else []
+    all_steps = SimpleNamespace(**{**vars(args), "step": None})
+    return command(all_steps, "run", *force, "--where", " AND ".join(conditions))
 
 
 def _show(events: pl.DataFrame) -> None:
@@ -173,10 +157,10 @@ def _show(events: pl.DataFrame) -> None:
         when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
         key = row_label(*(row[key] for key in KEYS))
         failed = row["event"] == "error"
-        text = clean(row["message"] or row["event"] or "")
-        if failed and row["error_type"]:
-            text = f"{row['error_type']}: {text}"
-        put(f"{paint(when, '2')}  {paint(key, '31' if failed else '1')}  {text}")
+        text = failure_text(row["error_type"] if failed else None, row["message"] or row["event"] or "")
+        lines = broken(clean(f"{when}  {key}  {text}"), 4)
+        painted = paint(clean(key), "31" if failed else "1")
+        put(lines.replace(when, paint(when, "2"), 1).replace(clean(key), painted, 1))
         for part in ("traceback", "output"):
             if row[part]:
                 put("\n".join(f"    {line}" for line in clean(row[part]).rstrip().splitlines()))

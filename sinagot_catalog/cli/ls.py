@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.echo import say, width
 from sinagot_catalog.cli.options import (
     OUTPUT,
     SNAPSHOT,
@@ -20,7 +20,7 @@ from sinagot_catalog.cli.options import (
     verb,
     where,
 )
-from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note, width
+from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
     is_narrowed,
@@ -32,6 +32,7 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.lazy import LazyModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.workspace import Workspace
+else:
+    pl = LazyModule("polars")
 
 LIMIT = 100
 """Default number of rows on a terminal."""
@@ -86,8 +89,6 @@ files (stale; size and times of records) are there where --columns or --where na
 )
 def ls(args: Any) -> int:
     """Print rows of a table."""
-    import polars as pl
-
     ws = open_workspace(args)
     machine = is_machine(args)
     limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
@@ -152,8 +153,6 @@ def _say_cut(ws: Workspace, args: Any, shown: _Shown, limit: int) -> None:
 
 def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
     """Report files without values, and put each field of a column from files into a column of its own: `qc.snr`."""
-    import polars as pl
-
     say_unread_values(ws)
     columns = source_of(ws).ranges.any.catalog().file_columns
     if args.json or args.parquet:
@@ -178,8 +177,6 @@ def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame,
 
     Sizes and times are read of the shown rows only, unless the order needs them.
     """
-    import polars as pl
-
     names = args.columns or []
     order = _order(args)
     shown = names or ([] if is_machine(args) else _SHOWN.get(args.table, []))
@@ -208,8 +205,6 @@ def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame,
 
 def _chosen(ws: Workspace, args: Any) -> Any:
     """Return the rows of the table that `--status`, `--step` and `--record` select."""
-    import polars as pl
-
     if args.table == "steps" or args.status or args.step:
         chosen: Any = named_steps(ws, args)
         chosen = chosen.filter(pl.col("step").is_in(args.step)) if args.step else chosen
@@ -221,8 +216,6 @@ def _chosen(ws: Workspace, args: Any) -> Any:
 
 def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:
     """Return the first rows in an order; 0 for all."""
-    import polars as pl
-
     found = _sorted(next(parts), order)
     for part in parts:
         found = _sorted(pl.concat([found.head(limit) if limit else found, part]), order)
@@ -242,8 +235,6 @@ def _order(args: Any) -> dict[str, bool]:
 
 def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str]) -> pl.DataFrame:
     """Narrow a table that is not a selection."""
-    import polars as pl
-
     from sinagot_catalog.catalog import check_literals, sql_predicate
 
     if args.status:

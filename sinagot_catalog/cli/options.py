@@ -11,7 +11,7 @@ from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -23,7 +23,7 @@ class OneOf(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Check a word."""
-        choices = [str(one) for one in self.choices]
+        choices = [str(choice) for choice in self.choices]
         if value in choices:
             return value
         hint = "" if param is None or not isinstance(param, Argument) else param.help_for(value)
@@ -55,10 +55,20 @@ def _whole_number(what: str, least: int = 1) -> Callable[[str], int]:
     return parse
 
 
+def port(text: str) -> int:
+    """Parse the number of a port; 0 stands for a free one."""
+    if not text.isdecimal() or int(text) > _PORTS:
+        raise click.BadParameter(f"{text!r} is not a port: a number from 0 to {_PORTS}")
+    return int(text)
+
+
 count = _whole_number("a number of rows", least=0)
 numbered = _whole_number("a whole number from 1 up")
 _processes = _whole_number("a number of processes from 1 up; by default one per core")
 _failures = _whole_number("a number of failures from 1 up")
+
+
+_PORTS = 65_535
 
 
 def _names(text: str) -> list[str]:
@@ -76,7 +86,17 @@ def _stale(text: str) -> bool | str:
 # --- parameters ------------------------------------------------------------------------------------------------
 
 
-class Option(click.Option):
+class _Completed(click.Parameter):
+    """A parameter whose values are completed from the workspace."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the candidates for a value."""
+        from sinagot_catalog.cli.completion import values_of
+
+        return values_of(self, ctx, incomplete)
+
+
+class Option(_Completed, click.Option):
     """An option: its help is listed in a group, its values are completed from the workspace.
 
     A repeated option has a list as its value, or None if it is not given. The help leaves out its old names.
@@ -89,14 +109,8 @@ class Option(click.Option):
         if self.multiple:
             self.callback = lambda _ctx, _param, values: list(values or ()) or None
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the candidates for a value."""
-        from sinagot_catalog.cli.completion import values_of
 
-        return values_of(self, ctx, incomplete)
-
-
-class Argument(click.Argument):
+class Argument(_Completed, click.Argument):
     """A positional argument with a help text."""
 
     def __init__(self, name: str, metavar: str, *, about: str = "", **more: Any) -> None:
@@ -106,12 +120,6 @@ class Argument(click.Argument):
     def help_for(self, value: str) -> str:
         """Return what a word probably means that does not fit here."""
         return f"; {value} is not a workspace: it has no workspace.toml" if "/" in value else ""
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the candidates for a value."""
-        from sinagot_catalog.cli.completion import values_of
-
-        return values_of(self, ctx, incomplete)
 
 
 def _is_workspace(word: str) -> bool:
@@ -131,11 +139,45 @@ def flag(*names: str, **more: Any) -> Option:
     return Option(*names, is_flag=True, **more)
 
 
+_UNBROKEN = "\N{NON-BREAKING HYPHEN}"
+
+
 # --- commands --------------------------------------------------------------------------------------------------
+
+
+class _Formatter(click.HelpFormatter):
+    """Help that is broken between words only: click breaks options at their hyphens, too."""
+
+    def write(self, string: str) -> None:
+        """Write a text with its hyphens."""
+        super().write(string.replace(_UNBROKEN, "-"))
+
+    def write_text(self, text: str) -> None:
+        """Write a paragraph."""
+        super().write_text(text.replace("-", _UNBROKEN))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write names with their texts."""
+        super().write_dl([(name, text.replace("-", _UNBROKEN)) for name, text in rows], col_max, col_spacing)
+
+    def write_examples(self, text: str) -> None:
+        """Write commands, each on one line; what it does goes below it where there is no room beside it."""
+        for line in text.splitlines():
+            command, _, about = line.strip().partition("   ")
+            has_room = len(line) <= self.width or not about
+            self.write(f"{line}\n" if has_room else f"  {command}\n      {about.strip()}\n")
+
+
+class Context(click.Context):
+    """A call of the program or of a verb."""
+
+    formatter_class = _Formatter
 
 
 class Command(click.Command):
     """A verb. Its function gets all values as attributes of one object, and returns the exit code."""
+
+    context_class = Context
 
     def __init__(
         self, run: Callable[[Any], int], about: str, examples: str, params: Sequence[click.Parameter]
@@ -161,7 +203,7 @@ class Command(click.Command):
         if (
             ctx.resilient_parsing
             and args
-            and any(args[-1] in one.opts for one in self.params if _takes_value(one))
+            and any(args[-1] in param.opts for param in self.params if _takes_value(param))
         ):
             args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
         if self._takes_workspace_last and not ctx.resilient_parsing:
@@ -203,21 +245,27 @@ class Command(click.Command):
             raise click.UsageError(f"--{forms[1]}: not allowed with argument --{forms[0]}", ctx)
         return self.run(SimpleNamespace(**given))
 
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_help(self, ctx: click.Context, formatter: _Formatter) -> None:  # type: ignore[override]
         """Write the help: usage, the sentence about the verb, its parameters by group, examples."""
-        arguments = [one for one in self.params if isinstance(one, Argument) and one.metavar]
-        words = " ".join(one.metavar or "" if one.required else f"[{one.metavar}]" for one in arguments)
+        arguments = [
+            argument for argument in self.params if isinstance(argument, Argument) and argument.metavar
+        ]
+        words = " ".join(
+            argument.metavar or "" if argument.required else f"[{argument.metavar}]" for argument in arguments
+        )
         words += " [WORKSPACE]" if self._takes_workspace_last else ""
         formatter.write(f"usage: {ctx.command_path} [options] {words}".rstrip() + "\n\n")
         formatter.write_text(self.help or "")
-        if described := [(one.metavar or "", one.about) for one in arguments if one.about]:
+        if described := [
+            (argument.metavar or "", argument.about) for argument in arguments if argument.about
+        ]:
             with formatter.section("arguments"):
                 formatter.write_dl(described)
         write_options(self, ctx, formatter)
         for paragraph in self.examples.split("\n\n"):
             formatter.write_paragraph()
             if paragraph.startswith("examples:"):
-                formatter.write(f"{paragraph}\n")  # a command stays on one line
+                formatter.write_examples(paragraph)
             else:
                 formatter.write_text(paragraph)
 
@@ -259,11 +307,13 @@ def verb(
 
 
 def _flattened(params: Sequence[click.Parameter | Sequence[click.Parameter]]) -> Iterator[click.Parameter]:
-    for one in params:
-        yield from [one] if isinstance(one, click.Parameter) else one
+    for param in params:
+        yield from [param] if isinstance(param, click.Parameter) else param
 
 
 # --- options of several verbs ----------------------------------------------------------------------------------
+
+_WHICH = "which rows"
 
 WORKSPACE = [
     Option(
@@ -297,24 +347,15 @@ PASSED_ON = Option("--passed-on", multiple=True, hidden=True)
 """The words after `--`, which another program gets."""
 
 STALE = Option(
-    "--stale", metavar="[=code]", type=_stale, group="which rows",
+    "--stale", metavar="[=code]", type=_stale, group=_WHICH,
     help="also rows that are stale by an input, a version or parameters; with =code also by a changed script",
 )  # fmt: skip
 
 WORKERS = Option(
-    "-j",
-    "--workers",
-    metavar="N",
-    type=_processes,
-    help="how many processes; by default one per core",
+    "-j", "--workers", metavar="N", type=_processes, help="how many processes; by default one per core"
 )
 
-STOP_AFTER = Option(
-    "--stop-after",
-    metavar="N",
-    type=_failures,
-    help="end after N failures of one kind",
-)
+STOP_AFTER = Option("--stop-after", metavar="N", type=_failures, help="end after N failures of one kind")
 
 OUTPUT = [
     flag("--json", group="output", help="JSON on stdout"),
@@ -347,7 +388,7 @@ def record(group: str = "options") -> Option:
 
 def _narrowed(filters: list[str]) -> str | None:
     if len(filters) > 1:
-        return " AND ".join(f"({one})" for one in filters)
+        return " AND ".join(f"({text})" for text in filters)
     return filters[0] if filters else None
 
 
@@ -371,56 +412,46 @@ def columns(name: str, about: str) -> Option:
     return Option(name, metavar="A,B", type=_names, help=about)
 
 
-def rows() -> list[click.Parameter]:
-    """Declare the workspace, and the options that choose rows of steps."""
-    group = "which rows"
-    return [
-        *PLACE,
-        where("steps that fit, such as \"status = 'ERROR'\"", group),
-        status_option("steps of this status", group),
-        steps("this step, tried even where an input is missing", group),
-        record(group),
-        Option(
-            "--rows", metavar="FILE", group=group,
-            help="a CSV, Parquet, IPC or JSON file with record_id [task modality step]; - for CSV from stdin",
-        ),
-    ]  # fmt: skip
+ROWS = [
+    *PLACE,
+    where("steps that fit, such as \"status = 'ERROR'\"", _WHICH),
+    status_option("steps of this status", _WHICH),
+    steps("this step, tried even where an input is missing", _WHICH),
+    record(_WHICH),
+    Option(
+        "--rows", metavar="FILE", group=_WHICH,
+        help="a CSV, Parquet, IPC or JSON file with record_id [task modality step]; - for CSV from stdin",
+    ),
+]  # fmt: skip
+"""The workspace, and the options that choose rows of steps."""
 
+EXTENT = [
+    flag("--force", group=_WHICH, help="also rows that are done"),
+    STALE,
+    flag("--downstream", group=_WHICH, help="also rows that this run makes ready"),
+    flag("--upstream", group=_WHICH, help="also rows that make missing inputs"),
+    flag("--ignore-missing", group=_WHICH, help="also rows that lack an input"),
+]
+"""Which rows run besides those of the filter that are ready."""
 
-def selection() -> list[click.Parameter]:
-    """Declare `rows`, and the options that say which of the rows run."""
-    group = "which rows"
-    return [
-        *rows(),
-        limit("run at most N rows", group),
-        Option(
-            "--part", metavar="K/N", group=group,
-            help="the K-th of N parts of the records; `last`: the rows that belong to no part",
-        ),
-        *extent(),
-    ]  # fmt: skip
+SELECTION = [
+    *ROWS,
+    limit("run at most N rows", _WHICH),
+    Option(
+        "--part", metavar="K/N", group=_WHICH,
+        help="the K-th of N parts of the records; `last`: the rows that belong to no part",
+    ),
+    *EXTENT,
+]  # fmt: skip
+"""`ROWS`, and the options that say which of the rows run."""
 
-
-def extent() -> list[click.Parameter]:
-    """Declare which rows run besides those of the filter that are ready."""
-    group = "which rows"
-    return [
-        flag("--force", group=group, help="also rows that are done"),
-        STALE,
-        flag("--downstream", group=group, help="also rows that this run makes ready"),
-        flag("--upstream", group=group, help="also rows that make missing inputs"),
-        flag("--ignore-missing", group=group, help="also rows that lack an input"),
-    ]
-
-
-def run_options() -> list[click.Parameter]:
-    """Declare the options of a run."""
-    return [
-        flag("-n", "--dry-run", help="only show what would run and why, as `plan` does"),
-        WORKERS,
-        STOP_AFTER,
-        flag("--strict", help="exit 3 also for rows without data, or left to another run"),
-        flag("-y", "--yes", help="with --force, replace outputs without a question"),
-        flag("-q", "--quiet", help="no bar, no log lines"),
-        *OUTPUT,
-    ]
+RUN = [
+    flag("-n", "--dry-run", help="only show what would run and why, as `plan` does"),
+    WORKERS,
+    STOP_AFTER,
+    flag("--strict", help="exit 3 also for rows without data, or left to another run"),
+    flag("-y", "--yes", help="with --force, replace outputs without a question"),
+    flag("-q", "--quiet", help="no bar, no log lines"),
+    *OUTPUT,
+]
+"""The options of a run."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from functools import cache
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.errors import not_written
+from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.status import SHORT_NAMES
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
+else:
+    pl = LazyModule("polars")
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
@@ -34,6 +35,9 @@ COLOURS = {
 
 _COLOURED = ("status", "action", "outcome", "event")
 _KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
+_LEAST = ("n_units", "n_files", "n_steps")
+_MOST = (*_KEYS, "n_data_ready", "n_done", "n_error", "outcome", "exists")
+"""The columns that a narrow terminal leaves out first, and those that it leaves out last."""
 _NARROWEST = {"path": 24} | dict.fromkeys(("record_id", "task", "modality", "step"), 12)
 """The least number of characters of a text column in a narrow terminal; 8 for others."""
 
@@ -91,34 +95,9 @@ def can_show(text: str) -> bool:
     return True
 
 
-def width() -> int | None:
-    """The width of the terminal in characters; None if stdout is not a terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def lines_of(text: str, indent: int) -> list[str]:
-    """Break a text between words so that it fits a terminal; elsewhere it stays one line.
-
-    Args:
-        text: The text.
-        indent: The characters to the left of it.
-    """
-    room = (width() or 0) - indent
-    return (wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]) if room > 0 else [text]
-
-
-def broken(text: str, indent: int) -> str:
-    """Break a text between words so that it fits a terminal; the lines after the first one are indented.
-
-    A line with a command stays whole, so that it can be copied.
-    """
-    lines = ([line] if "sinagot-catalog " in line else lines_of(line, indent) for line in text.splitlines())
-    return "\n".join(("\n" + " " * indent).join(line) for line in lines)
-
-
 def say_note(text: str) -> None:
     """Print what people should know besides the result; on a terminal it is broken between words."""
-    say("\n      ".join(lines_of(f"note: {text}", 6)))
+    say(broken(f"note: {text}", 6, sys.stderr))
 
 
 # --- for programs --------------------------------------------------------------------------------------------
@@ -176,8 +155,6 @@ def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
 
 def _put_part(args: Any, frame: pl.DataFrame, *, is_first: bool, is_after: bool) -> None:
     """Print some of the rows as JSON or CSV."""
-    import polars as pl
-
     from sinagot_catalog.catalog import text_of
 
     frame = frame.with_columns(
@@ -223,8 +200,6 @@ def put_table(
         beside: Text to the right of each row: pieces with their colours; all of one width.
         spare: Columns that are left out, without a note, before others are cut.
     """
-    import polars as pl
-
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
     heads = {name: (names or {}).get(name, name) for name in text.columns}
@@ -257,8 +232,6 @@ def put_table(
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     """Format a column as short text on one line, without control characters."""
-    import polars as pl
-
     from sinagot_catalog.catalog import text_of
 
     column = pl.col(name)
@@ -279,7 +252,7 @@ def _over(sizes: Mapping[str, int], most: int | None) -> int:
 
 
 def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> list[str]:
-    """Narrow the widest text columns until all fit; if that is not enough, leave out the last ones.
+    """Narrow the widest text columns until all fit; if that is not enough, leave out the less important ones.
 
     Args:
         sizes: The widths of the columns, which change.
@@ -297,8 +270,9 @@ def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> li
             down_to = second if second < sizes[widest] else sizes[widest] - 1
             sizes[widest] = max(down_to, sizes[widest] - over, least[widest])
         elif len(sizes) > 1:
-            left_out.insert(0, list(sizes)[-1])
-            del sizes[left_out[0]]
+            names = list(sizes)
+            left_out += [min(reversed(names), key=lambda name: (name not in _LEAST) + (name in _MOST))]
+            del sizes[left_out[-1]]
         else:
             break
     return left_out
@@ -306,8 +280,6 @@ def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> li
 
 def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrowed: set[str]) -> pl.Series:
     """Put the columns side by side; cut the texts of columns that are narrowed."""
-    import polars as pl
-
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.workspace_args import steps_of
 from sinagot_catalog.config import duration_text, size_text
 from sinagot_catalog.errors import UsageError
+from sinagot_catalog.lazy import LazyModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Resources
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
+else:
+    pl = LazyModule("polars")
 
 
 class Plans:
@@ -73,19 +76,15 @@ class Plans:
 
     def shown(self, most: int | None) -> pl.DataFrame:
         """Make all plans, and return the first rows to show; measures what they read, for `costs`."""
-        import polars as pl
-
         self._is_measured = True
         found: list[pl.DataFrame] = []
         for made in self:
             rows = made.frame.filter(_is_open())
-            left = rows.height if most is None else most - sum(one.height for one in found)
+            left = rows.height if most is None else most - sum(frame.height for frame in found)
             found.append(rows.head(left))
         return pl.concat(found)
 
     def _add(self, made: Plan) -> None:
-        import polars as pl
-
         from sinagot_catalog.run import largest
 
         for action, count in made.counts().items():
@@ -111,7 +110,7 @@ class Plans:
         words = [f"{self.counts['run']} to run"]
         words += [f"{self.counts['blocked']} blocked"] if self.counts["blocked"] else []
         words += [f"{self.counts['skip']} skipped"] if self.counts["skip"] else []
-        seconds = sum(float(one["seconds"].sum()) for one in self._costs)
+        seconds = sum(float(costs["seconds"].sum()) for costs in self._costs)
         time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
         return ", ".join(words) + time
 
@@ -130,8 +129,6 @@ class Plans:
 
     def costs(self) -> pl.DataFrame:
         """The cost per step: rows, time by the median of earlier runs, bytes to read, what a row needs."""
-        import polars as pl
-
         from sinagot_catalog.run import needs_text
 
         every = pl.concat(self._costs).group_by("step", maintain_order=True)
@@ -145,9 +142,11 @@ class Plans:
         return costs.select(
             "step",
             "rows",
-            pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
-            pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
-            pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
+            pl.Series("each", [_duration(seconds) for seconds in costs["seconds_each"]], dtype=pl.String),
+            pl.Series("together", [_duration(seconds) for seconds in costs["seconds"]], dtype=pl.String),
+            pl.Series(
+                "to read", [size_text(size) if size else "-" for size in costs["bytes"]], dtype=pl.String
+            ),
             *([pl.Series("needs", [needs.get(step, "") for step in costs["step"]])] if needs else []),
         )
 
@@ -160,10 +159,13 @@ def plan_options(args: Any) -> dict[str, Any]:
     return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
 
 
+def run_options(args: Any) -> dict[str, Any]:
+    """Return the options of a command that planning and running take."""
+    return plan_options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+
+
 def _is_open() -> pl.Expr:
     """Whether a row is neither done nor beyond the limit."""
-    import polars as pl
-
     is_done = (pl.col("status") == "DONE").fill_null(value=False)
     is_quiet = (is_done | pl.col("reason").str.starts_with("beyond the limit")).fill_null(value=False)
     return (pl.col("action") != "skip") | ~is_quiet

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import clean, say, width
 from sinagot_catalog.cli.ls import LIMIT
-from sinagot_catalog.cli.options import OUTPUT, Option, flag, numbered, one_of, run_options, selection, verb
-from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table, width
-from sinagot_catalog.cli.plans import Plans, plan_options
+from sinagot_catalog.cli.options import OUTPUT, RUN, SELECTION, Option, flag, numbered, one_of, verb
+from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table
+from sinagot_catalog.cli.plans import Plans, plan_options, run_options
 from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for_parts
 from sinagot_catalog.cli.workspace_args import (
@@ -55,7 +55,7 @@ DECLINED = 130
 
 --json, --csv and --parquet have every selected row in order: record_id, task, modality, step, action (run, skip,
 blocked), reason, status. The table leaves out what is done.""",
-    selection(),
+    SELECTION,
     OUTPUT,
 )
 def plan(args: Any) -> int:
@@ -111,11 +111,11 @@ def _show_plan(args: Any) -> int:
 
 --json, --csv and --parquet have a row per job: record_id, task, modality, step, outcome (done, error, timeout,
 blocked, not_available, claimed, already_done, cancelled), seconds, attempts, error_type, message.""",
-    selection(),
+    SELECTION,
     Option(
         "--mode", type=one_of("processes", "main_process", "prefect"), help="by default as [run] mode says"
     ),
-    run_options(),
+    RUN,
     flag("--debug", help="run in this process, log everything, and raise what a script raises"),
 )
 def run(args: Any) -> int:
@@ -127,7 +127,7 @@ def run(args: Any) -> int:
     if not _may_replace(args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = plan_options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+    options = run_options(args)
     try:
         report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
@@ -151,7 +151,7 @@ def run(args: Any) -> int:
 Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
 --json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid (null where it
 runs elsewhere), with --parts a list of them in flow_runs.""",
-    selection(),
+    SELECTION,
     Option(
         "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
     ),
@@ -160,7 +160,7 @@ runs elsewhere), with --parts a list of them in flow_runs.""",
     Option("--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"),
     flag("--no-wait", help="return when the flow has begun; it goes on by itself"),
     click.Option(["--handle-fd"], type=int, hidden=True),
-    run_options(),
+    RUN,
 )
 def submit(args: Any) -> int:
     """Run the selected rows as a Prefect flow."""
@@ -176,8 +176,7 @@ def submit(args: Any) -> int:
         return DECLINED
     if is_beside:
         return _submit_beside(args)
-    options = plan_options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
-    options |= {"deployment": args.deployment, "cluster": args.cluster}
+    options = run_options(args) | {"deployment": args.deployment, "cluster": args.cluster}
     if args.parts:
         return _submit_parts(ws, args, steps, options)
     return _submit_whole(ws, args, steps, options)
@@ -235,12 +234,12 @@ def _may_replace(args: Any, steps: StepCollection) -> bool:
     from sinagot_catalog.run import replaced
 
     found = [replaced(source, made) for source, made in Plans(steps, args).of_sessions()]
-    count, foreign = sum(one.n_outputs for one in found), sum(len(one.foreign) for one in found)
+    count, foreign = sum(part.n_outputs for part in found), sum(len(part.foreign) for part in found)
     if not count:
         return True
-    outputs = f"{count_of(count, 'output')} ({size_text(sum(one.size for one in found))})"
+    outputs = f"{count_of(count, 'output')} ({size_text(sum(part.size for part in found))})"
     if foreign:
-        first = next(one.foreign[0] for one in found if len(one.foreign))
+        first = next(part.foreign[0] for part in found if len(part.foreign))
         outputs += f", and no run made {foreign:,} of them, such as {clean(first)}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
@@ -334,14 +333,14 @@ def _submit_beside(args: Any) -> int:
     os.close(theirs)
     try:
         with os.fdopen(ours, "rb") as pipe:
-            said = pipe.read()
+            answer = pipe.read()
     except KeyboardInterrupt:
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=30)
         raise
-    if not said:
+    if not answer:
         return child.wait(timeout=60)
-    return _tell(args, json.loads(said), child.pid)
+    return _tell(args, json.loads(answer), child.pid)
 
 
 def _shown(handle: RunHandle) -> dict[str, str | None]:

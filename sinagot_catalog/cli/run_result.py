@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.output import broken
 from sinagot_catalog.cli.workspace_args import command
 from sinagot_catalog.config import count_of, duration_text
-from sinagot_catalog.errors import row_label
+from sinagot_catalog.errors import failure_text, row_label
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
@@ -33,7 +32,7 @@ def say_failures(args: Any, report: RunReport) -> None:
         pl.len().alias("n"), pl.col("record_id", "task", "modality", "message").first()
     )
     for row in kinds.head(_SHOWN).iter_rows(named=True):
-        say(broken(_failure(row), 4))
+        say(_failure(row))
     if failed.height:
         more = f"{count_of(kinds.height - _SHOWN, 'more kind')}; " if kinds.height > _SHOWN else ""
         say(f"{more}see {command(args, 'logs', '--failed')}")
@@ -44,7 +43,7 @@ def _failure(row: dict[str, Any]) -> str:
     from sinagot_catalog.schema import KEYS
 
     key = row_label(*(row[key] for key in KEYS))
-    kind = f"{row['error_type']}: " if row["error_type"] else ""
-    text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
+    message = (row["message"] or row["outcome"]).strip().partition("\n")[0]
+    text = failure_text(row["error_type"], message)
     others = f"   ({row['n']} rows like this)" if row["n"] > 1 else ""
-    return f"  {key}: {kind}{text}{others}"
+    return f"  {key}: {text}{others}"

@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import (
+    EXTENT,
     ONE_OBJECT,
     PASSED_ON,
+    ROWS,
     WORKERS,
     Option,
-    extent,
     flag,
     numbered,
-    rows,
     verb,
 )
 from sinagot_catalog.cli.output import put, put_json, put_whole
 from sinagot_catalog.cli.workspace_args import (
-    name_of,
     open_workspace,
     say_what_is_missing,
     selected,
     source_of,
     steps_of,
+    words_of,
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
@@ -48,8 +48,8 @@ _OPTIONS = ("force", "ignore_missing", "downstream", "upstream", "stale")
 Options of sbatch come after --. Each job looks for its rows when it starts, runs as many at once as it has CPUs
 (-c), and ends 3 if rows failed. The last job starts when the array has ended, whether its rows failed or not.
 --json: array and last, the ids of the jobs; null for a job that is not needed.""",
-    rows(),
-    extent(),
+    ROWS,
+    EXTENT,
     Option("--parts", metavar="N", type=numbered, required=True, help="how many jobs share the records"),
     Option("--array-limit", metavar="N", type=numbered, help="how many of them run at the same time"),
     flag("--print", "prints", help="write the script to stdout; submit nothing"),
@@ -66,7 +66,8 @@ def sbatch(args: Any) -> int:
         raise SelectionError("--rows: the jobs cannot read stdin", "Name a file that they can read.")
     ws = open_workspace(args)
     first, further = address_of(source_of(ws))
-    words = ["-C", first, *_repeated("--config", further), *_words(args)]
+    config = [word for file in further or () for word in ("--config", file)]
+    words = ["-C", first, *config, *_words(args)]
     steps, options = selected(ws, args), {name: getattr(args, name) for name in _OPTIONS}
     plan = steps.plan(steps_of(args), **options)
     last = steps.plan(steps_of(args), part="last", **options)
@@ -74,7 +75,7 @@ def sbatch(args: Any) -> int:
     asked = requests(
         plan.needs, _counts(in_parts, last.frame, args.parts), args.passed_on or (), args.workers
     )
-    run = SlurmRun(name_of(ws), words, args.parts, args.array_limit, args.passed_on or (), asked)
+    run = SlurmRun(ws.config.name, words, args.parts, args.array_limit, args.passed_on or (), asked)
     if args.prints:
         put_whole(run.printed(), end="")
         return 0
@@ -96,19 +97,10 @@ def _counts(in_parts: pl.DataFrame, last: pl.DataFrame, parts: int) -> list[dict
 
 def _words(args: Any) -> list[str]:
     """Return the options that choose rows, as words for `run`."""
-    words = ["--trust"] if args.trust else []
-    words += ["--where", args.where] if args.where else []
-    for name in ("status", "step", "record"):
-        words += _repeated(f"--{name}", getattr(args, name))
+    words = words_of(args, "trust", "where", "status", "step", "record")
     words += ["--rows", str(Path(args.rows).resolve())] if args.rows else []
     words += [] if args.stale is None else ["--stale=code" if args.stale == "code" else "--stale"]
-    for name in ("force", "downstream", "upstream", "ignore_missing"):
-        words += [f"--{name.replace('_', '-')}"] if getattr(args, name) else []
-    return words + (["--workers", str(args.workers)] if args.workers else [])
-
-
-def _repeated(option: str, values: list[str] | None) -> list[str]:
-    return [word for value in values or () for word in (option, value)]
+    return words + words_of(args, "force", "downstream", "upstream", "ignore_missing", "workers")
 
 
 def _tell(ws: Workspace, args: Any, jobs: dict[str, str | None], rows: int) -> None:

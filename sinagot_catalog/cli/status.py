@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.next_line import next_line
 from sinagot_catalog.cli.options import (
     OUTPUT,
@@ -22,7 +21,6 @@ from sinagot_catalog.cli.options import (
     where,
 )
 from sinagot_catalog.cli.output import (
-    broken,
     can_show,
     clear_screen,
     is_machine,
@@ -31,12 +29,10 @@ from sinagot_catalog.cli.output import (
     put_json,
     put_rows,
     put_table,
-    width,
 )
 from sinagot_catalog.cli.workspace_args import (
     command,
     is_narrowed,
-    name_of,
     open_workspace,
     say_absent_value,
     say_what_is_missing,
@@ -44,15 +40,17 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import SelectionError, did_you_mean, row_label
+from sinagot_catalog.errors import SelectionError, did_you_mean, failure_text, row_label
+from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from sinagot_catalog.catalog import Notice
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
+else:
+    pl = LazyModule("polars")
 
 _COUNTED = {name: name.lower() for name in StepStatus.__members__}
 _BAR = 20
@@ -106,12 +104,10 @@ def status(args: Any) -> int:
 
 
 def _once(ws: Workspace, args: Any) -> int:
-    import polars as pl
-
     steps = selected(ws, args)
     if args.step:
         steps = steps.filter(pl.col("step").is_in(args.step))
-    look = _look(ws, steps, args)
+    look = StatusCounts(ws, steps, args)
     if args.json:
         put_json(_summary(look, args))
     elif is_machine(args):
@@ -120,8 +116,8 @@ def _once(ws: Workspace, args: Any) -> int:
         _show(look, args)
     say_what_is_missing(ws, look.notices)
     if not is_machine(args):
-        if look.failed.height:
-            _show_failures(look, args)
+        if look.failed is not None:
+            _show_failures(look.failed, args)
         if not look.totals["total"]:
             say_absent_value(steps)
         put(next_line(look, args))
@@ -131,9 +127,8 @@ def _once(ws: Workspace, args: Any) -> int:
 # --- counting ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class StatusCounts:
-    """The counts of one listing.
+    """The counts of one listing, summed over its ranges of records.
 
     Attributes:
         by: The columns that the rows are grouped by.
@@ -143,94 +138,63 @@ class StatusCounts:
         totals: The same counts of all rows.
         ready: The number of rows of each step that can run now.
         n_broken: The number of rows whose script or pattern cannot be used.
-        failed: The rows whose last attempt failed, without those of steps that no row can use.
+        failed: The rows whose last attempt failed, without those of steps that no row can use; None if none did.
         notices: What the listing left out or could not use.
         seconds: How long the listing took.
     """
 
-    ws: Workspace
-    by: list[str]
-    n_records: int
-    n_files: int
-    n_steps: int
-    counts: pl.DataFrame
-    totals: dict[str, Any]
-    ready: dict[str, int]
-    n_broken: int
-    failed: pl.DataFrame
-    notices: list[Notice]
-    seconds: float
+    def __init__(self, ws: Workspace, steps: StepCollection, args: Any) -> None:
+        from sinagot_catalog.catalog import JoinedNotices
 
+        self.ws = ws
+        self.by = _by(ws, args)
+        self.n_records = self.n_files = self.n_broken = 0
+        self.seconds = 0.0
+        counts: list[pl.DataFrame] = []
+        failures: list[pl.DataFrame] = []
+        notices = JoinedNotices(len(source_of(ws).ranges))
+        for part in steps.ranges():
+            rows = _rows(part, self.by, stale=args.stale)
+            counts.append(
+                rows.group_by(*dict.fromkeys([*self.by, "modality", "step"]), maintain_order=True).agg(
+                    _aggregates()
+                )
+            )
+            failures += self._add(part, rows, is_whole=not is_narrowed(args))
+            notices.add(source_of(part).notices())
+        self.failed = pl.concat(failures) if failures else None
+        self.notices = notices.all()
+        every = pl.concat(counts)
+        by_step = every.group_by("modality", "step", maintain_order=True).agg(_sums())
+        ready = by_step.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
+        self.n_steps = by_step.height
+        self.ready: dict[str, int] = dict(ready.select("step", "data_ready").iter_rows())
+        self.counts = _in_order(ws, every.group_by(self.by, maintain_order=True).agg(_sums()), self.by)
+        self.totals: dict[str, Any] = by_step.select(_sums()).row(0, named=True)
 
-def _look(ws: Workspace, steps: StepCollection, args: Any) -> StatusCounts:
-    """Count the rows, range by range."""
-    import polars as pl
-
-    from sinagot_catalog.catalog import JoinedNotices
-
-    by = _by(ws, args)
-    parts, notices = [], JoinedNotices(len(source_of(ws).ranges))
-    for rows in steps.ranges():
-        parts.append(_Part(rows, by, args))
-        notices.add(source_of(rows).notices())
-    counts = pl.concat([one.counts for one in parts])
-    every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
-    ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
-    return StatusCounts(
-        ws,
-        by,
-        sum(one.n_records for one in parts),
-        sum(one.n_files for one in parts),
-        every.height,
-        _in_order(ws, counts.group_by(by, maintain_order=True).agg(_sums()), by),
-        every.select(_sums()).row(0, named=True),
-        dict(ready.select("step", "data_ready").iter_rows()),
-        sum(one.n_broken for one in parts),
-        pl.concat([one.failed for one in parts]),
-        notices.all(),
-        sum(one.seconds for one in parts),
-    )
-
-
-class _Part:
-    """The counts of one range of records.
-
-    Args:
-        steps: The rows of the range.
-        by: The columns to group by.
-        args: The arguments of the command.
-    """
-
-    def __init__(self, steps: StepCollection, by: list[str], args: Any) -> None:
-        import polars as pl
-
+    def _add(self, steps: StepCollection, rows: pl.DataFrame, *, is_whole: bool) -> list[pl.DataFrame]:
+        """Add the numbers of one range, and return its rows whose last attempt failed, if there are some."""
         from sinagot_catalog.catalog import failed
+        from sinagot_catalog.schema import KEYS
 
-        rows = _rows(steps, by, stale=args.stale)
-        source, catalog = source_of(steps), source_of(steps).catalog()
-        keys = ["record_id", "task", "modality", "step"]
-        broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*keys, "_cell")
-        is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_whole = not is_narrowed(args)
-        self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
-            _aggregates()
-        )
-        self.n_records = len(steps.records) if is_whole else rows["record_id"].n_unique()
-        self.n_files = catalog.n_files
-        self.n_broken = is_broken.height
+        source = source_of(steps)
+        catalog = source.catalog()
+        broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*KEYS, "_cell")
+        self.n_records += len(steps.records) if is_whole else rows["record_id"].n_unique()
+        self.n_files += catalog.n_files
+        if broken.height:
+            self.n_broken += rows.join(broken, on=list(KEYS), how="semi", nulls_equal=True).height
+        self.seconds += source.seconds
+        if not rows.select(failed().any()).item():
+            return []
         # a script that cannot be used has a note of its own
         noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
-        attempts = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
-        self.failed = (
-            attempts.join(noted, on=keys, how="anti", nulls_equal=True) if noted.height else attempts
-        )
-        self.seconds = source.seconds
+        left = steps.filter(failed()).collect().join(noted, on=list(KEYS), how="anti", nulls_equal=True)
+        return [left] if left.height else []
 
 
 def _in_order(ws: Workspace, counts: pl.DataFrame, by: list[str]) -> pl.DataFrame:
     """Return the counts in the order of the config; rows of groups come in the order of their ids."""
-    import polars as pl
-
     if not set(by) <= {"task", "modality", "step"}:
         return counts
     cells = source_of(ws).layout().cells
@@ -272,8 +236,6 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
 def _sums() -> list[pl.Expr]:
     """The sums of counts; null for `stale` where it was not counted."""
-    import polars as pl
-
     names = [*_COUNTED.values(), "unknown", "failed", "total"]
     stale = pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum())
     return [*(pl.col(name).sum() for name in names[:-1]), stale.alias("stale"), pl.col("total").sum()]
@@ -281,16 +243,12 @@ def _sums() -> list[pl.Expr]:
 
 def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     """Return the rows to count, with the columns to group by."""
-    import polars as pl
-
     needed = ("record_id", "task", "modality", "step", "status", "outcome")
     rows = steps.select(*dict.fromkeys([*needed, *by, *(["stale"] if stale else [])]))
     return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
 
 
 def _aggregates() -> list[pl.Expr]:
-    import polars as pl
-
     from sinagot_catalog.catalog import failed
 
     return [
@@ -307,33 +265,31 @@ def _aggregates() -> list[pl.Expr]:
 
 def _summary(look: StatusCounts, args: Any) -> dict[str, Any]:
     """Return the object that `--json` prints."""
-    kept = source_of(look.ws).kept
+    snapshot = source_of(look.ws).kept
     follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
     return {
         "workspace": look.ws.config.root,
         "records": look.n_records,
         "files": look.n_files,
         "seconds": round(look.seconds, 3),
-        "snapshot": None if kept is None else kept.name,
+        "snapshot": None if snapshot is None else snapshot.name,
         "counts": look.counts.to_dicts(),
         "totals": look.totals,
         "next": follow if look.ready else None,
-        "notices": [one.to_dict() for one in look.notices],
+        "notices": [notice.to_dict() for notice in look.notices],
     }
 
 
 def _show(look: StatusCounts, args: Any) -> None:
     """Print the counts as a table; complete groups are only named."""
-    import polars as pl
-
     groups = count_of(look.counts.height, "group")
     if "step" in look.by:
         is_plain = set(look.by) <= {"modality", "step"}
         groups = count_of(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
-    kept = source_of(look.ws).kept
-    how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
+    snapshot = source_of(look.ws).kept
+    how = f"in {look.seconds:.2f} s" if snapshot is None else f"{snapshot.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
-    put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
+    put(f"{paint(look.ws.config.name, '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
     is_through = pl.col("done") + pl.col("excluded") == pl.col("total")
     is_fine = pl.col("stale").fill_null(0) + pl.col("failed") == 0
     complete = is_through & is_fine & (not args.by)  # groups that are asked for are always shown
@@ -380,15 +336,15 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     return bars
 
 
-def _show_failures(look: StatusCounts, args: Any) -> None:
+def _show_failures(failed: pl.DataFrame, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     from sinagot_catalog.catalog import failure_kinds
 
-    failures = failure_kinds(look.failed)
-    for one in failures.head(_KINDS).iter_rows(named=True):
-        where = row_label(one["task"], one["modality"], one["step"])
-        kind = f"{one['error_type']}: " if one["error_type"] else ""
-        example = one["examples"].partition("; ")[0]
-        put(broken(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"), 8))
+    failures = failure_kinds(failed)
+    for kind in failures.head(_KINDS).iter_rows(named=True):
+        step = row_label(kind["task"], kind["modality"], kind["step"])
+        text = failure_text(kind["error_type"], kind["message"])
+        example = kind["examples"].partition("; ")[0]
+        put(broken(clean(f"failed: {kind['n']} {step}: {text} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import PLACE, Option, flag, verb
+from sinagot_catalog.cli.options import PLACE, Option, flag, port, verb
 from sinagot_catalog.cli.output import put_address
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 
@@ -23,7 +21,7 @@ It prints an address with a key, for a browser on this machine. From elsewhere, 
 The page runs no script. It excludes and includes rows as `exclude` and `include` do, without --read-only.""",
     PLACE,
     Option(
-        "--port", type=click.IntRange(0, 65535), default=0, metavar="PORT",
+        "--port", type=port, default="0", metavar="PORT",
         help="where it listens, on 127.0.0.1 only; by default a free one",
     ),
     flag("--read-only", help="nothing can be excluded and included"),

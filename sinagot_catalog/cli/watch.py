@@ -22,7 +22,6 @@ from sinagot_catalog.cli.output import paint, put, put_whole
 from sinagot_catalog.cli.run import SOME_FAILED
 from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.workspace_args import (
-    name_of,
     open_workspace,
     say_what_is_missing,
     selected,
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     """
   sinagot-catalog watch --run                         run it here, without Prefect
   sinagot-catalog watch --where "age > 12"            submit it as Prefect flows
-  sinagot-catalog watch s3://lab/sonetaa --interval 5m  a bucket is listed every 5 minutes
+  sinagot-catalog watch s3://lab/sonetaa --interval 5m   a bucket is listed every 5 minutes
   sinagot-catalog watch --run --once                  what is ready now, then end: for cron
 
 A row that failed is not tried again until one of its inputs changes, or until you run it:
@@ -89,15 +88,17 @@ def watch(args: Any) -> int:
         on_message=say,
     )
     if not args.once:
-        say(f"watching {name_of(ws)}, and looking every {args.interval:g} s; Ctrl-C ends it")
+        say(f"watching {ws.config.name}, and looking every {args.interval:g} s; Ctrl-C ends it")
     say_what_is_missing(ws)
-    ok = True
+    ok = is_idle = True
     for report in reports:
-        ok = ok and report.ok
+        ok, is_idle = ok and report.ok, False
         try:
             _tell(args, report)
         except KeyboardInterrupt:  # the round has resolved its rows: end as between two rounds
             break
+    if args.once and is_idle:
+        say("nothing is ready")
     return 0 if ok or not args.once else SOME_FAILED
 
 

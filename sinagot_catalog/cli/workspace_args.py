@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean, row_label
+from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.status import OTHER_WORDS, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
+else:
+    pl = LazyModule("polars")
 
 _COUNT_EVERY = 2.0
 _KEYS = ("record_id", "task", "modality", "step")
@@ -56,11 +59,14 @@ def open_workspace(args: Any) -> Workspace:
             f"A record is named with --record {argument}, a step with --step {argument}.",
         )
     if argument and _may_be_output(argument):
-        raise ConfigError(
-            f"{argument} is no workspace",
-            "A file is made by its record and step: --record ID --step STEP --upstream. Which they are: "
-            f"sinagot-catalog explain {shlex.quote(argument)}",
+        name = shlex.quote(argument)
+        what = (
+            f"To write the page to this file: -o {name}"
+            if hasattr(args, "output")
+            else "A file is made by its record and step: --record ID --step STEP --upstream. Which they are:\n"
+            f"  sinagot-catalog explain {name}"
         )
+        raise ConfigError(f"{argument} is no workspace", what)
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
@@ -76,8 +82,8 @@ def open_workspace(args: Any) -> Workspace:
         from sinagot_catalog.reporting import check_target
 
         check_target(args.parquet)
-    if kept := source_of(ws).kept:
-        say(f"as it was: {kept}; without --snapshot the files are listed")
+    if snapshot := source_of(ws).kept:
+        say(f"as it was: {snapshot}; without --snapshot the files are listed")
     if sys.stderr.isatty():
         for store in source_of(ws).stores.values():
             store.on_page = None if store.is_local else _Counter(store.root)
@@ -156,28 +162,34 @@ def say_absent_value(rows: Selection) -> None:
         say_note(text)
 
 
-def name_of(ws: Workspace) -> str:
-    """Return the short name of a workspace: its folder's name."""
-    return ws.config.root.rstrip("/").rpartition("/")[2] or ws.config.root
-
-
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     """Return a further command about the same workspace, and the same rows unless `whole`; ready to paste."""
-    place = place_of(args)
-    where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
-    config = [part for one in args.config for part in ("--config", one)]
-    config += ["--listing", args.listing] if args.listing else []
-    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
-    named = {name: [] if whole else getattr(args, name, None) or [] for name in ("step", "record")}
-    named["record"] = (
-        named["record"]
-        if verb in ("run", "submit", "plan", "logs") and isinstance(named["record"], list)
-        else []
-    )
-    rows = [word for name, values in named.items() for one in values for word in (f"--{name}", one)]
     from sinagot_catalog.run import shell_join
 
-    return shell_join(["sinagot-catalog", verb, *where_it_is, *config, *where, *rows, *more])
+    place = place_of(args)
+    names = ["config", "listing"]
+    if not whole:
+        names += [] if verb == "logs" else ["where"]
+        # of other verbs it is an argument
+        takes_record = verb in ("run", "submit", "plan", "logs") and isinstance(
+            getattr(args, "record", None), list
+        )
+        names += ["step", "record"] if takes_record else ["step"]
+    place_words = [] if not place else [place] if verb in _TAKE_PLACE else ["-C", place]
+    return shell_join(["sinagot-catalog", verb, *place_words, *words_of(args, *names), *more])
+
+
+def words_of(args: Any, *names: str) -> list[str]:
+    """Return options that a command has, as words of another command."""
+    words = []
+    for name in names:
+        option, value = f"--{name.replace('_', '-')}", getattr(args, name, None)
+        if value is True:
+            words.append(option)
+        elif value:
+            values = value if isinstance(value, list) else [str(value)]
+            words += [word for text in values for word in (option, text)]
+    return words
 
 
 def steps_of(args: Any) -> str | list[str] | None:
@@ -209,8 +221,6 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
 
 def named_steps(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps that `--rows`, `--record` and `--status` select together."""
-    import polars as pl
-
     steps = ws.steps
     rows, status = getattr(args, "rows", None), getattr(args, "status", None)
     if rows:
@@ -245,11 +255,9 @@ def _status(text: str) -> str:
 
 def _read_rows(file: str) -> pl.DataFrame:
     """Read the rows that a file names."""
-    import polars as pl
-
     readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
-        ".csv": lambda one: pl.read_csv(one, infer_schema=False),
-        ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),
+        ".csv": lambda content: pl.read_csv(content, infer_schema=False),
+        ".tsv": lambda content: pl.read_csv(content, infer_schema=False, separator="\t"),
         ".parquet": pl.read_parquet,
         ".arrow": pl.read_ipc,
         ".feather": pl.read_ipc,
@@ -281,7 +289,7 @@ def first_of(rows: pl.DataFrame) -> str:
 
 def say_unread_values(ws: Workspace) -> None:
     """Print which files of columns from files have no values, of the columns that the command named."""
-    for notice in source_of(ws).ranges.any.catalog().file_columns.notices:
+    for notice in source_of(ws).unread_values:
         say_note(notice.text)
 
 

@@ -5,13 +5,14 @@ import os
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from sinagot_catalog.config import Config
 from sinagot_catalog.errors import ServerError, UsageError
+from sinagot_catalog.frozen import dataclass
 
 Kind = Literal["dask", "ray"]
 

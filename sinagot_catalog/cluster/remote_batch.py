@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import (
     FAILED,
     PIECE,

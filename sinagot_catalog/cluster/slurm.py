@@ -6,10 +6,10 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from shutil import which
 
 from sinagot_catalog.errors import ServerError, UsageError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.run import LAST
 
 _TIMEOUT = 120.0

@@ -5,8 +5,6 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
-from pydantic_core import ErrorDetails, ValidationError
-
 from sinagot_catalog.config.model import (
     CommandConfig,
     Document,
@@ -18,11 +16,11 @@ from sinagot_catalog.config.model import (
 from sinagot_catalog.config.parameters import parameter_faults, params_of
 from sinagot_catalog.config.record_keys import match_of
 from sinagot_catalog.config.resources import resource_faults
-from sinagot_catalog.config.validator import validate
+from sinagot_catalog.config.validator import Address, validate
+from sinagot_catalog.config.validator import Fault as Misfit
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
 
-Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]
 
@@ -32,16 +30,13 @@ _WIDTH = 60  # characters of a wrong value that a message shows
 
 def validated(document: Table) -> tuple[Document, list[Fault]]:
     """Validate a document: return its model without the faulty parts, and the faults."""
-    try:
-        return validate(Document, document), []
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-    faults = []
-    for one in details:
-        address = _written(tuple(one["loc"]))
-        faults.append((address, _sentence(one, tuple(one["loc"]))))
-        _cut(document, address, is_table=one["type"] in ("dataclass_type", "dict_type"))
-    return validate(Document, document), faults
+    model, found = validate(Document, document)
+    if model is not None:
+        return model, []
+    faults = [(_written(one.address), _sentence(one)) for one in found]
+    for one in found:
+        _cut(document, _written(one.address), is_table=one.is_section)
+    return validate(Document, document)[0] or Document(), faults
 
 
 def own_sections(document: Table) -> list[str]:
@@ -73,35 +68,12 @@ def _cut(document: Table, address: Address, *, is_table: bool) -> None:
         place.pop(last, None)
 
 
-_KINDS = {
-    "string_type": "is not a text",
-    "int_type": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_type": "is not a number",
-    "bool_type": "is neither true nor false",
-    "tuple_type": "is not a list",
-    "dataclass_type": "is not a section",
-    "dict_type": "is not a section",
-    "greater_than_equal": "is less than {ge:g}",
-    "greater_than": "is not greater than {gt:g}",
-    "finite_number": "is not a finite number",
-    "sinagot": "{sentence}",
-}
-
-
-def _sentence(error: ErrorDetails, address: Address) -> str:
-    """Report a validation error of pydantic in our own wording."""
-    kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    shown = "the value" if address[0] in ("storage", "dask") else _shown(value)
-    if kind == "unexpected_keyword_argument":
-        return _unknown(address, value)
-    if kind == "literal_error":
-        choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        near = did_you_mean(value, choices, most=1) if isinstance(value, str) else ""
-        return f"{shown} is not one of {_listed(choices)}{near}"
-    said = _KINDS.get(kind, "cannot be used here").format(**context)
-    hint = f"; write [{shown}]" if kind == "tuple_type" and isinstance(value, str) else ""
-    return f"{shown} {said}{hint}"
+def _sentence(one: Misfit) -> str:
+    if not one.sentence:
+        return _unknown(one.address, one.value)
+    shown = "the value" if one.address[0] in ("storage", "dask") else _shown(one.value)
+    hint = f"; write [{shown}]" if one.sentence == "is not a list" and isinstance(one.value, str) else ""
+    return f"{shown} {one.sentence}{hint}"
 
 
 def _unknown(address: Address, value: object) -> str:
@@ -242,7 +214,7 @@ def _id_faults(records: RecordsSection) -> Iterator[Fault]:
     try:
         IdPattern(records.id_pattern)
     except PatternError as error:
-        yield address, f"{error.message}. {error.hint}" if error.hint else error.message
+        yield address, error.one_line
         return
     if found := _PLACEHOLDER.search(records.id_pattern):
         as_groups = _PLACEHOLDER.sub(

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.config.checks import Address
 from sinagot_catalog.config.file_owners import foreign
+from sinagot_catalog.config.validator import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.storage import join_url, normal_url, read_regular, split_url
 
@@ -64,16 +64,16 @@ def find(path: str | Path) -> str:
         if (full / FILE_NAME).exists():
             raise ConfigError(f"{full / FILE_NAME} is not a regular file")
         raise ConfigError(f"the folder {full} holds no {FILE_NAME}", _elsewhere(full))
-    beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
+    beside = [path.name for path in full.parent.iterdir()] if full.parent.is_dir() else []
     raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")
 
 
 def _elsewhere(folder: Path) -> str:
     """Hint at a toml that the user may mean: another name in the folder, above it, or directly below it."""
-    others = sorted(one.name for one in folder.glob("*.toml"))
+    others = sorted(path.name for path in folder.glob("*.toml"))
     if others:
         return f"It holds {', '.join(others[:5])}: give the file itself."
-    above = next((one for one in folder.parents if (one / FILE_NAME).is_file()), None)
+    above = next((parent for parent in folder.parents if (parent / FILE_NAME).is_file()), None)
     if above is not None:
         return f"One lies above it: {above}."
     below = next(iter(sorted(folder.glob(f"*/{FILE_NAME}"))), None)
@@ -86,20 +86,18 @@ def nearest(folder: str | None = None) -> str | None:
     Raises:
         ConfigError: When it is in a folder above and others can have written it: the user did not choose it.
     """
-    start = at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
-    while True:
-        if os.path.exists(os.path.join(at, FILE_NAME)):  # noqa: PTH110, PTH118
-            fault = None if at == start else foreign(os.path.join(at, FILE_NAME))  # noqa: PTH118
+    start = Path(os.path.abspath(folder or os.curdir))  # noqa: PTH100 - links stay as the user wrote them
+    for at in (start, *start.parents):
+        file = at / FILE_NAME
+        if file.exists():
+            fault = None if at == start else foreign(str(file))
             if fault is not None:
                 raise ConfigError(
                     f"the workspace above this folder is not opened unasked: {fault}",
-                    f"If you trust it, name it: -C {shlex.quote(at)}",
+                    f"If you trust it, name it: -C {shlex.quote(str(at))}",
                 )
-            return at
-        above = os.path.dirname(at)  # noqa: PTH120
-        if above == at:
-            return None
-        at = above
+            return str(at)
+    return None
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:

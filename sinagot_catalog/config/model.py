@@ -1,12 +1,13 @@
 """The model of `workspace.toml`: a dataclass for each section, with names, types and defaults."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from sinagot_catalog.config.quantities import parse_duration, parse_size
 from sinagot_catalog.config.validator import Check, fault
 from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import is_table
 from sinagot_catalog.secrets import masked
 

@@ -7,6 +7,7 @@ Tables in them are merged key by key.
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,10 +25,7 @@ def params_of(config: Config | Document, step: str, task: str | None) -> dict[st
     if task is not None and task in config.tasks:
         tables.append(config.tasks[task].params)
     tables.append(config.steps.step_params.get(step, {}))
-    merged: dict[str, Any] = {}
-    for table in tables:
-        merged = _merged(merged, table)
-    return merged
+    return reduce(_merged, tables, {})
 
 
 def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,8 +40,8 @@ def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
 def parameter_faults(model: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Faults of parameters: the key that is reserved, numbers that no journal can hold."""
     tables: dict[tuple[str, ...], Mapping[str, Any]] = {("params",): model.params}
-    tables |= {("tasks", name, "params"): one.params for name, one in model.tasks.items()}
-    tables |= {("steps", name, "params"): one for name, one in model.steps.step_params.items()}
+    tables |= {("tasks", name, "params"): task.params for name, task in model.tasks.items()}
+    tables |= {("steps", name, "params"): table for name, table in model.steps.step_params.items()}
     for address, table in tables.items():
         if RESERVED in table:
             yield (

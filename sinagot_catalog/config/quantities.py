@@ -50,17 +50,21 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _BYTES[found[2].upper()])
 
 
+_FEW_MS = 0.01
+"""Seconds below which milliseconds have a decimal."""
+
+
 def duration_text(seconds: float, *, has_ms: bool = False) -> str:
     """Write a measured duration; `has_ms` writes less than a second in milliseconds.
 
     Example:
         >>> [duration_text(one) for one in (0.25, 12.3, 600, 9000, 259_200)]
         ['0.2 s', '12.3 s', '10.0 min', '2.5 h', '3.0 d']
-        >>> duration_text(0.25, has_ms=True)
-        '250 ms'
+        >>> [duration_text(one, has_ms=True) for one in (0.25, 0.0003)]
+        ['250 ms', '0.3 ms']
     """
     if has_ms and seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.{int(seconds < _FEW_MS)}f} ms"
     for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if seconds < most:
             return f"{seconds / size:.1f} {unit}"

@@ -1,20 +1,19 @@
 """The config reader: reads `workspace.toml` into one frozen `Config` and reports every fault with its address.
 
-It merges the files, checks the document (pydantic's core checks the sections) and resolves every path. Validation
-errors are reported in our own wording, all faults at once.
+It merges the files, checks the document and resolves every path, and reports all faults at once.
 """
 
 import copy
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tomli
 
-from sinagot_catalog.config.checks import Address, cross_checks, dotted, own_sections, validated
+from sinagot_catalog.config.checks import cross_checks, dotted, own_sections, validated
 from sinagot_catalog.config.files import (
     FILE_NAME,
     find,
@@ -40,7 +39,9 @@ from sinagot_catalog.config.model import (
     TaskConfig,
 )
 from sinagot_catalog.config.storage_options import Storage
+from sinagot_catalog.config.validator import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
 from sinagot_catalog.storage import join_url, protocols_of
@@ -119,6 +120,11 @@ class Config:
             return self[section]
         except KeyError:
             return default
+
+    @property
+    def name(self) -> str:
+        """The short name of the workspace: its folder's name."""
+        return self.root.rstrip("/").rpartition("/")[2] or self.root
 
     @property
     def is_unit_mode(self) -> bool:
@@ -305,13 +311,9 @@ def _with_defaults(document: Table) -> Table:
 
 def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str]) -> dict[str, str]:
     """The paths of the config, each resolved against the folder of the file that sets it."""
-    written: dict[Address, str | None] = {
-        ("path", "dataset"): model.path.dataset,
-        ("path", "scripts"): model.path.scripts,
-        ("path", "outputs"): model.path.outputs,
-        ("path", "log"): model.path.log,
-        ("records", "exclude"): model.records.exclude,
-    }
+    names = ("dataset", "scripts", "outputs", "log")
+    written: dict[Address, str | None] = {("path", name): getattr(model.path, name) for name in names}
+    written["records", "exclude"] = model.records.exclude
     return {
         str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
         for address, path in written.items()
@@ -324,7 +326,7 @@ def _metadata(
 ) -> tuple[MetadataTable, ...]:
     """The metadata tables, with paths resolved against the folder of the file that names them."""
     base = folder_of(origins.get(("records", "metadata"), files[0]))
-    return tuple(replace(one, path=resolved(one.path, base)) for one in model.records.metadata)
+    return tuple(replace(table, path=resolved(table.path, base)) for table in model.records.metadata)
 
 
 def _replace_dask(document: Table) -> list[str]:
@@ -335,12 +337,10 @@ def _replace_dask(document: Table) -> list[str]:
         return []
     if is_mode:
         document["run"] = {**document["run"], "mode": "processes"}
-    told = " and ".join(
-        [*(["run.mode = 'dask'"] if is_mode else []), *(["[dask]"] if "dask" in document else [])]
-    )
+    settings = (["run.mode = 'dask'"] if is_mode else []) + (["[dask]"] if "dask" in document else [])
     notice = (
-        f"{told}: steps run in worker processes of this machine (run.mode = 'processes', run.workers = N); "
-        "an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
+        f"{' and '.join(settings)}: steps run in worker processes of this machine (run.mode = 'processes', "
+        "run.workers = N); an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
     )
     return [notice]
 

@@ -4,7 +4,8 @@ Standard library only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from sinagot_catalog.frozen import dataclass
 
 _PERSON = ("sub", "subject", "participant")
 _SESSION = ("ses", "session")
@@ -41,12 +42,12 @@ def find_matches(columns: Sequence[str], fields: Sequence[str], key: Sequence[st
     """
     if key:
         found = [match_of(name, fields) for name in key]
-        return tuple(one for one in found if one is not None) if set(key) <= set(columns) else ()
+        return tuple(match for match in found if match is not None) if set(key) <= set(columns) else ()
     for name in ("record_id", "participant_id"):
         if name in columns:
             names = [name, "session_id"] if name == "participant_id" and "session_id" in columns else [name]
-            found = [match_of(one, fields) for one in names]
-            return tuple(one for one in found if one is not None)
+            found = [match_of(column, fields) for column in names]
+            return tuple(match for match in found if match is not None)
     return tuple(Match(name, name) for name in fields if name in columns)
 
 
@@ -55,6 +56,6 @@ def match_of(column: str, fields: Sequence[str]) -> Match | None:
     if column in (*fields, "record_id"):
         return Match(column, column)
     if column == "participant_id":
-        return Match(column, next((one for one in _PERSON if one in fields), "record_id"), "sub-")
-    session = next((one for one in _SESSION if one in fields), None)
+        return Match(column, next((field for field in _PERSON if field in fields), "record_id"), "sub-")
+    session = next((field for field in _SESSION if field in fields), None)
     return Match(column, session, "ses-") if column == "session_id" and session else None

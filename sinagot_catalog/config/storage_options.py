@@ -8,8 +8,9 @@ from typing import Any
 from sinagot_catalog.errors import ConfigError
 
 _ALIASES = ({"s3", "s3a"}, {"gs", "gcs"}, {"az", "abfs", "abfss", "adl"}, {"ssh", "sftp"}, {"http", "https"})
-_PROTOCOLS = frozenset().union(*_ALIASES) | {
-    *(
+_PROTOCOLS = frozenset().union(
+    *_ALIASES,
+    (
         "file",
         "local",
         "memory",
@@ -24,8 +25,8 @@ _PROTOCOLS = frozenset().union(*_ALIASES) | {
         "oss",
         "dvc",
     ),
-    *("r2", "b2", "gdrive", "dropbox", "box", "obs", "tos", "lakefs"),
-}
+    ("r2", "b2", "gdrive", "dropbox", "box", "obs", "tos", "lakefs"),
+)
 
 
 class Storage:

@@ -1,28 +1,45 @@
-"""Validation of config sections: builds frozen dataclasses with pydantic's core.
+"""Validation of config sections: builds frozen dataclasses, and finds every value that does not fit.
 
-The core alone takes a third of pydantic's import time and is enough here: a command that only reads must start
-quickly. The annotations of a section are its whole schema; `Check` adds what a type alone cannot express.
+The annotations of a section are its whole schema; `Check` adds what a type alone cannot express.
 """
 
 import types
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from pydantic_core import PydanticCustomError, SchemaValidator
+from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.frozen import dataclass
 
 T = TypeVar("T")
-Schema = dict[str, Any]
+Address = tuple[str | int, ...]
 
-_PLAIN: dict[Any, Schema] = {
-    str: {"type": "str", "strict": True},
-    int: {"type": "int", "strict": True},
-    float: {"type": "float", "strict": True},
-    bool: {"type": "bool", "strict": True},
-    object: {"type": "any"},
-    Any: {"type": "any"},
+_KINDS: dict[Any, tuple[Any, str]] = {
+    Any: (object, ""),
+    object: (object, ""),
+    bool: (bool, "neither true nor false"),
+    str: (str, "not a text"),
+    int: (int, "not a whole number"),
+    float: ((int, float), "not a number"),
+    tuple: ((list, tuple), "not a list"),
+    dict: (dict, "not a section"),
 }
+
+
+class Fault(NamedTuple):
+    """A value that does not fit its section.
+
+    Attributes:
+        address: The keys that lead to the value.
+        value: The value.
+        sentence: The end of a sentence that begins with the value; empty for a key that the section does not have.
+        is_section: Whether a section stands in this place, and the value is none.
+    """
+
+    address: Address
+    value: Any
+    sentence: str = ""
+    is_section: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,83 +58,100 @@ class Check:
     before: Callable[[Any], Any] | None = None
     after: Callable[[Any], Any] | None = None
 
-    def on(self, schema: Schema) -> Schema:
-        """Add this check to a schema."""
-        bounds = {"ge": self.at_least, "gt": self.above}
-        schema = {**schema, **{key: bound for key, bound in bounds.items() if bound is not None}}
-        for kind, function in (("function-before", self.before), ("function-after", self.after)):
-            if function is not None:
-                schema = {
-                    "type": kind,
-                    "function": {"type": "no-info", "function": function},
-                    "schema": schema,
-                }
-        return schema
+    def read(self, hint: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
+        """Return a value as the type of a hint, checked; add what is wrong to the faults."""
+        n_faults = len(faults)
+        try:
+            given = value if self.before is None else self.before(value)
+            made = _read(hint, given, address, faults)
+            if len(faults) > n_faults:
+                return None
+            if self.at_least is not None and not made >= self.at_least:
+                raise fault(f"is less than {self.at_least:g}")
+            if self.above is not None and not made > self.above:
+                raise fault(f"is not greater than {self.above:g}")
+            return made if self.after is None else self.after(made)
+        except _FaultError as error:
+            faults.append(Fault(address, value, str(error)))
+            return None
 
 
-def fault(sentence: str) -> PydanticCustomError:
+class _FaultError(ValueError):
+    """What a check raises."""
+
+
+def fault(sentence: str) -> Exception:
     """The error that a check raises; `sentence` is the end of a sentence that begins with the value."""
-    return PydanticCustomError("sinagot", "{sentence}", {"sentence": sentence})
+    return _FaultError(sentence)
 
 
-def validate(section: type[T], document: dict[str, Any]) -> T:
-    """Validate a document and build an instance of its section.
+def validate(section: type[T], document: dict[str, Any]) -> tuple[T | None, list[Fault]]:
+    """Build a section from a document; None instead if there are faults.
 
-    Raises:
-        ValidationError: An error of pydantic's core, with every fault.
+    Example:
+        >>> from sinagot_catalog.config.model import TaskConfig
+        >>> validate(TaskConfig, {"modalities": ["EEG"]})
+        (TaskConfig(modalities=('EEG',), params={}), [])
+        >>> validate(TaskConfig, {"modalities": ["EEG", 3]})[1]
+        [Fault(address=('modalities', 1), value=3, sentence='is not a text', is_section=False)]
     """
-    key: Any = section
-    made: T = _validator(key).validate_python(document)
-    return made
+    faults: list[Fault] = []
+    made = _section(section, document, (), faults)
+    return made, faults
 
 
-@cache
-def _validator(section: Any) -> SchemaValidator:
-    schema: Any = _schema(section)
-    return SchemaValidator(schema)
-
-
-def _schema(hint: Any) -> Schema:  # noqa: PLR0911  # a return for each kind of hint
-    if hint in _PLAIN:
-        return _PLAIN[hint]
-    if is_dataclass(hint):
-        return _section_schema(hint)
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        schema = _schema(inner[0])
-        for check in inner[1:]:
-            schema = check.on(schema)
-        return schema
-    if origin is Literal:
-        return {"type": "literal", "expected": list(inner)}
-    if origin is tuple:
-        return {"type": "tuple", "items_schema": [_schema(inner[0])], "variadic_item_index": 0}
-    if origin is dict:
-        return {"type": "dict", "keys_schema": _schema(inner[0]), "values_schema": _schema(inner[1])}
-    if origin in (types.UnionType, Union):
-        options = [_schema(one) for one in inner if one is not type(None)]
-        schema = options[0] if len(options) == 1 else {"type": "union", "choices": options}
-        return {"type": "nullable", "schema": schema}
-    raise TypeError(f"no schema for {hint!r}")
-
-
-def _section_schema(section: Any) -> Schema:
-    parts = []
-    for one in fields(section):
-        schema: Schema = {"type": "default", "schema": _schema(one.type)}
-        if one.default is not MISSING:
-            schema["default"] = one.default
-        if one.default_factory is not MISSING:
-            schema["default_factory"] = one.default_factory
-        parts.append({"type": "dataclass-field", "name": one.name, "schema": schema})
-    return {
-        "type": "dataclass",
-        "cls": section,
-        "fields": [part["name"] for part in parts],
-        "schema": {
-            "type": "dataclass-args",
-            "dataclass_name": section.__name__,
-            "fields": parts,
-            "extra_behavior": "forbid",
-        },
+def _section(section: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
+    if not isinstance(value, dict):
+        faults.append(Fault(address, value, "is not a section", is_section=True))
+        return None
+    n_faults = len(faults)
+    hints = {one.name: one.type for one in fields(section)}
+    made = {
+        name: _read(hint, value[name], (*address, name), faults)
+        for name, hint in hints.items()
+        if name in value
     }
+    faults += [Fault((*address, name), one) for name, one in value.items() if name not in hints]
+    return section(**made) if len(faults) == n_faults else None
+
+
+def _read(hint: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
+    """Return a value as the type of a hint; add what does not fit it to the faults."""
+    if is_dataclass(hint):
+        return _section(hint, value, address, faults)
+    origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Annotated:
+        return inner[1].read(inner[0], value, address, faults)
+    if origin in (types.UnionType, Union):
+        return _either(inner, value, address, faults)
+    is_section = origin is dict
+    if sentence := _misfit(origin, inner, value):
+        faults.append(Fault(address, value, sentence, is_section))
+    elif is_section:
+        return {name: _read(inner[1], one, (*address, name), faults) for name, one in value.items()}
+    elif origin is tuple:
+        return tuple(_read(inner[0], one, (*address, n), faults) for n, one in enumerate(value))
+    return float(value) if origin is float and not sentence else value
+
+
+def _misfit(kind: Any, inner: tuple[Any, ...], value: Any) -> str:
+    """Say what a value is not; empty if it is of a kind. A number may be written as a whole one."""
+    if kind is Literal:
+        near = did_you_mean(value, inner, most=1) if isinstance(value, str) else ""
+        return "" if value in inner else f"is not one of {', '.join(map(repr, inner))}{near}"
+    known, what = _KINDS[kind]
+    is_flag = isinstance(value, bool) and kind not in (bool, object, Any)
+    return "" if isinstance(value, known) and not is_flag else f"is {what}"
+
+
+def _either(hints: tuple[Any, ...], value: Any, address: Address, faults: list[Fault]) -> Any:
+    """Return a value as the first type that it fits."""
+    found: list[Fault] = []
+    for hint in hints if value is not None else ():
+        if hint is not types.NoneType:
+            found = []
+            made = _read(hint, value, address, found)
+            if not found:
+                return made
+    faults += found
+    return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+
+from sinagot_catalog.frozen import dataclass
 
 _MOST = 5
 
@@ -23,10 +24,6 @@ class Check:
     state: str
     text: str
     hint: str = ""
-
-    def to_dict(self) -> dict[str, str]:
-        """Return its fields."""
-        return asdict(self)
 
 
 def some(names: Sequence[str]) -> str:

@@ -21,14 +21,15 @@ from sinagot_catalog.catalog import is_missed
 from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics.check import Check, some
 from sinagot_catalog.diagnostics.script_checks import check_scripts
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import ServerError, SinagotError, did_you_mean
 from sinagot_catalog.flows import configured_api, status
 from sinagot_catalog.run import check_places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.catalog import BoundPattern, Session
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.storage import Store
 
 _LITTLE = 1 << 30
 _SCARCE = 0.02
@@ -86,21 +87,17 @@ def _versions() -> Iterator[Check]:
     found = {name: _version(name) for name in ("polars", "pyarrow", "fsspec", "pydantic", "rich", "prefect")}
     there = ", ".join(f"{name} {version}" for name, version in found.items() if version)
     yield Check("versions", "ok", there)
-    for name in [name for name, version in found.items() if version is None]:
-        state = "warning" if name == "prefect" else "fault"
-        yield Check("versions", state, f"{name} is not installed", f"pip install {name}")
+    for name, version in found.items():
+        if version is None:
+            state = "warning" if name == "prefect" else "fault"
+            yield Check("versions", state, f"{name} is not installed", f"pip install {name}")
     prefect, fastapi = found["prefect"], _version("fastapi")
     if prefect and fastapi and _numbers(prefect) < (3, 9) and _numbers(fastapi) >= (0, 151):
-        yield Check(
-            "versions",
-            "warning",
-            f"Prefect {prefect} does not work with FastAPI {fastapi}: its first flow dies",
-            "pip install 'fastapi<0.151'; `run` works without.",
-        )
+        text = f"Prefect {prefect} does not work with FastAPI {fastapi}: its first flow dies"
+        yield Check("versions", "warning", text, "pip install 'fastapi<0.151'; `run` works without.")
     if prefect and os.environ.get("PYTHONWARNINGS", "").startswith("error"):
-        yield Check(
-            "versions", "warning", "PYTHONWARNINGS=error makes Prefect fail at its own warnings", "Unset it."
-        )
+        text = "PYTHONWARNINGS=error makes Prefect fail at its own warnings"
+        yield Check("versions", "warning", text, "Unset it.")
 
 
 def _version(name: str) -> str | None:
@@ -146,19 +143,21 @@ def _patterns(source: Session) -> Iterator[Check]:
     records = len(catalog.ids)  # the groups of records come after them
     counts = {index: int(catalog.presence[index].head(records).sum()) for index in layout.raw}
     for index, count in counts.items():
-        yield _pattern(layout.places[index], count, records, is_absent=is_missed(catalog, index))
+        place = layout.places[index]
+        text = place.template.text
+        if not is_missed(catalog, index):
+            yield Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
+            continue
+        near = _near_folder(source.stores.get(place.root, source.stores["dataset"]), text)
+        said = f"{text}: no file matches, and no step makes it{near}"
+        yield Check("patterns", "warning", said, "Steps that read it never run.")
 
 
-def _pattern(place: BoundPattern, count: int, records: int, *, is_absent: bool) -> Check:
-    text = place.template.text
-    if not is_absent:
-        return Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
-    return Check(
-        "patterns",
-        "warning",
-        f"{text}: no file matches, and no step makes it",
-        "Steps that read it never run.",
-    )
+def _near_folder(store: Store, text: str) -> str:
+    """Return the folder of the dataset that the first folder of a pattern may mean."""
+    first, slash, _ = text.partition("/")
+    names = store.folders("") if slash and "{" not in first else [first]
+    return "" if first in names else did_you_mean(first, names, most=1)
 
 
 def _notices(source: Session) -> Iterator[Check]:
@@ -182,9 +181,9 @@ def _metadata(source: Session) -> Iterator[Check]:
     """Check whether the metadata tables and the records match."""
     for table in source.catalog().tables:
         if table.matches:
-            by = ", ".join(one.column for one in table.matches)
-            text = f"{table.name}: {count_of(table.frame.height, 'row')}, found by {by}"
-            yield Check("metadata", "ok", text)
+            by = ", ".join(match.column for match in table.matches)
+            rows = count_of(table.frame.height, "row")
+            yield Check("metadata", "ok", f"{table.name}: {rows}, found by {by}")
 
 
 def _order(source: Session) -> Iterator[Check]:
@@ -197,34 +196,23 @@ def _order(source: Session) -> Iterator[Check]:
     except SinagotError as error:
         yield _fault("steps", error)
         return
-    counts = plan.counts()
-    yield Check(
-        "steps", "ok", f"{count_of(counts['run'], 'row')} to run, with those that become ready on the way"
-    )
+    rows = count_of(plan.counts()["run"], "row")
+    yield Check("steps", "ok", f"{rows} to run, with those that become ready on the way")
 
 
 def _journal(source: Session) -> Iterator[Check]:
     """Check the journal, and whether a run is live or died."""
     events = source.events()
-    runs = events["run_id"].drop_nulls().n_unique()
-    alive = source.claims.alive()
-    yield Check(
-        "journal",
-        "ok",
-        f"{count_of(events.height, 'event')} of {count_of(runs, 'run')} in {source.config.log}",
-    )
-    if alive:
+    runs = count_of(events["run_id"].drop_nulls().n_unique(), "run")
+    yield Check("journal", "ok", f"{count_of(events.height, 'event')} of {runs} in {source.config.log}")
+    if alive := source.claims.alive():
         yield Check("journal", "ok", f"a run goes on: {', '.join(sorted(alive))}")
     lost = source.catalog().steps.filter(
         pl.col("status") == "ERROR", pl.col("_event").is_in(["start", "publishing"])
     )
     if lost.height:
-        yield Check(
-            "journal",
-            "warning",
-            f"{count_of(lost.height, 'row')} lost by a run that died",
-            "The next run does them.",
-        )
+        rows = count_of(lost.height, "row")
+        yield Check("journal", "warning", f"{rows} lost by a run that died", "The next run does them.")
 
 
 # --- writing -------------------------------------------------------------------------------------------------
@@ -246,33 +234,23 @@ def _writing(source: Session) -> Iterator[Check]:
         if os.access(folder, os.W_OK | os.X_OK):
             yield Check("writing", "ok", f"{what}: {folder} may be written to")
         else:
-            yield Check(
-                "writing", "fault", f"{what}: {folder} may not be written to",
-                f"chmod it, or set [path] {what} in workspace.toml to another folder.",
-            )  # fmt: skip
+            hint = f"chmod it, or set [path] {what} in workspace.toml to another folder."
+            yield Check("writing", "fault", f"{what}: {folder} may not be written to", hint)
 
 
 def _space(source: Session) -> Iterator[Check]:
     """Check the free space for outputs, for the journal, and for downloads."""
-    folders = {
-        _nearest(Path(store.root)): None
-        for store in (source.stores.get("outputs", source.stores["dataset"]), source.log_store)
-        if store.is_local
-    }
-    seen = set[int]()
+    stores = (source.stores.get("outputs", source.stores["dataset"]), source.log_store)
+    folders = [_nearest(Path(store.root)) for store in stores if store.is_local]
+    disks: dict[int, Path] = {}
     for folder in [*folders, Path(tempfile.gettempdir())]:
-        if (device := folder.stat().st_dev) in seen:
-            continue
-        seen.add(device)
+        disks.setdefault(folder.stat().st_dev, folder)
+    for folder in disks.values():
         usage = shutil.disk_usage(folder)
         free = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.0f} GB at {folder}"
         if usage.free == 0:
-            yield Check(
-                "space",
-                "fault",
-                f"no space is left at {folder}",
-                "Make room, or set [path] outputs elsewhere.",
-            )
+            hint = "Make room, or set [path] outputs elsewhere."
+            yield Check("space", "fault", f"no space is left at {folder}", hint)
         elif usage.free < _LITTLE or usage.free < usage.total * _SCARCE:
             yield Check("space", "warning", free, "Make room before a long run.")
         else:
@@ -281,7 +259,7 @@ def _space(source: Session) -> Iterator[Check]:
 
 def _nearest(folder: Path) -> Path:
     """Return a folder, or its nearest existing parent."""
-    return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+    return next((parent for parent in (folder, *folder.parents) if parent.is_dir()), Path("/"))
 
 
 # --- Prefect -------------------------------------------------------------------------------------------------
@@ -305,7 +283,5 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
     elif local["healthy"]:
         yield Check("prefect", "ok", f"the local server answers at {local['url']}")
     else:
-        yield Check(
-            "prefect", "warning", f"the local server at {local['url']} does not answer; its log is {local['log']}",
-            "sinagot-catalog server stop",
-        )  # fmt: skip
+        text = f"the local server at {local['url']} does not answer; its log is {local['log']}"
+        yield Check("prefect", "warning", text, "sinagot-catalog server stop")

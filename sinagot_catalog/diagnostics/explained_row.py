@@ -115,13 +115,15 @@ class _Row:
         start = f"{folder}/" if folder else ""
         listed = self.catalog.listings[root].paths
         beside = listed.filter(pl.col("path").str.starts_with(start))["path"].head(_NEAR)
-        names = {one[len(start) :].lower(): one for one in beside if one != path}
+        names = {
+            listed_path[len(start) :].lower(): listed_path for listed_path in beside if listed_path != path
+        }
         fitting = set(self.catalog.coded.filter(pl.col("root") == root)["row"])
         near = get_close_matches(name.lower(), names, n=3, cutoff=0.75)
-        strange = [names[one] for one in near]
+        strange = [names[found] for found in near]
         # the file of another record is not a near miss
         taken = set(listed["path"].gather(sorted(fitting))) if strange and fitting else set[str]()
-        return next((one for one in strange if one not in taken), None)
+        return next((path for path in strange if path not in taken), None)
 
     @cached_property
     def attempt(self) -> Attempt | None:
@@ -131,8 +133,8 @@ class _Row:
             return None
         row = self.row
         ended = "done" if event == "done" else "error"
-        said = self.events.filter(of_key(row, (*KEYS, "run_id")), pl.col("event") == ended).tail(1)
-        failure = said.row(0, named=True) if said.height and event in ("done", "error", "half") else {}
+        endings = self.events.filter(of_key(row, (*KEYS, "run_id")), pl.col("event") == ended).tail(1)
+        failure = endings.row(0, named=True) if endings.height and event in ("done", "error", "half") else {}
         fields = ("started", "ended", "seconds", "attempts", "error_type", "message")
         return Attempt(
             event=event,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from datetime import datetime
 from typing import Any
 
 from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import row_label
+from sinagot_catalog.errors import failure_text, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Resources
 from sinagot_catalog.run import needs_text
-
-_NEAR = 5000
 
 
 @dataclass(frozen=True)
@@ -195,8 +194,8 @@ class Explanation:
             yield from (("text", f"  {line}") for line in self.stale)
         if self.upstream:
             yield "head", "waits for"
-            for one in self.upstream:
-                yield "text", f"  {one.step}: {one.status or 'unknown'}, {one.reason} (makes {one.makes})"
+            for step in self.upstream:
+                yield "text", f"  {step.step}: {step.status or 'unknown'}, {step.reason} (makes {step.makes})"
         if self.needs:
             yield "head", "needs"
             yield "text", f"  {needs_text(Resources(**self.needs))}"  # type: ignore[arg-type]
@@ -213,13 +212,11 @@ class Explanation:
     def _repr_html_(self) -> str:
         from html import escape
 
-        colours = {"absent": "#b3261e", "failure": "#b3261e"}
+        tags = {"head": "b", "decided": "b"} | dict.fromkeys(
+            ("absent", "failure"), "span style='color:#b3261e'"
+        )
         body = "\n".join(
-            f"<b>{escape(text)}</b>"
-            if kind in ("head", "decided")
-            else f"<span style='color:{colours[kind]}'>{escape(text)}</span>"
-            if kind in colours
-            else escape(text)
+            f"<{tag}>{escape(text)}</{tag.partition(' ')[0]}>" if (tag := tags.get(kind)) else escape(text)
             for kind, text in self.lines()
         )
         return f"<pre>{body}</pre>"
@@ -228,8 +225,8 @@ class Explanation:
 def _rule_line(rule: Rule) -> tuple[str, str]:
     mark = {True: "yes", False: "no ", None: "·  "}[rule.holds]
     gives = f" -> {rule.status or 'unknown'}" if rule.holds else ""
-    said = f": {rule.evidence}" if rule.evidence else ""
-    return "decided" if rule.holds else "rule", f"  {rule.number} {mark} {rule.says}{gives}{said}"
+    evidence = f": {rule.evidence}" if rule.evidence else ""
+    return "decided" if rule.holds else "rule", f"  {rule.number} {mark} {rule.says}{gives}{evidence}"
 
 
 def _file_line(file: File) -> str:
@@ -262,8 +259,8 @@ def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
     if attempt.started or attempt.ended:
         yield "text", f"  from {time_text(attempt.started)} to {time_text(attempt.ended)}{took}{tries}"
     if attempt.message and attempt.event in ("error", "half", "not_available"):
-        kind = f"{attempt.error_type}: " if attempt.error_type else ""
-        yield "text", f"  {kind}{attempt.message.strip().partition(chr(10))[0]}"
+        first_line = attempt.message.strip().partition("\n")[0]
+        yield "text", f"  {failure_text(attempt.error_type, first_line)}"
     kind = "text" if attempt.event == "done" else "failure"
     for part in (attempt.traceback, attempt.output):
         yield from ((kind, f"    {line}") for line in (part or "").rstrip().splitlines())
@@ -279,7 +276,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _plain(inner) for key, inner in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(one) for one in value]
+        return [_plain(inner) for inner in value]
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog.diagnostics.explained_row import explain
 from sinagot_catalog.diagnostics.explanation import File, time_text
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -90,16 +91,14 @@ class FileOrigin:
             yield f"  changed since: {change}"
 
     def _facts(self) -> Iterator[tuple[str, str]]:
-        if self.code is not None:
-            yield "code", self.code
-        if self.script_version is not None:
-            yield "VERSION", self.script_version
-        if self.workspace_version is not None:
-            yield "[info] version", self.workspace_version
+        code = {"code": self.code, "VERSION": self.script_version, "[info] version": self.workspace_version}
+        yield from ((name, value) for name, value in code.items() if value is not None)
         yield from (
-            (f"params.{name}" if name else "params", json.dumps(one)) for name, one in self.params.items()
+            (f"params.{name}" if name else "params", json.dumps(value)) for name, value in self.params.items()
         )
-        yield from ((f"record.{name}", "null" if one is None else one) for name, one in self.record.items())
+        yield from (
+            (f"record.{name}", "null" if value is None else value) for name, value in self.record.items()
+        )
 
 
 def explain_path(source: Session, path: str) -> FileOrigin:
@@ -151,13 +150,13 @@ def _links(catalog: Catalog, records: pl.Series, paths: list[str]) -> pl.DataFra
 def _origin(source: Session, path: str, made: pl.DataFrame) -> FileOrigin:
     """The origin of an output, from the last event of the rows that make it."""
     events = source.events().filter(pl.col("event").is_in(["done", "accepted"]))
-    told = events.join(made.select(*KEYS, "role"), on=list(KEYS), how="inner", nulls_equal=True)
-    told = told.sort("claim", "time", maintain_order=True).tail(1)
-    row = (told if told.height else made).row(0, named=True)
+    recorded = events.join(made.select(*KEYS, "role"), on=list(KEYS), how="inner", nulls_equal=True)
+    recorded = recorded.sort("claim", "time", maintain_order=True).tail(1)
+    row = (recorded if recorded.height else made).row(0, named=True)
     layout = source.layout()
     explained = explain(source, row["record_id"], layout.unit_step(row["step"], row["task"], row["modality"]))
     facts: dict[str, Any] = {}
-    if told.height:
+    if recorded.height:
         names = ("event", "run_id", "host", "time", "seconds", "script_version", "workspace_version", "code")
         facts = {name: row[name] for name in names}
         facts["params"] = json.loads(row["params"] or "{}")
@@ -167,6 +166,6 @@ def _origin(source: Session, path: str, made: pl.DataFrame) -> FileOrigin:
         row["role"],
         **{key: row[key] for key in KEYS},
         **facts,
-        inputs=tuple(one for one in explained.files if one.role == "input"),
+        inputs=tuple(file for file in explained.files if file.role == "input"),
         stale=explained.stale,
     )

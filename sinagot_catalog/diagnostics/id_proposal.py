@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
-from sinagot_catalog.patterns import IdPattern, fault_of, parse_template
+from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.patterns import IdPattern, fault_of, parse_template, tokens_regex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,10 +96,11 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     paths = list_files(folder / dataset, template.prefix)
     rows = find_values(paths, template)
     if not rows:
+        paths = paths or list_files(folder / dataset)
         near = did_you_mean(pattern, paths, most=1)
         raise NotFoundError(
             f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}",
-            f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'} there{_deeper(pattern, paths)}.",
+            f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'} there{_such_as(pattern, paths)}.",
         )
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
@@ -107,12 +108,12 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     return ScanResult(template, dataset, rows, *_of_fields(template, rows))
 
 
-def _deeper(pattern: str, paths: list[str]) -> str:
-    """Return the end of a sentence: the pattern to write where files with its ending are in deeper folders."""
+def _such_as(pattern: str, paths: list[str]) -> str:
+    """Return the end of a sentence: a file, and the pattern to write where files with its ending are deeper."""
     end = pattern.rpartition("}")[2]
     deeper = [path for path in paths if path.count("/") > pattern.count("/") and path.endswith(end)]
     if not deeper:
-        return ""
+        return f", such as {paths[0]}" if paths else ""
     *folders, name = pattern.split("/")
     path = min(deeper)
     n_more = path.count("/") - len(folders)
@@ -124,11 +125,9 @@ def _deeper(pattern: str, paths: list[str]) -> str:
 def workspace_files(found: ScanResult) -> dict[str, str]:
     """Return the files of a workspace around existing data: texts by file name."""
     units = found.units
+    scopes = [f"{{{name}}}" for name in ("task", "modality") if name in found.template.fields]
     script = _SCRIPT.format(
-        path_in=_tuple(found.template.text),
-        path_out=_tuple(
-            "lines/" + "_".join(["{id}", *(f"{{{name}}}" for name in _scopes(found.template))]) + ".txt"
-        ),
+        path_in=_tuple(found.template.text), path_out=_tuple(f"lines/{'_'.join(['{id}', *scopes])}.txt")
     )
     toml = _TOML.format(
         dataset=found.dataset,
@@ -138,29 +137,20 @@ def workspace_files(found: ScanResult) -> dict[str, str]:
         ids=_quoted(found.id_pattern),
         steps=_scoped(units) if units else _STEPS,
     )
-    modalities = sorted({one for some in units.values() for one in some})
+    modalities = sorted({name for some in units.values() for name in some})
     scripts = [f"scripts/{modality}/lines.py" for modality in modalities] or ["scripts/lines.py"]
     return {"workspace.toml": toml, **dict.fromkeys(scripts, script)}
 
 
-def _scopes(template: Template) -> list[str]:
-    return [name for name in ("task", "modality") if name in template.fields]
-
-
 def _scoped(units: Mapping[str, Sequence[str]]) -> str:
     """Format the sections of tasks and modalities."""
-    lines = [
-        line
-        for task, modalities in units.items()
-        if task
-        for line in (
-            f"[tasks.{_key(task)}]",
-            f"modalities = {json.dumps(modalities, ensure_ascii=False)}",
-            "",
-        )
-    ]
+    lines = []
+    for task, modalities in units.items():
+        if task:
+            names = json.dumps(modalities, ensure_ascii=False)
+            lines += [f"[tasks.{_key(task)}]", f"modalities = {names}", ""]
     lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
-    for modality in sorted({one for some in units.values() for one in some}):
+    for modality in sorted({name for some in units.values() for name in some}):
         lines += [f"[modalities.{_key(modality)}]", 'scripts = ["lines"]', ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -198,27 +188,16 @@ def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]
         >>> find_values(["1/a/x_rs", "2/x_rs"], one)
         [{'sub': '1', 'ses': 'a', 'task': 'rs'}, {'sub': '2', 'ses': '', 'task': 'rs'}]
     """
-    fits = [re.compile(_expression(one)) for one in template.variants.values()]
+    # if several texts fit, the shortest is taken
+    fits = [re.compile(tokens_regex(way.tokens, "[^/]+?")) for way in template.variants.values()]
     names = [name for kind, name in template.tokens if kind != "text"]
     rows = []
     for path in paths:
-        found = next((match for one in fits if (match := one.fullmatch(path))), None)
+        found = next((match for regex in fits if (match := regex.fullmatch(path))), None)
         values = {} if found is None else {name: found.groupdict().get(name) or "" for name in names}
         if values and all(fault_of(value) is None for value in values.values() if value):
             rows.append(values)
     return rows
-
-
-def _expression(template: Template) -> str:
-    """Convert a pattern to a regular expression; if several texts fit, the shortest is taken."""
-    text, known = "", set[str]()
-    for kind, value in template.tokens:
-        if kind == "text":
-            text += re.escape(value)
-        else:
-            text += f"(?P={value})" if value in known else f"(?P<{value}>[^/]+?)"
-            known.add(value)
-    return text
 
 
 def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:
@@ -238,17 +217,19 @@ def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[s
     records = {tuple(row[name] for name in names) for row in rows}
     for separator in _SEPARATORS:
         text, *others = groups.values()
-        for name, one in zip(names[1:], others, strict=True):
-            piece = separator + one
+        for name, group in zip(names[1:], others, strict=True):
+            piece = separator + group
             text += piece if name in template.needed else f"(?:{piece})?"
         ids = IdPattern(text)
         form = ids.form
         if isinstance(form, str):
             continue
         fields = [dict(zip(names, record, strict=True)) for record in records]
-        written = {form.write(one): one for one in fields}
-        told = [ids.values(record_id) == {"id": record_id, **one} for record_id, one in written.items()]
-        if all(told) and len(told) == len(records):
+        written = {form.write(values): values for values in fields}
+        agrees = [
+            ids.values(record_id) == {"id": record_id, **values} for record_id, values in written.items()
+        ]
+        if all(agrees) and len(agrees) == len(records):
             return text, sorted(written)
     raise PatternError(
         f"--from-files: no id can be made of {', '.join(names)} that tells them apart",
@@ -297,8 +278,8 @@ def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:
         [('REC-001', 2), ('copy of REC-001', 1)]
     """
     found: dict[str, list[str]] = {}
-    for one in ids:
-        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", one)), []).append(one)
+    for record_id in ids:
+        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", record_id)), []).append(record_id)
     return sorted(((some[0], len(some)) for some in found.values()), key=lambda look: -look[1])
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import Template, field_regex, id_columns, match_columns, parse_template
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ class PatternReport:
         for row in self.matches.head(_SHOWN).iter_rows(named=True):
             yield f"  {row.pop('path')}: " + ", ".join(f"{name} {value}" for name, value in row.items())
         kinds = self.near.group_by("token", maintain_order=True).agg(pl.len().alias("n"), pl.all().first())
-        for one in kinds.sort("n", descending=True, maintain_order=True).iter_rows(named=True):
-            where = f"fail at {_shown(one['token'])}" if one["token"] else "go on behind the end"
-            yield f"  {one['n']:,} {where}, such as {one['path']}, which has {one['rest']!r} there"
-        for one in self.collisions.head(_SHOWN).iter_rows(named=True):
-            yield f"  {one['n']} are the same unit: {', '.join(one['paths'][:_SHOWN])}"
+        for kind in kinds.sort("n", descending=True, maintain_order=True).iter_rows(named=True):
+            where = f"fail at {_shown(kind['token'])}" if kind["token"] else "go on behind the end"
+            yield f"  {kind['n']:,} {where}, such as {kind['path']}, which has {kind['rest']!r} there"
+        for collision in self.collisions.head(_SHOWN).iter_rows(named=True):
+            yield f"  {collision['n']} are the same unit: {', '.join(collision['paths'][:_SHOWN])}"
 
     def __repr__(self) -> str:
         return "\n".join(self.lines())
@@ -141,7 +141,7 @@ def _try(
         found = _fitting(template, paths, ids, names)
     else:
         found = pl.concat(
-            [_captured(one, paths, kinds, fields) for one in template.variants.values()], how="diagonal"
+            [_captured(way, paths, kinds, fields) for way in template.variants.values()], how="diagonal"
         )
         found = _checked(found, template, ids)
     matches = found.select("path", *fields).sort("path")
@@ -149,11 +149,13 @@ def _try(
     unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
     if "id" not in fields and ids.is_told_by(template):
         unit = [name for name in fields if name not in free]
+    # Rust's syntax cannot express every field
+    regexes = {name: _ANY if (text := field_regex(ids, name)) is None else text for name in ids.groups}
     several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
         pl.len().alias("n"), pl.col("path").alias("paths")
     )
     collisions = several.filter(pl.col("n") > 1) if unit else several.clear()
-    return matches, _near(template, missed.head(_NEAR), kinds | _field_regexes(ids)), collisions
+    return matches, _near(template, missed.head(_NEAR), kinds | regexes), collisions
 
 
 def _fitting(
@@ -162,18 +164,13 @@ def _fitting(
     """Return the paths that the catalog assigns to a record, with the text of each placeholder."""
     used = [name for name in names if name in template.fields]
     bound = [dict(zip(used, values, strict=True)) for values in product(*(names[name] for name in used))]
-    found = match_columns(paths, [template.bind(one) for one in bound], ids)
+    found = match_columns(paths, [template.bind(values) for values in bound], ids)
     columns = [
-        pl.Series(name, [one[name] for one in bound], dtype=pl.String).gather(found["template"])
+        pl.Series(name, [values[name] for values in bound], dtype=pl.String).gather(found["template"])
         for name in used
     ]
     values = id_columns(found["record_id"], ids).rename({"record_id": "id"})
     return pl.DataFrame([paths.gather(found["row"]).alias("path"), *values.get_columns(), *columns])
-
-
-def _field_regexes(ids: IdPattern) -> dict[str, str]:
-    """Return a regular expression for each field's values; any text if Rust's syntax cannot express it."""
-    return {name: text if (text := field_regex(ids, name)) is not None else _ANY for name in ids.groups}
 
 
 def _id_regex(ids: IdPattern) -> str:
@@ -232,13 +229,13 @@ def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.Data
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
     """Return for each path that does not fit the first token that fails and the text of the path from there."""
-    parts = [_failing(one, missed, kinds) for one in template.variants.values()]
+    parts = [_failing(way, missed, kinds) for way in template.variants.values()]
     # of several variants the best one leaves the fewest tokens
     near = (
         pl.concat(parts).sort("left", maintain_order=True).unique("path", keep="first", maintain_order=True)
     )
     near = near.sort("path").select("path", "token", "rest")
-    first = {_token(*one.tokens[0]) for one in template.variants.values()}
+    first = {_token(*way.tokens[0]) for way in template.variants.values()}
     # a path that differs from the first token on is a near miss only if no other path is nearer
     nearer = near.filter(pl.col("token").is_in(first).not_().fill_null(value=True))
     return near if nearer.is_empty() or template.tokens[0][0] != "text" else nearer
@@ -254,7 +251,7 @@ def _failing(template: Template, missed: pl.Series, kinds: Mapping[str, str]) ->
         depth = depth + fits.cast(pl.Int32)
         if kind == "text" or kinds.get(value, _ANY) != _ANY:  # free text ends where the next token begins
             rest = pl.when(fits).then(pl.col("path").str.replace(so_far, "")).otherwise(rest)
-    names = pl.lit(pl.Series([*(_token(*one) for one in tokens), None], dtype=pl.String))
+    names = pl.lit(pl.Series([*(_token(*token) for token in tokens), None], dtype=pl.String))
     return missed.to_frame().select(
         "path", names.gather(depth).alias("token"), rest.alias("rest"), (len(tokens) - depth).alias("left")
     )

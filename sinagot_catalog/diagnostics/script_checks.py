@@ -26,28 +26,20 @@ def check_scripts(source: Session) -> Iterator[Check]:
     """Check that the scripts can be read, and that their imports or their programs are installed."""
     cells = {cell.script: cell for cell in source.layout().cells}
     if not cells:
-        yield Check(
-            "scripts", "fault", "no step is declared", "Name scripts under [steps], or under [modalities.M]."
-        )
+        hint = "Name scripts under [steps], or under [modalities.M]."
+        yield Check("scripts", "fault", "no step is declared", hint)
         return
     if (reason := source.distrust()) is not None:
-        yield Check(
-            "scripts", "warning", f"the scripts are not run: {reason}",
-            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
-        )  # fmt: skip
+        hint = "If you trust who can write there: Workspace(…, trust=True), or --trust."
+        yield Check("scripts", "warning", f"the scripts are not run: {reason}", hint)
     broken = {script: cell.error for script, cell in cells.items() if cell.error and not cell.is_refused}
     fine = len(cells) - len(broken)
     if fine:
-        yield Check(
-            "scripts",
-            "ok",
-            f"{count_of(fine, 'script')} can be read: {some([_short(one) for one in cells if one not in broken])}",
-        )
+        names = some([_short(script) for script in cells if script not in broken])
+        yield Check("scripts", "ok", f"{count_of(fine, 'script')} can be read: {names}")
+    state = "warning" if fine else "fault"  # the other scripts can still run
     for error in broken.values():
-        # the other scripts can still run
-        yield Check(
-            "scripts", "warning" if fine else "fault", str(error), "Mend it; the next look reads it again."
-        )
+        yield Check("scripts", state, str(error), "Mend it; the next look reads it again.")
     for script, cell in cells.items():
         if script not in broken:
             yield from _needs(source, cell)
@@ -79,10 +71,8 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
     if cell.command is not None:
         program = shlex.split(cell.command)[0]
         if shutil.which(program) is None and shutil.which(program, path=source.config.root) is None:
-            yield Check(
-                "scripts", "warning", f"step {cell.step} calls {program}, which is not on the PATH",
-                f"Install {program}, or write its whole path.",
-            )  # fmt: skip
+            text = f"step {cell.step} calls {program}, which is not on the PATH"
+            yield Check("scripts", "warning", text, f"Install {program}, or write its whole path.")
         return
     try:
         names = _imports(Path(cell.script))
@@ -92,12 +82,9 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
     absent = [name for name in names if not _is_there(name, folder)]
     if absent:
         is_seed = any(name.partition(".")[0] == "sinagot" for name in absent)
-        yield Check(
-            "scripts",
-            "warning",
-            f"{_short(cell.script)} imports {', '.join(absent)}, which this Python does not find",
-            f"Write {SEED_IMPORT}." if is_seed else f"Install it for {sys.executable}.",
-        )
+        text = f"{_short(cell.script)} imports {', '.join(absent)}, which this Python does not find"
+        hint = f"Write {SEED_IMPORT}." if is_seed else f"Install it for {sys.executable}."
+        yield Check("scripts", "warning", text, hint)
 
 
 def _imports(script: Path) -> list[str]:
@@ -113,7 +100,7 @@ def _imports(script: Path) -> list[str]:
 
 def _is_there(name: str, folder: Path) -> bool:
     """Whether a module can be found, without importing it."""
-    if name in sys.stdlib_module_names or any((folder / one).exists() for one in (f"{name}.py", name)):
+    if name in sys.stdlib_module_names or any((folder / entry).exists() for entry in (f"{name}.py", name)):
         return True
     try:
         return util.find_spec(name) is not None

@@ -32,29 +32,4 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.flows.surrounding_run import observer
 
-__all__ = [
-    "ConfiguredApi",
-    "Deployed",
-    "Deployment",
-    "RunHandle",
-    "address_of",
-    "configured_api",
-    "deploy",
-    "describe",
-    "environment",
-    "find",
-    "follow",
-    "mark_crashed",
-    "observer",
-    "of_prefect",
-    "run_workspace",
-    "send",
-    "serve",
-    "start",
-    "status",
-    "stop",
-    "submit",
-    "to_stderr",
-]
-
 __getattr__ = lazy_exports(__name__)

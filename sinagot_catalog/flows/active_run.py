@@ -94,11 +94,11 @@ class ActiveRun:
         if self.claimed.failure_limit.sentence is not None:
             self.stop.set()  # submit no further batch
         with self._lock:
-            for one in results:
-                if (before := self._outcome(one.row)) is not None:
+            for result in results:
+                if (before := self._outcome(result.row)) is not None:
                     self._counts[before] -= 1
-                self._codes[one.row] = _CODES[one.outcome]
-                self._counts[one.outcome] += 1
+                self._codes[result.row] = _CODES[result.outcome]
+                self._counts[result.outcome] += 1
 
     def _outcome(self, row: int) -> str | None:
         return _OUTCOMES[self._codes[row]]
@@ -121,8 +121,8 @@ class ActiveRun:
 
     def unfinished(self, groups: Sequence[Group]) -> list[Group]:
         """The rows of some groups that are not done: a retry of a batch leaves out the rows that are done."""
-        kept = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
-        return [group for group in kept if group]
+        unfinished = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
+        return [group for group in unfinished if group]
 
     def outcomes(self, groups: Sequence[Group]) -> list[tuple[int, str]]:
         """The outcomes of the rows of some groups; of a row without a result, `cancelled`."""

@@ -37,15 +37,15 @@ class Ancestors:
         Raises:
             Exception: The API does not answer; no time-out is over.
         """
-        if any(datetime.now(UTC) >= one for one in self._deadlines):
+        if any(datetime.now(UTC) >= deadline for deadline in self._deadlines):
             return "timed out"
         if self._first is None:
             return None
         with get_client(sync_client=True) as client:
             if self._ids is None:
                 self._ids = self._chain(client)
-            ends = (_end(client.read_flow_run(one).state) for one in self._ids)
-            return next((one for one in ends if one is not None), None)
+            ends = (_end(client.read_flow_run(flow_run_id).state) for flow_run_id in self._ids)
+            return next((end for end in ends if end is not None), None)
 
     def _chain(self, client: SyncPrefectClient) -> list[UUID]:
         """The ids of the flow runs, from the inner to the outer."""

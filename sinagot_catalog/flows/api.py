@@ -11,7 +11,6 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 import tomli
 
 from sinagot_catalog.errors import ServerError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.secrets import masked
 
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."

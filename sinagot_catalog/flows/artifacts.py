@@ -43,14 +43,9 @@ def show_failures(report: RunReport, workspace: str, *, force: bool, stale: bool
     frame = report.failures()
     columns = [name for name in _SHOWN if frame[name].null_count() < frame.height]
     shortened = frame.select(columns).with_columns(cs.by_name("seconds", require_all=False).round_sig_figs(3))
-    table = [
-        {key: _cell(value) for key, value in row.items()} for row in shortened.head(_MOST_FAILURES).to_dicts()
-    ]
-    shown = (
-        f"The first {_MOST_FAILURES} of {frame.height} failures"
-        if frame.height > _MOST_FAILURES
-        else "Failures"
-    )
+    table = shortened.head(_MOST_FAILURES).to_dicts()
+    is_cut = frame.height > _MOST_FAILURES
+    shown = f"The first {_MOST_FAILURES} of {frame.height} failures" if is_cut else "Failures"
     again = _again(report, workspace, force=force, stale=stale)
     with suppress(Exception):  # a missing table must not fail the run
         create_table_artifact(
@@ -106,10 +101,6 @@ def command_line(verb: str, *words: str) -> str:
     return shell_join(["sinagot-catalog", verb, *words]).replace("`", "")
 
 
-def _cell(value: object) -> str | int | float | bool | None:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
 def key_of(workspace: str, what: str) -> str:
     """The key of an artifact of a workspace."""
     return re.sub(r"[^a-z0-9]+", "-", f"{short(workspace)}-{what}".lower()).strip("-")
@@ -149,7 +140,7 @@ def _users_name() -> str | None:
 @cache
 def _random_words() -> frozenset[str]:
     """The words of which Prefect makes up names."""
-    lists = (one.get("words", ()) for one in import_module("coolname.data").config.values())
+    lists = (table.get("words", ()) for table in import_module("coolname.data").config.values())
     return frozenset(word for words in lists for word in words if isinstance(word, str))
 
 

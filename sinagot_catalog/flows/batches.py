@@ -52,12 +52,12 @@ class BatchSizer:
         """Learn from the times of a batch; callable from any thread."""
         cells = {number: cell for group in groups for number, cell, _ in group}
         with self._lock:
-            for one in results:
-                if one.attempts and one.row in cells:
-                    cell = cells[one.row]
+            for result in results:
+                if result.attempts and result.row in cells:
+                    cell = cells[result.row]
                     rows, seconds = self._seen.get(cell, (0, 0.0))
-                    self._seen[cell] = rows + 1, seconds + one.seconds
-                    self._seconds[cell] = (seconds + one.seconds) / (rows + 1)
+                    self._seen[cell] = rows + 1, seconds + result.seconds
+                    self._seconds[cell] = (seconds + result.seconds) / (rows + 1)
 
     def cut(self, groups: Iterator[Group], width: int) -> list[Group]:
         """Take the next batch of whole groups; it is empty when no group is left.
@@ -76,7 +76,7 @@ class BatchSizer:
             batch.append(group)
             rows += len(group)
             each = [self._seconds.get(cell) for _, cell, _ in group]
-            work += sum(one for one in each if one is not None)
+            work += sum(seconds for seconds in each if seconds is not None)
             is_known = is_known and None not in each
         self._left -= rows
         self._runs -= 1

@@ -47,15 +47,12 @@ def check_schedule(wanted: Deployment) -> Schedule | None:
     try:
         CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
     except ValueError as error:
-        zone = "timezone" in str(error).partition("\n")[2].partition("\n")[0]
-        what = f"timezone: {wanted.timezone!r} is none" if zone else f"cron: {wanted.cron!r} cannot be read"
-        raise SelectionError(
-            what,
-            "Write a name such as 'Europe/Paris'."
-            if zone
-            else "Such as '0 2 * * *', each night at two: "
-            "minute, hour, day of the month, month, day of the week.",
-        ) from error
+        if "timezone" in str(error).partition("\n")[2].partition("\n")[0]:
+            what, hint = f"timezone: {wanted.timezone!r} is none", "Write a name such as 'Europe/Paris'."
+        else:
+            what = f"cron: {wanted.cron!r} cannot be read"
+            hint = "Such as '0 2 * * *', each night at two: minute, hour, day of the month, month, day of the week."
+        raise SelectionError(what, hint) from error
     return Cron(wanted.cron, timezone=wanted.timezone)
 
 
@@ -103,12 +100,9 @@ def _refused(wanted: Deployment) -> Iterator[None]:
     """Convert a refusal of the API into an error with a sentence."""
     try:
         yield
-    except DeploymentApplyError as error:
-        raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {error}") from error
-    except PrefectHTTPStatusError as error:
-        raise ServerError(
-            f"Prefect did not take the deployment {wanted.full_name!r}: {refusal_of(error)}"
-        ) from error
+    except (DeploymentApplyError, PrefectHTTPStatusError) as error:
+        reason = refusal_of(error) if isinstance(error, PrefectHTTPStatusError) else error
+        raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {reason}") from error
 
 
 def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
@@ -183,7 +177,7 @@ def deployment_named(client: SyncPrefectClient, name: str) -> Any:
     with suppress(ObjectNotFound):
         return client.read_deployment_by_name(full)
     found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])), limit=200)
-    known = [f"{FLOW}/{one.name}" for one in found]
+    known = [f"{FLOW}/{deployment.name}" for deployment in found]
     raise NotFoundError(
         f"there is no deployment {full!r}{did_you_mean(full, known)}",
         f"Deployments: {', '.join(sorted(known)[:10])}."
@@ -220,10 +214,10 @@ def _built(wanted: Deployment) -> RunnerDeployment:
 
 def _description(parameters: Mapping[str, Any]) -> str:
     what = parameters.get("where") or "all rows that can run"
-    asked = parameters.get("step") or []
-    steps = [asked] if isinstance(asked, str) else asked
-    step = f", of {' and '.join(f'`{one}`' for one in steps)}" if steps else ""
-    return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{step}:\n\n`{what}`"
+    step = parameters.get("step") or []
+    names = " and ".join(f"`{name}`" for name in ([step] if isinstance(step, str) else step))
+    of_steps = f", of {names}" if names else ""
+    return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{of_steps}:\n\n`{what}`"
 
 
 def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
@@ -259,7 +253,7 @@ def _variables_for(pool: WorkPool, wanted: Deployment) -> dict[str, Any]:
 
 def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
     """Read a text as JSON, unless its schema takes texts: `4` may be a number of seconds, or of CPUs as a text."""
-    takes_text = any("string" in str(one.get("type")) for one in (schema, *schema.get("anyOf", ())))
+    takes_text = any("string" in str(kind.get("type")) for kind in (schema, *schema.get("anyOf", ())))
     if isinstance(value, str) and not takes_text:
         with suppress(ValueError):
             return json.loads(value)

@@ -6,12 +6,13 @@ Prefect is not imported here; `deployer` sends the description to Prefect.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sinagot_catalog.catalog import Query, sql_predicate
 from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.run import RunOptions, check_start, plan
 from sinagot_catalog.secrets import is_secret
 from sinagot_catalog.storage import TextReader
@@ -202,7 +203,7 @@ def address_of(source: Session) -> tuple[str, list[str] | None]:
     """
     config = source.config
     shown = [*config.files, config.dataset, config.scripts, config.outputs, config.log]
-    if secret := next((one for one in shown if is_secret(one)), None):
+    if secret := next((address for address in shown if is_secret(address)), None):
         raise ConfigError(
             f"the address of {secret.partition('://')[0]}://… holds a password, which a deployment would show",
             "Put it into [storage] as ${NAME}, and the variable into the environment of the worker.",

@@ -116,29 +116,16 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         RunError: Rows failed; its `report` has the outcome of each row.
         UsageError: The run cannot start.
     """
+    options = {name: value for name, value in locals().items() if name not in ("batch", "run_id")}
     active = current(run_id)
     if active is None:
         try:
             check_task_runner()
             claimed = prepare(
-                workspace,
-                where=where,
-                rows=rows,
-                record_id=record_id,
-                step=step,
-                workers=workers,
-                limit=limit,
-                stop_after=stop_after,
-                part=part,
-                config=config,
+                **options,
                 since=since_retry() if force else None,
                 deployed=deployment_parameters(),
                 flow_run_id=runtime.flow_run.id,
-                force=force,
-                ignore_missing=ignore_missing,
-                downstream=downstream,
-                upstream=upstream,
-                stale=stale,
             )
             ask_limit(claimed)
         except SinagotError as error:
@@ -295,7 +282,7 @@ def _release(active: ActiveRun, phase: Phase, groups: list[Group]) -> None:
     outcomes = active.outcomes(groups)
     while blocked := phase.ended(outcomes):
         active.note(blocked)
-        outcomes = [(one.row, one.outcome) for one in blocked]
+        outcomes = [(result.row, result.outcome) for result in blocked]
 
 
 def _conclude(active: ActiveRun, workspace: str) -> State[Any]:

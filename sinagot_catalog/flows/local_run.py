@@ -177,21 +177,14 @@ def _wait(event: threading.Event) -> None:
 
 def _parameters(claimed: ClaimedRun) -> dict[str, Any]:
     """The parameters that the page shows for a run that was planned in this process."""
-    first, *further = claimed.source.config.files
-    options = asdict(claimed.options)
-    asked = {
+    first, *further = map(masked, claimed.source.config.files)
+    options = {
         name: value
-        for name, value in options.items()
+        for name, value in asdict(claimed.options).items()
         if name not in _NOT_OF_FLOW and value not in (None, False)
     }
     rows = store_selection(claimed)
-    shown = [masked(one) for one in further] or None
-    return asked | {
-        "workspace": masked(first),
-        "config": shown,
-        "rows": rows,
-        "run_id": claimed.run_id,
-    }
+    return options | {"workspace": first, "config": further or None, "rows": rows, "run_id": claimed.run_id}
 
 
 def page_of(api: LocalServer | None) -> str:

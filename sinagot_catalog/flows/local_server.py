@@ -206,7 +206,7 @@ def _launch(port: int, auth: str) -> LocalServer:
 def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
     """The environment of the server: no Prefect settings of the user, a password, access for its own page only."""
     origin = f"http://{HOST}:{port}"
-    kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
+    others = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
     own = {
         "PREFECT_HOME": str(folder),
         "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
@@ -215,7 +215,7 @@ def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
         "PREFECT_UI_URL": origin,  # for links in what automations send
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
     }
-    return kept | _SETTINGS | own
+    return others | _SETTINGS | own
 
 
 def _put_aside(last: LocalServer | None) -> None:

@@ -42,15 +42,15 @@ def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[F
     Returns:
         The ids of the marked flow runs.
     """
-    if not any(is_lost(source, one) for one in flow_runs):
+    if not any(is_lost(source, flow_run) for flow_run in flow_runs):
         return []
     time.sleep(_PAUSE)
     lost = []
-    for one in [client.read_flow_run(one.id) for one in flow_runs]:
-        if not (one.state is None or one.state.is_final()) and is_lost(source, one):
+    for flow_run in [client.read_flow_run(flow_run.id) for flow_run in flow_runs]:
+        if not (flow_run.state is None or flow_run.state.is_final()) and is_lost(source, flow_run):
             crashed: State[Any] = Crashed(message="The process that ran it is gone; what is done is kept")
-            client.set_flow_run_state(one.id, crashed, force=True)
-            lost.append(one.id)
+            client.set_flow_run_state(flow_run.id, crashed, force=True)
+            lost.append(flow_run.id)
     return lost
 
 
@@ -59,10 +59,10 @@ def is_lost(source: Session, flow_run: FlowRun) -> bool:
 
     An attempt without a stored report is not lost. Nor is an attempt that released its rows: its report follows.
     """
-    kept = read_report(source.log_store, str(flow_run.id))
-    if kept is None or kept.ended or not kept.is_claimed or kept.attempt != flow_run.run_count:
+    stored = read_report(source.log_store, str(flow_run.id))
+    if stored is None or stored.ended or not stored.is_claimed or stored.attempt != flow_run.run_count:
         return False
-    claim = next((one for one in source.claims.all() if one.run_id == kept.report.run_id), None)
+    claim = next((claim for claim in source.claims.all() if claim.run_id == stored.report.run_id), None)
     if claim is None:
         return True  # a later run swept the dead claim
     return claim.state != "released" and not source.claims.is_alive(claim, source.claims.store_time())
@@ -78,4 +78,4 @@ def under_way(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
         ),
         limit=50,
     )
-    return [one for one in found if str(one.id) != str(runtime.flow_run.id)]
+    return [flow_run for flow_run in found if str(flow_run.id) != str(runtime.flow_run.id)]

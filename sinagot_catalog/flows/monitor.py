@@ -153,12 +153,10 @@ class _ProgressArtifact:
 
 
 def _progress(active: ActiveRun) -> tuple[float, str]:
-    total = max(active.claimed.n_rows, 1)
-    words = f"{active.done} of {count_of(active.claimed.n_rows, 'row')}" + (
-        f", {active.failed} failed" if active.failed else ""
-    )
-    if active.waiting:
-        words += ", waiting for a slot"
+    total = active.claimed.n_rows
+    words = f"{active.done} of {count_of(total, 'row')}"
+    words += f", {active.failed} failed" if active.failed else ""
+    words += ", waiting for a slot" if active.waiting else ""
     if isinstance(active.executor, ClusterExecutor) and (page := active.executor.dashboard):
         words += f" · [dashboard of the cluster]({page})"
-    return min(100.0, 100.0 * active.done / total), words
+    return min(100.0, 100.0 * active.done / max(total, 1)), words

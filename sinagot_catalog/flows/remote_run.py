@@ -107,23 +107,23 @@ class RemoteFlowRun:
         if not self._until(timeout):
             raise TimeoutError(f"Flow run {self.flow_run_id} is still under way after {timeout:g} s")
         state = self._seen.state
-        kept = self._kept(is_late=state is not None and state.is_cancelled())
+        stored = self._stored_report(is_late=state is not None and state.is_cancelled())
         self._source.refresh()
-        if kept is None or not kept.ended:
+        if stored is None or not stored.ended:
             reason = f": {state.message}" if state is not None and state.message else ""
             raise ServerError(
                 f"the flow run did not come to its end, it is {self.last_state}{reason}",
                 f"What is done is kept; its page is {self.url}.",
             )
-        return kept.report
+        return stored.report
 
-    def _kept(self, *, is_late: bool) -> StoredReport | None:
+    def _stored_report(self, *, is_late: bool) -> StoredReport | None:
         """Read its stored report; for a cancelled run, wait a little, as its process may still be writing it."""
         end = time.monotonic() + _LATE
         while True:
-            kept = read_report(self._source.log_store, self.flow_run_id)
-            if kept is None or kept.ended or not is_late or time.monotonic() > end:
-                return kept
+            stored = read_report(self._source.log_store, self.flow_run_id)
+            if stored is None or stored.ended or not is_late or time.monotonic() > end:
+                return stored
             time.sleep(_TICK)
 
     def cancel(self) -> None:

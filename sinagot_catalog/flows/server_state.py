@@ -23,13 +23,14 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import is_same_process
 
 HOST = "127.0.0.1"

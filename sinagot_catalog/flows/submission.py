@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import ServerError, renamed
+from sinagot_catalog.errors import NamesNearest, ServerError, renamed
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed
@@ -35,7 +35,7 @@ _TICK = 1.0
 """The longest wait of a thread for a coroutine, in seconds."""
 
 
-class RunHandle:
+class RunHandle(NamesNearest):
     """A handle of a submitted run, to follow it, wait for it or cancel it.
 
     Attributes:
@@ -180,14 +180,8 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
     """
     if is_inside():
         return None
-    configured = _api.configured_api()
-    local = None if configured else local_server.start()
-    if configured:
-        configured.probe()
-    if local is not None and not local.is_healthy():
-        say("A local Prefect server is starting; the first start of all takes some ten seconds.")
+    local = _start_unless_configured(say)
     _api.load("sinagot_catalog.flows.flow")
-
     if local is not None:
         os.environ.update(outside_of_proxies())
         local.wait_healthy(timeout)
@@ -196,8 +190,20 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
             "prints, end it with `sinagot-catalog server stop`."
         )
     with suppress(ServerError):  # an error in this cleanup must not prevent the run
-        if (api := configured or local) is not None:
+        if (api := local or _api.configured_api()) is not None:
             mark_crashed(api)
+    return local
+
+
+def _start_unless_configured(say: Callable[[str], None]) -> LocalServer | None:
+    """Start the local server, or check that the API which the user configured answers."""
+    configured = _api.configured_api()
+    if configured is not None:
+        configured.probe()
+        return None
+    local = local_server.start()
+    if not local.is_healthy():
+        say("A local Prefect server is starting; the first start of all takes some ten seconds.")
     return local
 
 
@@ -251,16 +257,14 @@ def send(
 
     def parameters() -> dict[str, Any]:
         """All parameters of the selection: an omitted one would get the value of the deployment's own filter."""
-        left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
-        asked = {key: value for key, value in asdict(options).items() if key not in left_out}
-        if not options.upstream:
-            del asked["upstream"]  # workers of an older version do not know it
-        asked["part"] = str(part)
-        if part is None:
-            del asked["part"]
+        asked = asdict(options) | {"part": None if part is None else str(part)}
+        # workers of an older version do not know `upstream` and `part`
+        unset = [name for name in ("workers", "upstream", "part") if not asked[name]]
+        for name in ("debug", "mode", *unset):
+            del asked[name]
         is_whole = query.is_whole and source.span is None
-        kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
-        return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
+        rows = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
+        return {"workspace": workspace, "config": config, "where": None, "rows": rows, **asked}
 
     which = f" · part {part}" if part else ""
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {count_of(made.n_run, 'row')}{which}"
@@ -337,14 +341,8 @@ def environment(*, on_message: Callable[[str], None] | None = None, timeout: flo
     Returns:
         The variables; empty if the user configured an API, because then the programs find it themselves.
     """
-    configured = _api.configured_api()
-    if configured is not None:
-        configured.probe()
+    local = _start_unless_configured(on_message or to_stderr)
+    if local is None:
         return {}
-    local = local_server.start()
-    if not local.is_healthy():
-        (on_message or to_stderr)(
-            "A local Prefect server is starting; the first start of all takes some ten seconds."
-        )
-        local.wait_healthy(timeout)
+    local.wait_healthy(timeout)
     return local.environment

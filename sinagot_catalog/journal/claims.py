@@ -41,12 +41,13 @@ import os
 import re
 import socket
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal.log_names import is_claim_file, is_leftover
 from sinagot_catalog.journal.process_identity import boot_id, start_time
 

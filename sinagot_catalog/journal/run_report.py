@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import polars as pl
 
-from sinagot_catalog.errors import RunError, row_label
-from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
+from sinagot_catalog.errors import NamesNearest, RunError, row_label
+from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES, REPORT
 
 _WORDS = {
     "done": "done",
@@ -34,7 +35,7 @@ def outcomes_text(counts: Mapping[str, int]) -> str:
 
 
 @dataclass(frozen=True)
-class RunReport:
+class RunReport(NamesNearest):
     """The outcome of a run.
 
     Attributes:
@@ -52,6 +53,8 @@ class RunReport:
         >>> report.ok, report.summary()
         (True, 'nothing to do')
     """
+
+    _rows_in = "frame", pl.DataFrame, REPORT
 
     frame: pl.DataFrame
     run_id: str | None = None

@@ -6,9 +6,10 @@ Workers send back a `Result` per row. Standard library only.
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import Template
 from sinagot_catalog.status import FAILURES
 

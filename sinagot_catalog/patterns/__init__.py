@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         parse_inputs,
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
-    from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template
+    from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template, tokens_regex
     from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, reductions
 
 __getattr__ = lazy_exports(__name__)

@@ -8,10 +8,11 @@ import re
 import unicodedata
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
 from typing import Any
+
+from sinagot_catalog.frozen import dataclass
 
 Tokens = tuple[tuple[str, str], ...]
 """`("text", literal)`, `("field", name)` and `("optional", name)` in order."""

@@ -46,7 +46,7 @@ class IdPattern:
                 self.regex = re.compile(text)
         except re.error as error:
             where = f" at character {error.pos}" if error.pos is not None else ""
-            raise PatternError(f"{text!r} is not a regular expression: {error.msg}{where}") from error
+            raise PatternError(f"'{text}' is not a regular expression: {error.msg}{where}") from error
         self.text = text
         self.groups: tuple[str, ...] = tuple(self.regex.groupindex)
         self._names = RESERVED.union(self.groups)

@@ -6,13 +6,13 @@ once for each distinct id.
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
 from sinagot_catalog.errors import PatternError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.fields import parse_regex
 from sinagot_catalog.patterns.id_pattern import IdPattern
 

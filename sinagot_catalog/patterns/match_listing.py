@@ -8,11 +8,11 @@ this does not suffice (fields of an id, an id twice in a name) are matched again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.id_regex import fitting
 from sinagot_catalog.patterns.match_paths import cut_id, ends_of, match_columns
 from sinagot_catalog.patterns.template import Template

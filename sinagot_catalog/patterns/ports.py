@@ -4,10 +4,10 @@ Standard library only: scripts import `many`, `optional` and `any_of`, and worke
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sinagot_catalog.errors import PatternError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.template import Template, parse_template
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from sinagot_catalog.patterns.id_pattern import IdPattern
-from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns.template import Template, tokens_regex
 
 
 class RawFolder:
@@ -30,7 +30,11 @@ class RawFolder:
         self._ids = ids
         self._depth = template.depths[0]
         known = values if ids.is_told_by(template) else {name: values[name] for name in template.fields}
-        self._declared = [_regex(way.bind(known)) for one in inside for way in one.variants.values()]
+        self._declared = [
+            re.compile(tokens_regex(way.bind(known).tokens), re.DOTALL)
+            for one in inside
+            for way in one.variants.values()
+        ]
 
     def is_declared(self, path: str) -> bool:
         """Whether a step declares a path."""
@@ -52,15 +56,3 @@ class RawFolder:
             return False
         record_id = found.groupdict().get("id")
         return record_id is None or self._ids.values(record_id) is not None
-
-
-def _regex(template: Template) -> re.Pattern[str]:
-    """A pattern as a regular expression; a field that occurs twice has the same text both times."""
-    text, seen = "", set[str]()
-    for kind, value in template.tokens:
-        if kind == "text":
-            text += re.escape(value)
-        else:
-            text += f"(?P={value})" if value in seen else f"(?P<{value}>[^/]+)"
-            seen.add(value)
-    return re.compile(text, re.DOTALL)

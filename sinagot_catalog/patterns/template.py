@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from sinagot_catalog.errors import PatternError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.fields import (
     variants,
 )
@@ -368,3 +368,24 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
     if isinstance(value, Mapping):
         return tuple((str(label), parse_template(one, fields=fields)) for label, one in value.items())
     return ((None, parse_template(value, fields=fields)),)
+
+
+def tokens_regex(tokens: Iterable[tuple[str, str]], text: str = "[^/]+") -> str:
+    r"""Return a regular expression with a group for each placeholder; a repeated one has the same text everywhere.
+
+    Args:
+        tokens: The tokens of a pattern, or of a part of it.
+        text: The expression of a placeholder's text.
+
+    Example:
+        >>> tokens_regex(parse_template("{id}/{id}.csv", fields={"id"}).tokens)
+        '(?P<id>[^/]+)/(?P=id)\\.csv'
+    """
+    regex, seen = "", set[str]()
+    for kind, value in tokens:
+        if kind == "text":
+            regex += re.escape(value)
+        else:
+            regex += f"(?P={value})" if value in seen else f"(?P<{value}>{text})"
+            seen.add(value)
+    return regex

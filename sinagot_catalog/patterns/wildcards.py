@@ -9,10 +9,10 @@ as in a shell.
 """
 
 import re
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from sinagot_catalog.errors import PatternError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import Template
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.reporting.report_frames import durations, last_runs, shares
-from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
+from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.reporting.report_frames import durations, last_runs, shares, status_name, step_name
+from sinagot_catalog.reporting.report_rows import CODES, ReportRows
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     import altair as alt
 
     from sinagot_catalog.catalog import Session
-    from sinagot_catalog.reporting.step_graph import Graph
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
+else:
+    alt = LazyModule("altair")
 
 _MOST = 4500
 _WIDTH, _LINE, _GROUPS = 600, 24, 40
@@ -44,10 +46,8 @@ class Plot:
     def matrix(self, rows: Selection | None = None) -> alt.Chart:
         """Draw records by steps, coloured by status; a bin of many records shows the share of each status."""
         _need_altair()
-        import altair as alt
-
         report = self._rows(rows)
-        steps, names = _named(report)
+        steps, names = _named(report), report.names
         if steps.height <= _MOST:
             whole: alt.Chart = (
                 alt.Chart(steps.select("record_id", "name", "status", "reason"))
@@ -91,10 +91,8 @@ class Plot:
             by: A column of `steps` or `records`. Of many values the chart shows the first 40.
         """
         _need_altair()
-        import altair as alt
-
         report = self._rows(rows, () if by == "step" else (by,))
-        steps, names = _named(report)
+        steps, names = _named(report), report.names
         if by != "step":
             group = pl.col(by).cast(pl.String).fill_null("(none)")
             steps = steps.with_columns(group.alias("name"))
@@ -121,8 +119,6 @@ class Plot:
     def timeline(self, last: int = 30, rows: Selection | None = None) -> alt.Chart:
         """Draw the last runs: start, end, and the share of their rows that failed."""
         _need_altair()
-        import altair as alt
-
         events = self._source.events()
         if rows is not None:
             keys = _steps_of(rows).select(*KEYS)
@@ -155,12 +151,8 @@ class Plot:
     def durations(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the duration of each step's last attempts: shortest, longest, middle half, median."""
         _need_altair()
-        import altair as alt
-
         report = self._rows(rows)
-        names = pl.Series("name", [step_name(cell) for cell in report.cells], dtype=pl.String)
-        frame = durations(report.steps.filter(pl.col("seconds") > 0))
-        frame = frame.with_columns(names.gather(frame["_cell"]))
+        frame = durations(report.steps.filter(pl.col("seconds") > 0), report.names)
         axis = alt.Scale(type="log")
         base = alt.Chart(frame).encode(
             y=alt.Y("name:N").sort(None).title(None), tooltip=["name", "n", "low", "median", "high", "sum"]
@@ -173,34 +165,22 @@ class Plot:
     def graph(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the steps and their dependencies, each with its share of done rows."""
         _need_altair()
-        import altair as alt
-
         graph = graph_of(self._source.layout())
         report = self._rows(rows)
-        done = {
-            cell.index: counts[CODES["DONE"]] / (sum(counts) or 1)
-            for cell, counts in zip(report.cells, report.counts, strict=True)
-        }
-        spots = _spots(graph)
+        share = {index: done / (total or 1) for index, (done, total) in report.done.items()}
         nodes = pl.DataFrame(
-            {
-                "name": [f"{node.unit} {node.step}".strip() for node in graph.nodes],
-                "x": [spots[node.index][0] for node in graph.nodes],
-                "y": [spots[node.index][1] for node in graph.nodes],
-                "done": [done.get(node.index) for node in graph.nodes],
-                "reads": [", ".join(node.reads) for node in graph.nodes],
-            },
+            [(node.name, node.depth, node.line, share.get(node.index), node.reads) for node in graph.nodes],
             schema={"name": pl.String, "x": pl.Int64, "y": pl.Int64, "done": pl.Float64, "reads": pl.String},
+            orient="row",
         )
+        ends = [(graph.nodes[first], graph.nodes[second]) for first, second in graph.edges]
         edges = pl.DataFrame(
-            [(*spots[first], *spots[second]) for first, second in graph.edges],
+            [(first.depth, first.line, second.depth, second.line) for first, second in ends],
             schema=dict.fromkeys(("x", "y", "x2", "y2"), pl.Int64),
             orient="row",
         )
-        x, y = (
-            alt.X("x:Q").axis(None).scale(padding=60),
-            alt.Y("y:Q").axis(None).scale(reverse=True, padding=30),
-        )
+        x = alt.X("x:Q").axis(None).scale(padding=60)
+        y = alt.Y("y:Q").axis(None).scale(reverse=True, padding=30)
         lines = alt.Chart(edges).mark_rule(color="grey").encode(x=x, y=y, x2="x2:Q", y2="y2:Q")
         base = alt.Chart(nodes).encode(
             x=x, y=y, tooltip=["name", alt.Tooltip("done:Q").format(".0%"), "reads"]
@@ -237,15 +217,9 @@ def _steps_of(rows: Selection) -> Selection:
     return rows.steps
 
 
-def _named(report: ReportRows) -> tuple[pl.DataFrame, list[str]]:
-    """Return the rows with the name of their step and the short name of their status; and the names."""
-    names = [step_name(cell) for cell in report.cells]
-    words = {code: word for code, word, _ in report.statuses}
-    named = report.steps.with_columns(
-        pl.col("_cell").replace_strict(dict(enumerate(names)), return_dtype=pl.String).alias("name"),
-        pl.col("_code").replace_strict(words, return_dtype=pl.String).alias("status"),
-    )
-    return named, names
+def _named(report: ReportRows) -> pl.DataFrame:
+    """Return the rows with the name of their step and the short name of their status."""
+    return report.steps.with_columns(step_name(report.names).alias("name"), status_name().alias("status"))
 
 
 def _colour(report: ReportRows) -> Any:
@@ -256,19 +230,6 @@ def _colour(report: ReportRows) -> Any:
     return alt.Color("status:N").scale(
         domain=[word for _, word, _ in found], range=[_COLOURS[code] for code, _, _ in found]
     )
-
-
-def _spots(graph: Graph) -> dict[int, tuple[int, int]]:
-    """Return the position of each step: its depth, and a line of its own in its unit."""
-    rows: dict[int, int] = {}
-    spots: dict[int, tuple[int, int]] = {}
-    for unit in dict.fromkeys(node.unit for node in graph.nodes):
-        start = max(rows.values(), default=0)
-        rows = {}
-        for node in (one for one in graph.nodes if one.unit == unit):
-            spots[node.index] = (node.depth, rows.get(node.depth, start))
-            rows[node.depth] = rows.get(node.depth, start) + 1
-    return spots
 
 
 def _need_altair() -> None:

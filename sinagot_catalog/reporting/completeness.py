@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
@@ -22,8 +21,7 @@ _GROUPS = 30
 """Number of groups of one column that a report shows."""
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The rows with one value of a column.
 
     Attributes:
@@ -42,11 +40,6 @@ class Group:
         return sum(self.counts)
 
     @property
-    def done(self) -> int:
-        """The number of done rows."""
-        return self.counts[CODES["DONE"]]
-
-    @property
     def failed(self) -> int:
         """The number of failed rows."""
         return self.counts[CODES["ERROR"]]
@@ -54,11 +47,10 @@ class Group:
     @property
     def percent(self) -> str:
         """The share of done rows."""
-        return percent(self.done, self.total)
+        return percent(self.counts[CODES["DONE"]], self.total)
 
 
-@dataclass(frozen=True)
-class Grouping:
+class Grouping(NamedTuple):
     """The groups of one column.
 
     Attributes:
@@ -76,7 +68,7 @@ def headline(rows: ReportRows) -> str:
     """Return one line on the state of the rows: `14 of 18 rows done (78 %), 2 failed, 1 can run now`."""
     total = sum(rows.totals)
     if not total:
-        return "There is no row."
+        return "There is no row." if rows.has_records else "There is no record yet."
     count = dict(zip(CODES, rows.totals, strict=True))
     parts = [f"{count['DONE']:,} of {count_of(total, 'row')} done ({percent(count['DONE'], total)})"]
     waiting = count["INIT"] + count["DATA_NOT_AVAILABLE"]
@@ -89,9 +81,9 @@ def headline(rows: ReportRows) -> str:
         (count["UNKNOWN"], "unknown"),
     ):
         parts += [f"{n:,} {words}"] if n else []
-    kept = rows.failed.filter(pl.col("status") == "DONE").height
-    kept_part = f"; the last attempt failed for {kept:,} of the done rows" if kept else ""
-    return ", ".join(parts) + kept_part
+    n_retained = rows.failed.filter(pl.col("status") == "DONE").height
+    failed = f"; the last attempt failed for {n_retained:,} of the done rows" if n_retained else ""
+    return ", ".join(parts) + failed
 
 
 def equals(column: str, value: str | None) -> str:
@@ -154,10 +146,11 @@ def group_columns(
 
 def _grouping(steps: pl.DataFrame, name: str, *, spans: bool) -> Grouping:
     """Return the groups of one column; a field is null where a group of records has several."""
-    counts = steps.group_by(pl.col(name).alias("_value"), maintain_order=True).agg(
-        (pl.col("_code") == code).sum().alias(f"_{code}") for code in CODES.values()
+    counts = (
+        steps.group_by(pl.col(name).alias("_value"), maintain_order=True)
+        .agg((pl.col("_code") == code).sum().alias(f"_{code}") for code in CODES.values())
+        .sort("_value", nulls_last=True)
     )
-    counts = counts.sort("_value", nulls_last=True)
     n_groups = counts.height
     if n_groups > _GROUPS:
         share = pl.col(f"_{CODES['DONE']}") / pl.sum_horizontal(pl.exclude("_value"))

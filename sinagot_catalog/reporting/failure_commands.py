@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -23,8 +23,15 @@ _MOST_BYTES = 100_000
 """The length of a command; a shell passes at most 128 KiB as one argument."""
 
 
-def failures_of(source: Session, rows: pl.DataFrame, most: int) -> tuple[list[dict[str, Any]], int]:
-    """Return the kinds of failure with a traceback and a command, most frequent first, and the number of all kinds.
+class Failures(NamedTuple):
+    """The most frequent kinds of failure, each with a traceback and a command, and the number of all kinds."""
+
+    kinds: list[dict[str, Any]]
+    n_kinds: int
+
+
+def failures_of(source: Session, rows: pl.DataFrame, most: int) -> Failures:
+    """Return the kinds of failure of some rows.
 
     Args:
         source: The session of the workspace.
@@ -56,7 +63,7 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> tuple[list[di
                 "n_selected": n_selected,
             }
         )
-    return out, kinds.height
+    return Failures(out, kinds.height)
 
 
 def _command(source: Session, kind: dict[str, Any], every: pl.DataFrame) -> tuple[str, int]:

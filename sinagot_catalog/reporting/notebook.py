@@ -47,13 +47,13 @@ def selection_page(name: str, table: str, rows: pl.DataFrame) -> str:
 
 def without_empty(rows: pl.DataFrame) -> pl.DataFrame:
     """Leave out columns without values, and counts that are all zero."""
-    kept = [
-        one.name
-        for one in rows
-        if one.null_count() < len(one)
-        and not (one.name.startswith("n_") and one.dtype.is_integer() and one.max() == 0)
+    filled = [
+        column.name
+        for column in rows
+        if column.null_count() < len(column)
+        and not (column.name.startswith("n_") and column.dtype.is_integer() and column.max() == 0)
     ]
-    return rows.select(kept or rows.columns)
+    return rows.select(filled or rows.columns)
 
 
 def status_matrix(layout: Layout, rows: pl.DataFrame) -> pl.DataFrame:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.catalog import no_records
 from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
-from sinagot_catalog.reporting.failure_commands import failures_of
+from sinagot_catalog.reporting.failure_commands import Failures, failures_of
 from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs, shares
-from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
+from sinagot_catalog.reporting.report_rows import CODES, ReportRows
 from sinagot_catalog.reporting.results import Results
 from sinagot_catalog.reporting.snapshot_changes import SnapshotChanges, changes_of
 from sinagot_catalog.reporting.step_graph import graph_of
@@ -26,12 +25,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, Notice, Session
 
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
-_TABLES, _LIVE_TABLES = 20_000, 500
-"""Number of tables of one output that a page reads."""
 
 
-@dataclass(frozen=True)
-class _Band:
+class _Band(NamedTuple):
     """A part of one row of the matrix: its first and last bin, and its share of one status, from top to bottom."""
 
     x: int
@@ -42,7 +38,14 @@ class _Band:
 
 
 class Page:
-    """The values that the page shows."""
+    """The values that the page shows.
+
+    Attributes:
+        title: The short name of the workspace.
+        root: Its address.
+        made: When the page was made.
+        n_bins: The number of bins for the records.
+    """
 
     version = __version__
     error = CODES["ERROR"]
@@ -63,19 +66,11 @@ class Page:
         self._by = by
         self._is_live = is_live
         self.made = datetime.now(UTC)
+        self.title = masked(source.config.name)
+        self.root = masked(source.config.root)
+        self.n_bins = min(len(rows.ids), _BINS)
 
     # --- head --------------------------------------------------------------------------------------------
-
-    @property
-    def title(self) -> str:
-        """The short name of the workspace."""
-        root = self.source.config.root
-        return masked(root.rstrip("/").rpartition("/")[2] or root)
-
-    @property
-    def root(self) -> str:
-        """The address of the workspace."""
-        return masked(self.source.config.root)
 
     @property
     def headline(self) -> str:
@@ -91,11 +86,6 @@ class Page:
     def n_records(self) -> int:
         """The number of records."""
         return len(self.rows.record_ids)
-
-    @property
-    def n_files(self) -> int:
-        """The number of listed files."""
-        return self.catalog.n_files
 
     @property
     def notes(self) -> list[str]:
@@ -123,55 +113,42 @@ class Page:
 
     @cached_property
     def results(self) -> Results:
-        """The outputs to show; a live page, which is drawn again and again, reads fewer tables."""
+        """The outputs to show."""
         steps, names = group_columns(self.catalog, self.rows, self._by)
         values = steps.select(*KEYS, *(name for name in names if name not in KEYS))
-        return Results(
-            self.source,
-            self.rows,
-            values,
-            most_files=_LIVE_TABLES if self._is_live else _TABLES,
-            embed=not self._is_live,
-        )
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the steps, with task and modality."""
-        return [step_name(cell) for cell in self.rows.cells]
+        return Results(self.source, self.rows, values, is_live=self._is_live)
 
     # --- matrix ------------------------------------------------------------------------------------------
-
-    @property
-    def n_bins(self) -> int:
-        """The number of bins for the records."""
-        return min(len(self.rows.ids), _BINS)
 
     @cached_property
     def bands(self) -> list[list[_Band]]:
         """For each step its bands: neighbouring bins of one status form one band."""
-        bins = max(self.n_bins, 1)
-        placed = self.rows.steps.select(
+        at = pl.col("_rec").cast(pl.UInt64) * self.n_bins // max(len(self.rows.ids), 1)
+        placed = self.rows.steps.select("_cell", "_code", at.alias("_bin"))
+        number = pl.int_range(pl.len())
+        top = pl.col("share").cum_sum().over("_cell", "_bin") - pl.col("share")
+        # neighbours have one difference of bin and number; a bin of several statuses stands alone
+        band = pl.struct(
             "_cell",
             "_code",
-            (pl.col("_rec").cast(pl.UInt64) * bins // max(len(self.rows.ids), 1)).alias("_bin"),
+            (pl.col("_bin").cast(pl.Int64) - number).alias("start"),
+            pl.when(pl.col("share") < 1).then(number).alias("part"),
         )
-        top = pl.col("share").cum_sum().over("_cell", "_bin") - pl.col("share")
-        stacked = shares(placed, "_cell", "_bin").with_columns(top.alias("top"))
-        whole = pl.col("share") == 1
-        run = (
-            whole
-            & (pl.col("_code") == pl.col("_code").shift(1))
-            & whole.shift(1)
-            & (pl.col("_cell") == pl.col("_cell").shift(1))
-        )
-        merged = (
-            stacked.with_columns((~run.fill_null(value=False)).cum_sum().alias("_run"))
-            .group_by("_run", maintain_order=True)
-            .agg(pl.col("_cell", "_bin", "_code", "top", "share").first(), pl.len().alias("width"))
+        bands = (
+            shares(placed, "_cell", "_bin")
+            .with_columns(top.round(4).alias("top"), band.rle_id().alias("_band"))
+            .group_by("_band", maintain_order=True)
+            .agg(
+                pl.col("_cell", "_bin").first(),
+                pl.len(),
+                pl.col("top").first(),
+                pl.col("share").first().round(4),
+                pl.col("_code").first(),
+            )
         )
         out: list[list[_Band]] = [[] for _ in self.rows.cells]
-        for _, cell, at, code, top, share, width in merged.iter_rows():
-            out[cell].append(_Band(at, width, round(top, 4), round(share, 4), code))
+        for _, cell, *values in bands.iter_rows():
+            out[cell].append(_Band(*values))
         return out
 
     @property
@@ -184,51 +161,35 @@ class Page:
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
         """The last runs, newest first, each with its position on a common time axis."""
-        runs = last_runs(self.source.events(), _RUNS)
-        if runs.is_empty():
-            return []
-        first, last = runs["begin"].min(), runs["end"].max()
-        whole = max((last - first).total_seconds(), 1e-6)  # type: ignore[operator,union-attr]
-        return [
-            {
-                **row,
-                "seconds": (row["end"] - row["begin"]).total_seconds(),
-                "at": 100 * (row["begin"] - first).total_seconds() / whole,
-                "wide": 100 * (row["end"] - row["begin"]).total_seconds() / whole,
-                "alive": row["run_id"] in self.catalog.alive,
-            }
-            for row in runs.iter_rows(named=True)
-        ]
+        begin, end = pl.col("begin"), pl.col("end")
+        whole = pl.max_horizontal(_seconds(end.max() - begin.min()), 1e-6)
+        runs = last_runs(self.source.events(), _RUNS).with_columns(
+            _seconds(end - begin).alias("seconds"),
+            (100 * _seconds(begin - begin.min()) / whole).alias("at"),
+            (100 * _seconds(end - begin) / whole).alias("wide"),
+            pl.col("run_id").is_in(list(self.catalog.alive)).alias("alive"),
+        )
+        return runs.to_dicts()
 
     @cached_property
     def durations(self) -> list[dict[str, Any]]:
         """The duration of each step: quantiles of its last attempts, on a common logarithmic axis."""
-        rows = durations(self.rows.steps)
-        if rows.is_empty():
-            return []
-        low = max(float(rows["low"].min()), 1e-4)  # type: ignore[arg-type]
-        high = max(float(rows["high"].max()), low * 10)  # type: ignore[arg-type]
-        axis = pl.lit(high / low).log()
-        placed = [
-            (100 * (pl.col(name).clip(low, high) / low).log() / axis).alias(f"at_{name}")
-            for name in QUANTILES
-        ]
-        frame = rows.with_columns(placed)
-        return [{**row, "name": self.names[row["_cell"]]} for row in frame.iter_rows(named=True)]
+        low = pl.max_horizontal(pl.col("low").min(), 1e-4)
+        high = pl.max_horizontal(pl.col("high").max(), low * 10)
+        axis = (high / low).log()
+        return (
+            durations(self.rows.steps, self.rows.names)
+            .with_columns(
+                (100 * (pl.col(name).clip(low, high) / low).log() / axis).alias(f"at_{name}")
+                for name in QUANTILES
+            )
+            .to_dicts()
+        )
 
     @cached_property
-    def _failures(self) -> tuple[list[dict[str, Any]], int]:
-        return failures_of(self.source, self.rows.failed, _KINDS)
-
-    @property
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> Failures:
         """The kinds of failure, each with the traceback of one example and the command that runs its rows again."""
-        return self._failures[0]
-
-    @property
-    def n_kinds(self) -> int:
-        """The number of kinds of failure."""
-        return self._failures[1]
+        return failures_of(self.source, self.rows.failed, _KINDS)
 
     # --- missing inputs ----------------------------------------------------------------------------------
 
@@ -236,34 +197,33 @@ class Page:
     def lacks(self) -> list[dict[str, Any]]:
         """The combinations of absent raw inputs: how many records lack exactly these."""
         needs = self._needs
-        if not needs or not self.n_records:
+        if not needs:
             return []
         records = self.rows.records.filter(self.rows.records < len(self.catalog.ids))
         names = [str(number) for number in range(len(needs))]
+        is_there = [
+            reduce(or_, (self.catalog.presence[place].gather(records) for place in need)) for need in needs
+        ]
         kinds = (
-            pl.DataFrame(
-                {
-                    name: reduce(or_, (self.catalog.presence[place].gather(records) for place in need))
-                    for name, need in zip(names, needs, strict=True)
-                }
-            )
+            pl.DataFrame(dict(zip(names, is_there, strict=True)))
             .with_columns(self.catalog.ids.gather(records))
             .group_by(names)
             .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
-            .sort("n", descending=True)
+            .filter(~pl.all_horizontal(names))
         )
-        out = []
-        for row in kinds.iter_rows(named=True):
-            absent = [need for name, need in zip(names, needs, strict=True) if not row[name]]
-            if absent:
-                out.append(
-                    {
-                        "n": row["n"],
-                        "examples": row["examples"],
-                        "absent": [" or ".join(map(self._lacking, need)) for need in absent],
-                    }
-                )
-        return sorted(out, key=lambda one: (-one["n"], len(one["absent"]), one["examples"]))[:_LACKS]
+        found = [
+            {
+                "n": n,
+                "examples": examples,
+                "absent": [
+                    " or ".join(map(self._lacking, need))
+                    for need, there in zip(needs, flags, strict=True)
+                    if not there
+                ],
+            }
+            for *flags, n, examples in kinds.iter_rows()
+        ]
+        return sorted(found, key=lambda kind: (-kind["n"], len(kind["absent"]), kind["examples"]))[:_LACKS]
 
     @property
     def _needs(self) -> list[tuple[int, ...]]:
@@ -282,23 +242,23 @@ class Page:
             for unit in layout.units
             if place in unit.data or any(place in layout.cells[cell].places("input") for cell in unit.cells)
         ]
-        names = ["/".join(part for part in (unit.task, unit.modality) if part) for unit in units]
+        names = ["/".join(filter(None, (unit.task, unit.modality))) for unit in units]
         text = layout.places[place].template.text
-        some = ", ".join(name for name in names if name)
-        return f"{some} ({text})" if some else text
+        owners = ", ".join(filter(None, names))
+        return f"{owners} ({text})" if owners else text
 
     @property
     def graph(self) -> str:
         """The step graph as SVG; empty if it is too large to read."""
         if len(self.catalog.layout.cells) > _NODES:
             return ""
-        done = {
-            cell.index: (counts[CODES["DONE"]], sum(counts))
-            for cell, counts in zip(self.rows.cells, self.rows.counts, strict=True)
-        }
-        return graph_of(self.catalog.layout).svg(done)
+        return graph_of(self.catalog.layout).svg(self.rows.done)
 
     @property
     def mermaid(self) -> str:
         """The step graph as text."""
         return graph_of(self.catalog.layout).mermaid()
+
+
+def _seconds(span: pl.Expr) -> pl.Expr:
+    return span.dt.total_microseconds() / 1e6

@@ -28,15 +28,7 @@ def template_file(name: str, folder: Path = _FOLDER) -> str:
 def as_json(value: object) -> str:
     """Return JSON that is safe inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for char, code in (
-        ("<", "\\u003c"),
-        (">", "\\u003e"),
-        ("&", "\\u0026"),
-        ("\u2028", "\\u2028"),
-        ("\u2029", "\\u2029"),
-    ):
-        text = text.replace(char, code)
-    return text
+    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 @cache
@@ -50,6 +42,8 @@ def _environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["many"] = lambda count: f"{count:,}"
-    environment.filters["span"] = lambda one: "" if one is None else duration_text(one, has_ms=True)
+    environment.filters["span"] = lambda seconds: (
+        "" if seconds is None else duration_text(seconds, has_ms=True)
+    )
     environment.filters["bytes"] = size_text
     return environment

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog import FORMATS
 from sinagot_catalog.config import size_text
 from sinagot_catalog.errors import NotFoundError, StorageError
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +26,12 @@ _ROWS, _COLUMNS, _CELL, _TEXT = 12, 12, 200, 8_000
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 """The ends of the names of pictures; what a file is, its first bytes tell."""
+_PICTURE_TYPES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+}
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,9 @@ def picture_type(content: bytes) -> str | None:
         >>> picture_type(b"\x89PNG\r\n\x1a\n"), picture_type(b"<svg onload='alert(1)'>")
         ('image/png', None)
     """
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if content.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if content.startswith((b"GIF87a", b"GIF89a")):
-        return "image/gif"
     if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
         return "image/webp"
-    return None
+    return next((kind for start, kind in _PICTURE_TYPES.items() if content.startswith(start)), None)
 
 
 def read_bounded(store: Store, path: str, most: int = MOST_BYTES) -> bytes:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
-from sinagot_catalog.reporting.report_rows import CODES, WORDS
+from sinagot_catalog.reporting.report_rows import WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high": 1.0}
 """The columns of `durations`, and the part of the attempts that took at most so long."""
@@ -27,11 +32,11 @@ def last_runs(events: pl.DataFrame, most: int) -> pl.DataFrame:
     )
 
 
-def durations(steps: pl.DataFrame) -> pl.DataFrame:
-    """Return how long the last attempts of each step took: `_cell, n, sum` and the columns of `QUANTILES`."""
+def durations(steps: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Return how long the last attempts of each step took: `_cell, n, sum, name` and the columns of `QUANTILES`."""
     seconds = pl.col("seconds")
     return (
-        steps.filter(seconds.is_not_null(), seconds >= 0)
+        steps.filter(seconds >= 0)
         .group_by("_cell")
         .agg(
             pl.len().alias("n"),
@@ -39,6 +44,7 @@ def durations(steps: pl.DataFrame) -> pl.DataFrame:
             seconds.sum().alias("sum"),
         )
         .sort("_cell")
+        .with_columns(step_name(names).alias("name"))
     )
 
 
@@ -56,13 +62,16 @@ def shares(steps: pl.DataFrame, *by: str) -> pl.DataFrame:
         .agg(pl.len().alias("n"))
         .sort("_code", maintain_order=True)
         .sort(*by, maintain_order=True)
-        .with_columns(n.sum().over(by).alias("total"), _word().alias("status"))
+        .with_columns(n.sum().over(by).alias("total"), status_name().alias("status"))
         .select(*by, "status", "n", "total", (n / pl.col("total")).alias("share"), "_code")
     )
 
 
-def _word() -> pl.Expr:
-    """The short name of a status code."""
-    return pl.col("_code").replace_strict(
-        dict(zip(CODES.values(), WORDS, strict=True)), return_dtype=pl.String
-    )
+def status_name() -> pl.Expr:
+    """Return the short name of `_code`."""
+    return pl.col("_code").replace_strict(dict(enumerate(WORDS)), return_dtype=pl.String)
+
+
+def step_name(names: Sequence[str]) -> pl.Expr:
+    """Return the name of the step of `_cell`."""
+    return pl.col("_cell").replace_strict(dict(enumerate(names)), return_dtype=pl.String)

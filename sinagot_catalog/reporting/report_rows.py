@@ -70,6 +70,11 @@ class ReportRows:
         """The ids of the records that have a row."""
         return self.ids.filter(self.records < len(self._catalog.ids))
 
+    @property
+    def has_records(self) -> bool:
+        """Whether the catalog has a record, in a row or not."""
+        return len(self._catalog.ids) > 0
+
     @cached_property
     def cells(self) -> list[UnitStep]:
         """The steps of units that have a row."""
@@ -77,6 +82,17 @@ class ReportRows:
         if self.is_whole:
             return list(cells)
         return [cells[index] for index in self.selected["_cell"].unique().sort()]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the steps, with task and modality."""
+        return [row_label(cell.task, cell.modality, cell.step) for cell in self.cells]
+
+    @property
+    def done(self) -> dict[int, tuple[int, int]]:
+        """The number of done rows and of all rows, by the index of their step in the layout."""
+        pairs = zip(self.cells, self.counts, strict=True)
+        return {cell.index: (counts[CODES["DONE"]], sum(counts)) for cell, counts in pairs}
 
     @cached_property
     def steps(self) -> pl.DataFrame:
@@ -112,17 +128,9 @@ class ReportRows:
     def rules(self) -> list[dict[str, Any]]:
         """The rules that decide the status of at least one row, each with its text and the number of its rows."""
         counts = self.steps.group_by(pl.col("_rule").cast(pl.String).alias("rule")).agg(pl.len().alias("n"))
-        rules = (
-            rule_texts()
-            .join(counts, on="rule", maintain_order="left")
-            .with_columns(
-                pl.col("status")
-                .fill_null("UNKNOWN")
-                .replace_strict(CODES, return_dtype=pl.UInt8)
-                .alias("code")
-            )
-        )
-        return [{**rule, "word": WORDS[rule["code"]]} for rule in rules.iter_rows(named=True)]
+        rules = rule_texts().join(counts, on="rule", maintain_order="left").to_dicts()
+        codes = [CODES[rule["status"] or "UNKNOWN"] for rule in rules]
+        return [{**rule, "code": code, "word": WORDS[code]} for rule, code in zip(rules, codes, strict=True)]
 
     # --- for the page's script ---------------------------------------------------------------------------
 
@@ -132,7 +140,7 @@ class ReportRows:
         base = steps["ended"].min()
         zero = base.timestamp() if isinstance(base, datetime) else 0.0
         ended = ((pl.col("ended").dt.epoch("ms") - int(zero * 1000)) // 1000).alias("_ended")
-        number = {rule["rule"]: rule["number"] for rule in rule_texts().iter_rows(named=True)}
+        number = dict(rule_texts().select("rule", "number").iter_rows())
         rule = pl.col("_rule").cast(pl.String).replace_strict(number, return_dtype=pl.UInt8)
         steps = steps.with_columns(pl.col("seconds").round(3), ended, rule.alias("_number"))
         every = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
@@ -146,8 +154,8 @@ class ReportRows:
                 )  # fmt: skip
             for name, column in (("status", "_code"), ("rule", "_number")):
                 columns[name].append(part[column].cast(pl.String).fill_null(_ABSENT).str.join("").item())
-            said = part["_at"].fill_null(0)
-            columns["said"].append(said.to_list() if (said > 0).any() else None)
+            positions = part["_at"].fill_null(0)
+            columns["said"].append(positions.to_list() if (positions > 0).any() else None)
             for name, column in (("seconds", "seconds"), ("ended", "_ended")):
                 values = part[column]
                 columns[name].append(None if values.null_count() == len(values) else values.to_list())
@@ -166,18 +174,13 @@ class ReportRows:
         """Return the rows in the order of the page with `_at`, the position of each row's sentence; 0 for none."""
         spot = pl.col("_cell").cast(pl.Int64) * len(self.ids) + pl.col("_rec")
         steps = self.steps.sort(spot)
-        told = steps.select(plain_reason().is_null().arg_true()).to_series()
-        some = steps.select(pl.col("reason", "record_id").gather(told))
+        detailed = steps.select(plain_reason().is_null().arg_true()).to_series()
+        some = steps.select(pl.col("reason", "record_id").gather(detailed))
         # most sentences differ only in the record's id
-        said = some.select(pl.col("reason").str.split(pl.col("record_id")).list.join(_ID)).to_series()
-        said = said.fill_null("").alias("_said")
-        sentences = pl.concat([pl.Series("_said", [""]), said]).unique(maintain_order=True)
+        text = pl.col("reason").str.split(pl.col("record_id")).list.join(_ID).fill_null("")
+        texts = some.select(text.alias("_text"))
+        sentences = pl.concat([pl.Series("_text", [""]), texts["_text"]]).unique(maintain_order=True)
         index = sentences.to_frame().with_row_index("_at")
-        at = said.to_frame().join(index, on="_said", how="left", maintain_order="left")["_at"]
-        none = pl.Series("_at", [0], dtype=pl.UInt32).new_from_index(0, steps.height)
-        return steps.with_columns(none.scatter(told, at)), sentences
-
-
-def step_name(cell: UnitStep) -> str:
-    """Return the name of a step, with its task and modality."""
-    return row_label(cell.task, cell.modality, cell.step)
+        at = texts.join(index, on="_text", how="left", maintain_order="left")["_at"]
+        none = pl.zeros(steps.height, pl.UInt32, eager=True).alias("_at")
+        return steps.with_columns(none.scatter(detailed, at)), sentences

@@ -7,15 +7,17 @@ Everything is bounded, and what is not shown is counted.
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import polars.selectors as cs
 
 from sinagot_catalog.catalog import FORMATS, scan_files
 from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import SinagotError, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.reporting.previews import (
     PICTURES,
     Table,
@@ -36,8 +38,8 @@ _PICTURES = 12
 """Number of pictures of one output that are shown."""
 _PICTURE_BYTES, _PAGE_BYTES = 1 << 20, 12 << 20
 """The size of the largest picture inside of a page, and of all of them together."""
-_TABLE_BYTES = 64 << 20
-"""The size of the tables of one output that are read."""
+_TABLES, _LIVE_TABLES, _TABLE_BYTES = 20_000, 500, 64 << 20
+"""The number of tables of one output that are read for a file and for a live page, and their size."""
 _COLUMNS, _VALUES = 6, 12
 _ROWS_EACH = 3
 """The number of rows that a group has at least on average."""
@@ -105,56 +107,42 @@ class Results:
         source: The session of the workspace.
         rows: The rows of the page.
         values: The keys of the rows, and the columns to group by.
-        most_files: The number of tables of one output that are read.
-        embed: Whether pictures are part of the page.
+        is_live: Whether the page is drawn again and again: it reads fewer tables, and pictures are no part of it.
     """
 
-    def __init__(
-        self,
-        source: Session,
-        rows: ReportRows,
-        values: pl.DataFrame,
-        *,
-        most_files: int,
-        embed: bool,
-    ) -> None:
+    def __init__(self, source: Session, rows: ReportRows, values: pl.DataFrame, *, is_live: bool) -> None:
         self._source = source
         self._rows = rows
         self._values = values
-        self._most_files = most_files
-        self._embed = embed
+        self._is_live = is_live
         self._left = _PAGE_BYTES
 
     @cached_property
     def _outputs(self) -> list[tuple[str, pl.DataFrame]]:
         """The files of each output that is shown, with its name."""
-        cells = [
-            cell.index
-            for cell in self._source.layout().cells
-            if cell.report or any(link.role == "control" for link in cell.links)
-        ]
-        rows = self._rows.selected.filter(pl.col("_cell").is_in(cells))
+        cells = self._source.layout().cells
+        marked = [cell.index for cell in cells if cell.report]
+        checked = [cell.index for cell in cells if any(link.role == "control" for link in cell.links)]
+        rows = self._rows.selected.filter(pl.col("_cell").is_in([*marked, *checked]))
         if rows.is_empty():
             return []
-        is_marked = pl.col("_cell").is_in([cell.index for cell in self._source.layout().cells if cell.report])
         links = self._source.catalog().links(rows)
         files = links.with_columns(
             pl.int_range(pl.len()).over("_rec", "_cell").alias("position"),
             _ends_in(PICTURES).alias("is_picture"),
         ).filter(
             "exists",
-            (pl.col("role") == "control") & pl.col("is_picture") | is_marked & (pl.col("role") != "input"),
+            (pl.col("role") == "control") & pl.col("is_picture")
+            | pl.col("_cell").is_in(marked) & (pl.col("role") != "input"),
         )
         names = ["task", "modality", "step", "label"]
         parts = files.partition_by(names, as_dict=True, maintain_order=True)
-        return [
-            (
-                row_label(*(None if one is None else str(one) for one in key[:3]))
-                + (f": {key[3]}" if key[3] else ""),
-                part.unique(["root", "path"], keep="first", maintain_order=True),
-            )
-            for key, part in parts.items()
-        ]
+        found = []
+        for (*step, port), part in parts.items():
+            name = row_label(*(value and str(value) for value in step))
+            files = part.unique(["root", "path"], keep="first", maintain_order=True)
+            found.append((f"{name}: {port}" if port else name, files))
+        return found
 
     # --- pictures ----------------------------------------------------------------------------------------
 
@@ -172,7 +160,7 @@ class Results:
             file = row["path"].rpartition("/")[2]
             title = row["record_id"] if row["len"] == 1 else f"{row['record_id']} {file}"
             try:
-                data = self._data(row["root"], row["path"]) if self._embed else None
+                data = self._data(row["root"], row["path"]) if not self._is_live else None
             except SinagotError as error:
                 faults.append(error.message)
                 continue
@@ -206,19 +194,14 @@ class Results:
         return [self._summary(name, tables) for name, tables in found if tables.height]
 
     def _summary(self, name: str, files: pl.DataFrame) -> Summary:
-        fault = self._refusal(files)
-        if fault is None:
-            try:
-                keyed = files.select(*(pl.col(one).alias(f"_key_{one}") for one in KEYS), "root", "path")
-                frame = scan_files(self._source.stores, keyed, None, {}).collect()
-            except SinagotError as error:
-                fault = error.message
-        if fault is not None:
-            return Summary(name, files.height, fault=fault)
-        columns = [one for one in frame.columns if not one.startswith("_key_")]
-        numbers = [
-            one for one in columns if frame.schema[one].is_numeric() or frame.schema[one] == pl.Boolean
-        ]
+        try:
+            self._check_tables(files)
+            keyed = files.select(*(pl.col(name).alias(f"_key_{name}") for name in KEYS), "root", "path")
+            frame = scan_files(self._source.stores, keyed, None, {}).collect()
+        except SinagotError as error:
+            return Summary(name, files.height, fault=error.message)
+        columns = [column for column in frame.columns if not column.startswith("_key_")]
+        numbers = frame.select(columns).select(cs.numeric() | cs.boolean()).columns
         shown = frame.select(pl.col("_key_record_id").alias("record"), *columns[: _VALUES - 1])
         return Summary(
             name,
@@ -230,38 +213,42 @@ class Results:
             table_of_frame(shown),
         )
 
-    def _refusal(self, files: pl.DataFrame) -> str | None:
-        """Return why the tables are not read; None if they are."""
-        n, what = files.height, count_of(files.height, "table")
-        if n > self._most_files:
-            return f"{what}: at most {self._most_files:,} are read here. Read them with scan_outputs"
+    def _check_tables(self, files: pl.DataFrame) -> None:
+        """Refuse too many or too large tables, and links that lead out of the dataset.
+
+        Raises:
+            SinagotError: For each of them.
+        """
+        tables, most = count_of(files.height, "table"), _LIVE_TABLES if self._is_live else _TABLES
+        if files.height > most:
+            raise SinagotError(f"{tables}: at most {most:,} are read here. Read them with scan_outputs")
         total = 0
         for (root,), part in files.partition_by("root", as_dict=True).items():
             store = self._source.stores[str(root)]
             total += sum(filter(None, store.stat(part["path"].to_list()).size))
             if (path := next(paths_outside(store, part["path"]), None)) is not None:
-                return f"{path} is a link that leads out of the dataset, and is not followed"
+                raise SinagotError(f"{path} is a link that leads out of the dataset, and is not followed")
         if total > _TABLE_BYTES:
-            most = size_text(_TABLE_BYTES)
-            return (
-                f"{what} with {size_text(total)}: at most {most} are read here. Read them with scan_outputs"
+            raise SinagotError(
+                f"{tables} with {size_text(total)}: at most {size_text(_TABLE_BYTES)} are read here. "
+                "Read them with scan_outputs"
             )
-        return None
 
     def _groups(
         self, frame: pl.DataFrame, numbers: Sequence[str]
     ) -> list[tuple[str, str, int, list[tuple[str, str, str]]]]:
         if not numbers:
             return []
-        keys = {f"_key_{name}": name for name in KEYS}
+        keys = [f"_key_{name}" for name in KEYS]
         names = [name for name in self._values.columns if name not in KEYS]
         hidden = {name: f"_by_{number}" for number, name in enumerate(names)}
-        by = self._values.select(*KEYS, *(pl.col(name).alias(to) for name, to in hidden.items()))
-        joined = frame.join(by, left_on=list(keys), right_on=list(KEYS), how="left", nulls_equal=True)
+        by = self._values.rename(hidden)
+        joined = frame.join(by, left_on=keys, right_on=list(KEYS), how="left", nulls_equal=True)
         values = [
-            one.alias(f"_{number}_{part}")
+            part.alias(f"_{number}_{place}")
             for number, name in enumerate(numbers)
-            for part, one in _parts(pl.col(name).cast(pl.Float64)).items()
+            for value in [pl.col(name).cast(pl.Float64)]
+            for place, part in enumerate((value.mean(), value.min(), value.max()))
         ]
         out = [_row("", "all", row) for row in joined.select(pl.len(), *values).iter_rows()]
         for name, to in {**hidden, "task": "_key_task", "modality": "_key_modality"}.items():
@@ -275,13 +262,9 @@ class Results:
         return out
 
 
-def _parts(value: pl.Expr) -> dict[str, pl.Expr]:
-    return {"mean": value.mean(), "least": value.min(), "most": value.max()}
-
-
 def _row(column: str, value: str, row: Sequence[Any]) -> tuple[str, str, int, list[tuple[str, str, str]]]:
     n, *numbers = row
-    texts = ["" if one is None else f"{one:.4g}" for one in numbers]
+    texts = ["" if number is None else f"{number:.4g}" for number in numbers]
     return column, value, n, list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -20,29 +19,16 @@ _KINDS, _EXAMPLES = 20, 5
 _WHAT = {"record": "record", "file": "file", "step": "row", "metadata": "value"}
 
 
-@dataclass(frozen=True)
-class Change:
-    """Changes of one kind: `3 files new`, or `12 rows of count from READY to DONE`.
-
-    Attributes:
-        n: The number of changes.
-        text: What changed, without the number.
-        examples: The first of them.
-    """
+class Change(NamedTuple):
+    """Changes of one kind: their number, what changed, and the first of them."""
 
     n: int
     text: str
     examples: list[str]
 
 
-@dataclass(frozen=True)
-class SnapshotChanges:
-    """The changes since a snapshot.
-
-    Attributes:
-        at: When the snapshot was stored.
-        changes: The changes by kind, of each table the most frequent first.
-    """
+class SnapshotChanges(NamedTuple):
+    """The changes since a snapshot of a time, by kind, of each table the most frequent first."""
 
     at: str
     changes: list[Change]
@@ -76,21 +62,16 @@ def changes_of(source: Session, rows: ReportRows) -> SnapshotChanges | None:
         .agg(pl.len().alias("n"), pl.col("example").drop_nulls().head(_EXAMPLES))
         .sort("what", -pl.col("n").cast(pl.Int64), maintain_order=True)
     )
-    return SnapshotChanges(
-        f"{taken:%Y-%m-%d %H:%M}Z", [_change(row) for row in kinds.head(_KINDS).iter_rows(named=True)]
-    )
+    changes = [_change(row) for row in kinds.head(_KINDS).iter_rows(named=True)]
+    return SnapshotChanges(f"{taken:%Y-%m-%d %H:%M}Z", changes)
 
 
-def _change(row: dict[str, object]) -> Change:
-    n = int(str(row["n"]))
-    noun = _WHAT[str(row["what"])] + ("" if n == 1 else "s")
-    step = [None if row[name] is None else str(row[name]) for name in ("task", "modality", "step")]
+def _change(row: dict[str, Any]) -> Change:
+    noun = _WHAT[row["what"]] + ("" if row["n"] == 1 else "s")
+    text = f"{noun} {row['change']}"
     if row["what"] == "step":
-        before, after = (str(row[name] or "UNKNOWN") for name in ("before", "after"))
-        text = f"{noun} of {row_label(*step)} from {SHORT_NAMES.get(before, before)}"
-        text += f" to {SHORT_NAMES.get(after, after)}"
+        before, after = (SHORT_NAMES.get(row[name], row[name] or "UNKNOWN") for name in ("before", "after"))
+        text = f"{noun} of {row_label(row['task'], row['modality'], row['step'])} from {before} to {after}"
     elif row["what"] == "metadata":
         text = f"{noun} of {row['column']} {row['change']}"
-    else:
-        text = f"{noun} {row['change']}"
-    return Change(n, text, [str(one) for one in list(row["example"])])  # type: ignore[call-overload]
+    return Change(row["n"], text, row["example"])

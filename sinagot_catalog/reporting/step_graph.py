@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
 from html import escape
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,19 +19,28 @@ _WIDE, _HIGH, _GAP, _BESIDE = 170, 44, 14, 60
 
 @dataclass(frozen=True)
 class Node:
-    """A step of a unit; `depth` is the number of steps before it."""
+    """A step of a unit.
+
+    Attributes:
+        index: The position of the step in the layout.
+        unit: Its task and modality for display.
+        step: Its name.
+        depth: The number of steps before it.
+        line: Its line in a drawing: the units are below each other.
+        reads: The patterns of its inputs.
+    """
 
     index: int
-    task: str | None
-    modality: str | None
+    unit: str
     step: str
     depth: int
-    reads: tuple[str, ...]
+    line: int
+    reads: str
 
     @property
-    def unit(self) -> str:
-        """Its task and modality for display."""
-        return row_label(self.task, self.modality)
+    def name(self) -> str:
+        """The name of the step, with its task and modality."""
+        return row_label(self.unit, self.step)
 
 
 @dataclass(frozen=True)
@@ -68,27 +78,36 @@ class Graph:
 
     def svg(self, done: Mapping[int, tuple[int, int]]) -> str:
         """Return the graph as SVG; `done` has for each step the number of done rows and of all rows."""
-        spots, height = self._places()
-        width = (max((node.depth for node in self.nodes), default=0) + 1) * (_WIDE + _BESIDE) + _GAP
+        units = list(dict.fromkeys(node.unit for node in self.nodes))
+        title = 18 if any(units) else 0
+        corners = {
+            node.index: (
+                _GAP + node.depth * (_WIDE + _BESIDE),
+                _GAP + node.line * (_HIGH + _GAP) + title * (units.index(node.unit) + 1),
+            )
+            for node in self.nodes
+        }
+        width = max((x for x, _ in corners.values()), default=_GAP) + _WIDE + _BESIDE
+        height = max((y for _, y in corners.values()), default=0) + _HIGH + 2 * _GAP
         label = f"{len(self.nodes)} steps and {len(self.edges)} links between them"
         # on a narrow page it shrinks, to a size that can still be read; a wider one scrolls
         least = f'style="min-width:{round(0.65 * width)}px"'
         size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" {least}'
         parts = [f'<svg class="graph" {size} role="img" aria-label="{label}">']
-        parts += [_edge(spots[first], spots[second]) for first, second in self.edges]
-        seen = set[str]()
+        parts += [_edge(corners[first], corners[second]) for first, second in self.edges]
+        tops = {node.unit: corners[node.index][1] for node in reversed(self.nodes)}
+        parts += [
+            f'<text class="unit" x="{_GAP}" y="{top - 6}">{escape(unit)}</text>'
+            for unit, top in tops.items()
+            if unit
+        ]
         for node in self.nodes:
-            x, y = spots[node.index]
-            if node.unit and node.unit not in seen:
-                seen.add(node.unit)
-                top = min(spots[one.index][1] for one in self.nodes if one.unit == node.unit)
-                parts.append(f'<text class="unit" x="{_GAP}" y="{top - 6}">{escape(node.unit)}</text>')
+            x, y = corners[node.index]
             made, total = done.get(node.index, (0, 0))
             share = _WIDE * made / total if total else 0
-            name = escape(f"{node.unit} {node.step}".strip())
             parts.append(
-                f"<g><title>{name}: {made:,} of {total:,} done; "
-                f"reads {escape(', '.join(node.reads) or 'nothing')}</title>"
+                f"<g><title>{escape(node.name)}: {made:,} of {total:,} done; "
+                f"reads {escape(node.reads or 'nothing')}</title>"
                 f'<rect class="node" x="{x}" y="{y}" width="{_WIDE}" height="{_HIGH}" rx="6"/>'
                 f'<rect class="made" x="{x}" y="{y + _HIGH - 5}" width="{share:.1f}" height="5" rx="2"/>'
                 f'<text x="{x + 10}" y="{y + 19}">{escape(_cut(node.step))}</text>'
@@ -96,41 +115,44 @@ class Graph:
             )
         return "".join([*parts, "</svg>"])
 
-    def _places(self) -> tuple[dict[int, tuple[int, int]], int]:
-        """Return the position of each node: depth from left to right, units below each other."""
-        spots: dict[int, tuple[int, int]] = {}
-        top = _GAP
-        for unit in dict.fromkeys(node.unit for node in self.nodes):
-            top += 18 if unit else 0
-            used: dict[int, int] = {}
-            for node in (one for one in self.nodes if one.unit == unit):
-                row = used.get(node.depth, 0)
-                used[node.depth] = row + 1
-                spots[node.index] = (_GAP + node.depth * (_WIDE + _BESIDE), top + row * (_HIGH + _GAP))
-            top += max(used.values()) * (_HIGH + _GAP)
-        return spots, top + _GAP
-
 
 def graph_of(layout: Layout) -> Graph:
     """Return the graph of all steps that a config and its scripts declare."""
-    edges: list[tuple[int, int]] = []
-    for cell in layout.cells:
-        for place in cell.places("input"):
-            edges += [(made, cell.index) for made in layout.makers.get(place, []) if made != cell.index]
-    edges = sorted(set(edges))
+    edges = sorted(
+        {
+            (maker, cell.index)
+            for cell in layout.cells
+            for place in cell.places("input")
+            for maker in layout.makers.get(place, [])
+            if maker != cell.index
+        }
+    )
     depths = _depths(len(layout.cells), edges)
-    nodes = tuple(
+    units = [row_label(cell.task, cell.modality) for cell in layout.cells]
+    lines = _lines(units, depths)
+    nodes = (
         Node(
             cell.index,
-            cell.task,
-            cell.modality,
+            units[cell.index],
             cell.step,
             depths[cell.index],
-            tuple(layout.places[place].template.text for place in cell.places("input")),
+            lines[cell.index],
+            ", ".join(layout.places[place].template.text for place in cell.places("input")),
         )
         for cell in layout.cells
     )
-    return Graph(nodes, tuple(edges))
+    return Graph(tuple(nodes), tuple(edges))
+
+
+def _lines(units: Sequence[str], depths: Sequence[int]) -> dict[int, int]:
+    """Return the line of each step: steps of one depth and unit, and units, are below each other."""
+    lines: dict[int, int] = {}
+    for unit in dict.fromkeys(units):
+        top, used = max(lines.values(), default=-1) + 1, Counter[int]()
+        for index in (index for index, name in enumerate(units) if name == unit):
+            lines[index] = top + used[depths[index]]
+            used[depths[index]] += 1
+    return lines
 
 
 def _depths(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:

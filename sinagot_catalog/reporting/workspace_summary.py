@@ -25,7 +25,7 @@ def summary_of(source: Session) -> str:
         *((pl.col("status") == name).sum().alias(name) for name in STATUS.categories),
         pl.col("status").is_null().sum().alias("unknown"),
     )
-    empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
-    kept = "" if source.kept is None else f" ({html.escape(str(source.kept))})"
-    many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{kept}"
+    empty = [column.name for column in counts if column.name not in keys and column.sum() == 0]
+    snapshot = "" if source.kept is None else f" ({html.escape(str(source.kept))})"
+    many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{snapshot}"
     return f"<p><b>{html.escape(masked(config.root))}</b> {many}</p>{counts.drop(empty)._repr_html_()}"

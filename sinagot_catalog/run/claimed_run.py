@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,6 +19,7 @@ import polars as pl
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
 from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup

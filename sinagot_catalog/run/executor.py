@@ -7,9 +7,10 @@ The caller that begins a run chooses the executor and hands it to the run.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, Self, TypeAlias, runtime_checkable
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Claim, Group, LogBuffer, Resources, Result, RunSpec, StorageOptions
 
 OnResults: TypeAlias = Callable[[list[Result]], None]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from sinagot_catalog.catalog import acted_on
 from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.run.machine import cpus
 from sinagot_catalog.run.parts import part_of
 

@@ -5,7 +5,7 @@ It only reads a catalog and sizes of files; it writes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
-from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.errors import ConfigError, NamesNearest
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.run.resources import largest
@@ -33,13 +34,15 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Plan:
+class Plan(NamesNearest):
     """What a run would do: every selected row, in order, with its action and reason.
 
     Attributes:
         frame: `record_id, task, modality, step, action` (`run`, `skip` or `blocked`), `reason, status`.
         rows: The same rows with hidden keys: `_rec, _cell, _phase, _component`, and the median time of each step.
     """
+
+    _rows_in = "frame", pl.DataFrame, PLAN
 
     frame: pl.DataFrame
     rows: pl.DataFrame = field(repr=False)

@@ -211,7 +211,8 @@ class _Lines:
 
 
 def _message(result: Result) -> str:
-    return _SAID.get(result.outcome) or (result.message or result.outcome).partition("\n")[0]
+    kind = f"{result.error_type}: " if result.error_type else ""
+    return _SAID.get(result.outcome) or kind + (result.message or result.outcome).partition("\n")[0]
 
 
 class _Seed(logging.Formatter):

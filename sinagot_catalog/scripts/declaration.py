@@ -7,11 +7,12 @@ workspace is trusted.
 import ast
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePath
 from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import InputPattern, is_table
 from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
 from sinagot_catalog.scripts.step_function import KEYWORDS
@@ -117,7 +118,11 @@ def _read(
     try:
         source = read_regular(script, _SIZE_LIMIT)
     except FileNotFoundError:
-        beside = [one.stem for one in Path(script).parent.glob("*.py")]
+        folder = Path(script).parent
+        if not folder.exists():
+            near = did_you_mean(folder.name, [one.name for one in folder.parent.glob("*/")], most=1)
+            return ScriptSource(script, name=name, error=f"there is no folder {folder} of scripts{near}")
+        beside = [one.stem for one in folder.glob("*.py")]
         near = did_you_mean(Path(script).stem, beside, most=1)
         return ScriptSource(script, name=name, error=f"script file {name} is missing{near}")
     except OSError as error:

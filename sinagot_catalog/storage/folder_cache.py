@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import FOLDERS, rows_in
 from sinagot_catalog.storage.folder_stamps import LOOK, FolderBatch, PackedBatch, decodable
 

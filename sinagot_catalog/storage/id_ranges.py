@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from itertools import pairwise
 from operator import or_
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import UsageError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import match_columns
 
 if TYPE_CHECKING:

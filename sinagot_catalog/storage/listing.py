@@ -21,11 +21,12 @@ silence: what an unreadable folder holds is unknown, not absent.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, rows_in, whole_paths
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text

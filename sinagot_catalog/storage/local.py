@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import NotFoundError, StorageError, UnwritableError, did_you_mean, not_written
+from sinagot_catalog.storage.file_sizes import ABSENT, look_at, look_at_text
 from sinagot_catalog.storage.fingerprints import input_files
 from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, ScanResult, Stat, is_text
 from sinagot_catalog.storage.regular_file import read_regular
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.parallel_walk import Future
 
 _PIECE = 256
-_ABSENT = -1
 _INSTEAD = "name another place in workspace.toml"
 
 
@@ -123,9 +123,10 @@ class LocalStore:
         sizes, times = array("q"), array("q")
         given: list[Future] = []
         at, end = 0, len(paths)
-        with HelperPool(partial(_look_at_text, self.root), patience=self._patience) as hands:
+        with HelperPool(partial(look_at_text, self.root), patience=self._patience) as hands:
             while at < end:
-                while end - at > _PIECE and hands.are_free(at):
+                # Helpers that start now must have more to do than was done until now.
+                while end - at > (_PIECE if hands.number else max(_PIECE, at)) and hands.are_free(at):
                     share = max(_PIECE, (end - at) // (2 * hands.number + 2))
                     given.append(hands.give("\0".join(paths[end - share : end])))
                     end -= share
@@ -133,12 +134,12 @@ class LocalStore:
                 at += len(piece)
                 _add(look_at(self.root, piece), sizes, times)
             for one in reversed(given):
-                _add(one.result() or _look_at_text(self.root, one.work), sizes, times)
+                _add(one.result() or look_at_text(self.root, one.work), sizes, times)
         nothing: list[None] = [None] * len(paths)
-        if _ABSENT not in sizes:
-            return Stat([*sizes], [*times], [*nothing])
-        is_there = [size != _ABSENT for size in sizes]
-        return Stat(_where(is_there, sizes), _where(is_there, times), [*nothing])
+        if ABSENT not in sizes:
+            return Stat(sizes, times, nothing)
+        is_there = [size != ABSENT for size in sizes]
+        return Stat(_where(is_there, sizes), _where(is_there, times), nothing)
 
     def names(self, folder: str) -> list[str]:
         """Names of the files directly in a folder."""
@@ -266,35 +267,6 @@ def _kind(path: str) -> str | None:
     if os.path.isfile(path):  # noqa: PTH113 - called for every output
         return "file"
     return "directory" if os.path.isdir(path) else None  # noqa: PTH112
-
-
-def _look_at_text(root: str, paths: str) -> tuple[array[int], array[int]]:
-    """Size and time of some paths, which zero characters separate: one text is quicker to send than many."""
-    return look_at(root, paths.split("\0"))
-
-
-def look_at(root: str, paths: Sequence[str]) -> tuple[array[int], array[int]]:
-    """Size and time of some paths."""
-    sizes, times = array("q"), array("q")
-    try:
-        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        nothing = array("q", [_ABSENT]) * len(paths)
-        return nothing, nothing
-    look = os.stat
-    try:
-        for path in paths:
-            try:
-                one = look(path, dir_fd=top)  # quicker than to resolve the root's path for every file
-            except (OSError, ValueError):
-                sizes.append(_ABSENT)
-                times.append(0)
-            else:
-                sizes.append(one.st_size)
-                times.append(one.st_mtime_ns)
-    finally:
-        os.close(top)
-    return sizes, times
 
 
 def _add(part: tuple[array[int], array[int]], sizes: array[int], times: array[int]) -> None:

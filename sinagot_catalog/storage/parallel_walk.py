@@ -31,9 +31,8 @@ _MOST, _WAITING = 16, 4
 """The most processes at a time; and how many per core if most of the time is spent waiting."""
 _TICK = 0.2
 _TELLS_WAITS = hasattr(resource, "RUSAGE_THREAD")
-_BEGIN = (
-    "import sys; sys.path.append(sys.argv[1]); from sinagot_catalog.storage.parallel_walk import main; main()"
-)
+_SERVE = "from sinagot_catalog.storage.pipe_messages import serve; serve()"
+_BEGIN = f"import sys; sys.path.append(sys.argv[1]); {_SERVE}"
 
 
 class Future:
@@ -195,20 +194,3 @@ def _cores() -> int:
 def _waits() -> int:
     """How often this thread waited for something other than a core."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw if _TELLS_WAITS else 0
-
-
-def main() -> None:
-    """Serve the parent process until it is gone."""
-    into, out = os.dup(0), os.dup(1)
-    try:
-        encoding, function = read_message(into)
-        is_alike = encoding == sys.getfilesystemencoding()  # else names would be decoded differently
-        write_message(out, is_alike)
-        while is_alike:
-            work = read_message(into)
-            result = None
-            with suppress(Exception):  # the parent does the work again and meets the same error
-                result = function(work)
-            write_message(out, result)
-    except (OSError, EOFError):
-        os._exit(0)

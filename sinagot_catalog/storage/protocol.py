@@ -1,8 +1,10 @@
 """Store protocol: the methods that every store has, local or remote, and the types of their results."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
+
+from sinagot_catalog.frozen import dataclass
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0
@@ -76,9 +78,9 @@ class ScanResult:
 class Stat:
     """Sizes, times (ns since 1970) and etags of paths, None for what is absent."""
 
-    size: list[int | None]
-    modified: list[int | None]
-    etag: list[str | None]
+    size: Sequence[int | None]
+    modified: Sequence[int | None]
+    etag: Sequence[str | None]
 
 
 class Store(Protocol):

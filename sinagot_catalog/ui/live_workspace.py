@@ -9,12 +9,12 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import file_stamp
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import polars as pl
 
+from sinagot_catalog.catalog import no_records
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
 from sinagot_catalog.run import shell_join
 from sinagot_catalog.schema import KEYS, of_key
+from sinagot_catalog.secrets import masked
 from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview
 
 if TYPE_CHECKING:
@@ -89,6 +91,15 @@ class RowsPage:
             frame = frame.sort(self.sort, descending=self.is_down, nulls_last=True, maintain_order=True)
         part = frame.slice((self.number - 1) * _PAGE, _PAGE)
         return [_shown(row) for row in part.iter_rows(named=True)]
+
+    @property
+    def why_empty(self) -> str:
+        """Why the page has no row."""
+        source = self._look.source
+        note = no_records(source.catalog(), masked(source.config.dataset))
+        return note or (
+            "No row fits." if self.where else "There is no row; the overview tells what was left out."
+        )
 
     @property
     def columns(self) -> list[str]:

@@ -191,13 +191,12 @@ class Routes:
     def _page(
         self, request: Request, look: Look, name: str, status: int = 200, **values: Any
     ) -> HTMLResponse:
-        root = masked(look.source.config.root)
         text = render(
             name,
             folder=_TEMPLATES,
             **values,
-            name=root.rstrip("/").rpartition("/")[2] or root,
-            root=root,
+            name=masked(look.source.config.name),
+            root=masked(look.source.config.root),
             at=look.at,
             version=self._live.version,
             fault=self._live.fault,

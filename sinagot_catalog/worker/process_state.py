@@ -38,6 +38,8 @@ _NO_TIMER = (0.0, 0.0)
 _raw_handler: Callable[[int], Any] = import_module("_signal").getsignal
 """`signal.getsignal` converts its result to an Enum, which costs ten times as much."""
 _raw_mask: Callable[..., set[int]] = import_module("_signal").pthread_sigmask
+_raw_locale: Callable[[int], str] = import_module("_locale").setlocale
+_ALL: int = import_module("_locale").LC_ALL
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 """The resource limits that a script may lower: open files, file size, memory."""
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -127,7 +129,7 @@ class ProcessStateGuard:
     def _is_changed(self) -> bool:
         return (
             self._fixed() != self._at_start
-            or _look() != self._noted
+            or not self._noted.is_present()
             or (self._is_main and self._signals.are_changed())
             or _start_method() != self._method
             or _figures() != self._figures
@@ -306,7 +308,7 @@ def _file_of(fd: int) -> _File:
     return os.fstat(fd)[1:3]
 
 
-_Logger = tuple[logging.Logger, int, bool, bool, tuple[Any, ...], tuple[Any, ...]]
+_Logger = tuple[logging.Logger, int, bool, bool, list[Any], list[Any]]
 """A logger with its level, whether it is disabled and propagates, its handlers and its filters."""
 
 
@@ -322,7 +324,31 @@ class _Noted(NamedTuple):
     locale: str | None
     disabled: int
     captures: bool
+    names: dict[str, Any]
     loggers: list[_Logger]
+
+    def is_present(self) -> bool:
+        """Whether this is still the state; compares it in place, as copies of it would cost every row more."""
+        return bool(
+            os.environ._data == self.environment  # type: ignore[attr-defined]  # noqa: SLF001
+            and sys.path == self.path
+            and sys.argv == self.argv
+            and (sys.stdin, sys.stdout, sys.stderr) == self.streams
+            and sys.getrecursionlimit() == self.recursion_limit
+            and _hooks() == self.hooks
+            and _locale() == self.locale
+            and logging.root.manager.disable == self.disabled
+            and _captures() == self.captures
+            and logging.root.manager.loggerDict == self.names
+            and all(
+                one.level == level
+                and one.disabled == disabled
+                and one.propagate == propagate
+                and one.handlers == handlers
+                and one.filters == filters
+                for one, level, disabled, propagate, handlers, filters in self.loggers
+            )
+        )
 
 
 def _look() -> _Noted:
@@ -339,9 +365,10 @@ def _look() -> _Noted:
         _hooks(),
         _locale(),
         logging.root.manager.disable,
-        getattr(logging, "_warnings_showwarning", None) is not None,
+        _captures(),
+        logging.root.manager.loggerDict.copy(),
         [
-            (one, one.level, one.disabled, one.propagate, tuple(one.handlers), tuple(one.filters))
+            (one, one.level, one.disabled, one.propagate, [*one.handlers], [*one.filters])
             for one in (logging.root, *logging.root.manager.loggerDict.values())
             if isinstance(one, logging.Logger)
         ],
@@ -359,7 +386,7 @@ def _undo_logging(noted: _Noted) -> None:
         logger = one[0]
         if logger not in before and _is_of_library(logger.name):
             continue
-        old = before.get(logger, (logger, logging.NOTSET, False, True, (), ()))
+        old = before.get(logger, (logger, logging.NOTSET, False, True, [], []))
         if one != old:
             _, level, logger.disabled, logger.propagate, handlers, filters = old
             logger.handlers[:], logger.filters[:] = handlers, filters
@@ -377,14 +404,19 @@ def _hooks() -> tuple[Any, ...]:
     return *hooks, threading.excepthook, sys.gettrace(), sys.getprofile(), gc.isenabled()
 
 
+def _captures() -> bool:
+    """Whether warnings go to a logger."""
+    return getattr(logging, "_warnings_showwarning", None) is not None
+
+
 def _locale() -> str | None:
     """The locale; None if the process has not loaded the module that sets it."""
-    module = sys.modules.get("locale")
-    if module is None:
+    if "locale" not in sys.modules:
         return None
-    with suppress(Exception):
-        return str(module.setlocale(module.LC_ALL))
-    return None
+    try:
+        return _raw_locale(_ALL)
+    except Exception:  # noqa: BLE001 - a script may break it
+        return None
 
 
 def _start_method() -> str | None:

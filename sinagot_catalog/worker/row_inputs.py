@@ -4,10 +4,10 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from sinagot_catalog.errors import PatternError, StorageError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.storage import fingerprint

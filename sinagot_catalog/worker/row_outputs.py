@@ -11,6 +11,7 @@ from functools import partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import ForeignFileError, Made, Provenance, RunSpec
+from sinagot_catalog.scripts import ScriptTemplate
 from sinagot_catalog.worker.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
@@ -107,7 +108,7 @@ class RowOutputs:
         if step.declares_folder or not files.issuperset(row.outputs):
             self._check_declared(row, root)
         if not files.issuperset(written):
-            row.folders = _staged_folders(self._staging, root, written, units)
+            row.folders = _staged_folders(self._staging, root, written, units, checked=row.outputs)
         if self._spec.empty_outputs == "error":
             _check_sizes(self._staging, root, row.outputs, row.folders)
         if written == row.outputs:
@@ -125,6 +126,11 @@ class RowOutputs:
             if fault is not None:
                 if not self.is_repeated(row) and self._files.has_output(path):
                     fault = "was written to its final path: write to self.path.output, which is moved there"
+                elif row.script is not None and type(row.script).run is ScriptTemplate.run:
+                    methods = [name for name, one in vars(type(row.script)).items() if callable(one)]
+                    fault += (
+                        f"; class Script has no method run{', only ' if methods else ''}{', '.join(methods)}"
+                    )
                 raise MissingOutputError(f"wrote no output: {path} {fault}")
 
     def publish(self, row: RowState, root: str) -> tuple[str, ...]:
@@ -225,7 +231,11 @@ def _announce_nothing(paths: Sequence[str], records: Sequence[Made]) -> None:
 
 
 def _staged_folders(
-    staging: StagingFolder, root: str, written: Iterable[str], declared: Collection[str]
+    staging: StagingFolder,
+    root: str,
+    written: Iterable[str],
+    declared: Collection[str],
+    checked: Collection[str] = (),
 ) -> Folders:
     """Size and time of each file in the declared folders that a script wrote.
 
@@ -234,6 +244,7 @@ def _staged_folders(
         root: The staging folder of the row.
         written: The staged paths, relative.
         declared: The paths that outputs and controls declare; only these are checked.
+        checked: Those of them that are known to have no fault.
 
     Raises:
         InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
@@ -242,7 +253,7 @@ def _staged_folders(
     for path in written:
         if path not in declared:
             continue
-        fault = staging.find_fault(root, path)
+        fault = None if path in checked else staging.find_fault(root, path)
         if fault is not None:
             raise InvalidOutputError(f"{path} {fault}")
         if staging.is_folder(root, path):

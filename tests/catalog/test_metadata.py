@@ -672,3 +672,33 @@ def test_a_snapshot_without_tables_shows_those_of_now(study):
     (folder / "people.csv").write_text("record_id,age\n001,41\n")
     assert Workspace(folder, snapshot=name).records.select("age").to_series().to_list() == [41, None]
     assert Workspace(folder).diff(name).metadata.rows() == []
+
+
+FIELDS = r"(?P<plate>\d{3})_(?P<well>[A-H]\d\d)"
+PLATES = ["001_A01", "001_B01", "002_A01"]
+
+
+def test_fields_that_lost_their_zeros_are_answered_with_the_nearest_record(study):
+    folder = study({"people.csv": "plate,well,drug\n1,A01,none\n2,A1,taxol\n"}, PLATES, pattern=FIELDS)
+    text = notices(folder)["row without record"]["text"]
+    assert text.endswith("2 of 2 rows meet no record, such as 1 A01, 2 A1; did you mean '001 A01'?")
+    put(folder / "people.csv", "plate,well,drug\n,Z01,none\n")
+    assert "did you mean" not in notices(folder)["row without record"]["text"]
+
+
+def test_keys_that_come_twice_name_their_columns_and_a_misspelt_one(study):
+    rows = "001,A01,none\n002,A01,taxol\n"
+    folder = study({"people.csv": f"plte,well,drug\n{rows}"}, PLATES, pattern=FIELDS)
+    text = notices(folder)["key more than once"]["text"]
+    assert text.endswith("counts (rows are found by well; is the column 'plte' the field 'plate'?)")
+    put(folder / "people.csv", f"plate,well,drug\n{rows}001,A01,x\n")
+    assert notices(folder)["key more than once"]["text"].endswith("counts (rows are found by plate, well)")
+
+
+def test_a_table_that_is_misspelt_is_answered_with_the_nearest(study, cli):
+    folder = study({"people.csv": "record_id,age\n001,4\n"})
+    toml = folder / "workspace.toml"
+    toml.write_text(toml.read_text().replace("people.csv", "peple.csv"))
+    told = cli("status", folder)
+    assert told.returncode == 2
+    assert "peple.csv does not exist; did you mean 'people.csv'?" in told.stderr

@@ -274,3 +274,35 @@ def test_an_id_as_the_last_word_is_told_how_a_record_is_named(said, chain, verb,
     assert (code, "A record is named with --record R1, a step with --step R1." in err) == (2, True)
     monkeypatch.chdir(tmp_path)
     assert "--record" not in said(verb, "R1")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "told", "verb"),
+    [
+        (["submit", "--deployment"], "--deployment: a value is missing after it", "submit"),
+        (["ls", "--columns"], "--columns: a value is missing after it", "ls"),
+        (["ui", "--port", "99999"], "--port: '99999' is not a port: a number from 0 to 65535", "ui"),
+        (["ui", "--port", "x"], "--port: 'x' is not a port: a number from 0 to 65535", "ui"),
+    ],
+)
+def test_a_wrong_value_is_a_sentence_with_the_help_of_its_verb(cli, words, told, verb):
+    done = cli(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {told}\nTry `sinagot-catalog {verb} --help`.\n"
+
+
+def test_a_page_in_place_of_a_workspace_is_told_how_it_is_written(cli, harbor_folder):
+    told = cli("report", "page.html", cwd=harbor_folder)
+    assert told.returncode == 2
+    assert "To write the page to this file: -o page.html" in told.stderr
+
+
+def test_a_watch_with_nothing_to_do_says_so(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")})
+    done = cli("watch", folder, "--run", "--once", "--stable-for", "0s")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing is ready" in done.stderr
+
+
+def test_gc_says_when_there_is_nothing_to_delete(cli, harbor_folder):
+    assert cli("gc", harbor_folder).stdout == "there was nothing to delete\n"

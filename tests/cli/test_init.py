@@ -1,6 +1,7 @@
 """`sinagot-catalog init`."""
 
 import filecmp
+import sys
 from pathlib import Path
 
 import pytest
@@ -179,11 +180,31 @@ def test_files_in_deeper_folders_are_named_with_a_pattern_that_finds_them(
     (tmp_path / path).touch()
     refused = cli("init", "--from-files", pattern)
     assert refused.returncode == 2
-    assert ("1 file is there." in refused.stderr) == (longer is None)
+    assert f"1 file is there, such as {path}." in refused.stderr
+    told = "A placeholder spans no folder: name the folders too, such as"
+    assert (told in refused.stderr) == (longer is not None)
     if longer:
-        told = (
-            f"1 file is there, such as {path}. A placeholder spans no folder: name the folders too, such as"
-        )
         assert f"{told} {longer!r}." in refused.stderr
         assert cli("init", "--from-files", longer).returncode == 0
         assert Workspace(tmp_path).records.count() == 1
+
+
+def test_a_wrong_folder_in_a_pattern_is_told_with_a_file_that_is_there(cli, tmp_path):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "P01-W1.csv").touch()
+    told = cli("init", tmp_path, "--from-files", "rw/{id}.csv")
+    assert told.returncode == 2
+    assert "1 file is there, such as raw/P01-W1.csv." in told.stderr
+
+
+def test_a_workspace_that_is_there_is_told_before_its_files_are_searched(cli, harbor_folder):
+    told = cli("init", harbor_folder, "--from-files", "rw/{id}.csv")
+    assert told.returncode == 2
+    assert "workspace.toml is there already" in told.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_a_folder_that_cannot_be_made_is_one_sentence(cli):
+    told = cli("init", "/proc/here")
+    assert told.returncode == 2
+    assert told.stderr.startswith("error: /proc/here cannot be written: No such file or directory\n")

@@ -130,7 +130,7 @@ def test_a_fault_of_ours_is_one_sentence_and_the_traceback_is_kept_for_who_asks(
     (tmp_path / "sitecustomize.py").write_text(
         "import sinagot_catalog.cli.status as status\n"
         "def broken(*_):\n    raise KeyError('boat')\n"
-        "status._look = broken\n"
+        "status.StatusCounts = broken\n"
     )
     done = cli("status", harbor_folder, PYTHONPATH=str(tmp_path))
     assert done.returncode == 1

@@ -213,3 +213,24 @@ def test_what_cannot_be_the_name_of_a_step_is_told_as_any_other(cli, write_works
     done = cli("run", folder, "--step", step)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: there is no step {step!r}")
+
+
+JOURNAL_READS = """if True:
+    import os, sys
+
+    def heard(event, arguments):
+        if event == "open" and str(arguments[0]).endswith(".ndjson") and not arguments[2] & os.O_WRONLY:
+            os.write(2, b"read")
+
+    sys.addaudithook(heard)
+    from sinagot_catalog.cli import main
+    main()
+"""
+
+
+def test_a_run_does_not_read_its_own_journal_to_tell_its_result(harbor_folder):
+    words = [sys.executable, "-c", JOURNAL_READS, "run", str(harbor_folder), "--quiet"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+    assert (again.returncode, "read" in again.stderr) == (0, True)

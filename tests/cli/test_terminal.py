@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sinagot_catalog.cli.app import APP
+
 pytestmark = pytest.mark.slow
 
 
@@ -286,11 +288,57 @@ def test_failures_are_broken_between_words(on_terminal, cli, long_names):
         assert all(len(line) <= 80 for line in lines if "\r" not in line)
 
 
-@pytest.mark.parametrize("verb", [(), ("ls",), ("run",), ("submit",), ("explain",), ("logs",), ("status",)])
+@pytest.mark.parametrize("verb", ["", *APP.list_commands(None)])
 def test_the_sentences_of_help_fit_80_columns(on_terminal, verb):
-    _, shown = on_terminal(80, *verb, "--help")
-    long = [line for line in shown.splitlines() if len(line) > 80]
-    assert all(line.startswith("  sinagot-catalog ") for line in long)  # a command can be copied
+    _, shown = on_terminal(80, *verb.split(), "--help")
+    lines = shown.splitlines()
+    long = [line for line in lines if len(line) > 80]
+    assert all(
+        line.startswith(("  sinagot-catalog ", "  eval ")) and "   " not in line.strip() for line in long
+    )  # a command can be copied
+    assert not [line for line in lines if line.endswith("-") and not line.endswith(" -")]
+
+
+def test_counts_of_done_and_failed_rows_are_left_out_last(on_terminal, write_workspace):
+    toml = "[records]\nmetadata = 'people.csv'\nid_pattern = 'R.+'\n"
+    fail = "if self.id.endswith('1'): raise ValueError\nself.path.output.write_text('')"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", fail)}, ["raw/R1", "raw/R2"], toml=toml)
+    names = [f"measure_{n}" for n in range(12)]
+    rows = [",".join(["record_id", *names]), *(f"R{n}," + ",".join(["4.25"] * 12) for n in (1, 2))]
+    (folder / "people.csv").write_text("\n".join(rows))
+    on_terminal(80, "run", folder, "--mode", "main_process")
+    _, shown = on_terminal(80, "ls", "records", "-C", folder, NO_COLOR="1")
+    head, *_ = lines = shown.splitlines()
+    assert max(map(len, lines[:3])) <= 80
+    assert {"record_id", "n_done", "n_error", "measure_0"} <= set(head.split())
+    assert not {"n_units", "n_files", "n_steps"} & set(head.split())
+    assert "no room for n_files, n_steps, n_units" in " ".join(shown.split())
+
+
+def test_a_command_in_a_message_stays_whole_so_that_it_can_be_copied(on_terminal, harbor_folder):
+    """Also where the sentence before it is broken."""
+    _, shown = on_terminal(50, "sbatch", harbor_folder, "--parts", "0", NO_COLOR="1")
+    assert shown.splitlines()[-1] == "Try `sinagot-catalog sbatch --help`."
+    _, shown = on_terminal(40, "submit", harbor_folder, "--parts", "2", NO_COLOR="1")
+    assert "sinagot-catalog sbatch --parts N" in [line.strip() for line in shown.splitlines()]
+
+
+def test_init_and_logs_are_broken_between_words(on_terminal, cli, long_names, tmp_path):
+    files = tmp_path / "a_folder_with_quite_a_long_name" / "raw"
+    files.mkdir(parents=True)
+    for n in range(3):
+        (files / f"sub-{n}_task-eyesclosedresting_run-01.csv").touch()
+    for words in (
+        ("init", files.parent), ("init", files.parent, "--from-files", "raw/{id}.csv"),
+        ("init", files.parent, "--prefect"),
+    ):  # fmt: skip
+        _, shown = on_terminal(80, *words)
+        long = [line.strip() for line in shown.splitlines() if len(line) > 80]
+        assert all(line.startswith(("made ", "sinagot-catalog ", "cd ", "/")) for line in long)
+    cli("run", long_names, "--mode", "main_process")
+    _, shown = on_terminal(80, "logs", "-C", long_names, "--failed", NO_COLOR="1")
+    lines = shown.splitlines()
+    assert all(len(line) <= 80 for line in lines[: lines.index("    Traceback (most recent call last):")])
 
 
 def test_an_error_is_broken_between_words(on_terminal, harbor_folder):

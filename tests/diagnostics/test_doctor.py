@@ -256,3 +256,19 @@ def test_a_script_of_a_modality_that_no_list_names_is_named_with_its_section(cli
     assert "no list names the script EEG/beta.py" in told
     assert "add 'beta' to scripts of [modalities.EEG]" in told
     assert told.count("no list names") == 1
+
+
+def test_a_folder_of_a_pattern_that_is_misspelt_is_answered_with_the_nearest(write_workspace):
+    scripts = {"a": ("row/{id}", "masks/{id}"), "b": ("mask/{id}", "b/{id}"), "c": ("raw/{id}", "c/{id}")}
+    folder = write_workspace(scripts, ["raw/R1", "masks/R1"])
+    told = said(folder, "warning")
+    assert "patterns: row/{id}: no file matches, and no step makes it; did you mean 'raw'?" in told
+    assert "patterns: mask/{id}: no file matches, and no step makes it; did you mean 'masks'?" in told
+
+
+def test_a_scripts_folder_that_is_misspelt_is_answered_with_the_nearest(cli, harbor_folder):
+    toml = harbor_folder / "workspace.toml"
+    toml.write_text(toml.read_text().replace('scripts = "scripts"', 'scripts = "script"'))
+    told = cli("status", harbor_folder)
+    assert f"there is no folder {harbor_folder}/script of scripts; did you mean 'scripts'?" in told.stderr
+    assert "holds no file of a record" not in told.stderr

@@ -265,7 +265,7 @@ def test_gc_on_the_command_line(old, cli):
     done = cli("gc", folder, "--keep", "90d")
     assert (done.returncode, done.stdout) == (
         0,
-        "3 old events, 0 selections, 0 reports, and what 0 dead runs left, cleared\n",
+        "deleted: 3 old events, 0 selections, 0 reports, the leftovers of 0 dead runs\n",
     )
     wrong = cli("gc", folder, "--keep", "soon")
     assert wrong.returncode == 2

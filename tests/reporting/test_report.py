@@ -104,10 +104,20 @@ def test_text_of_others_is_escaped(make_workspace, tmp_path):
     assert embedded(page)["ids"] == ["R&2", "R<b>1"]
 
 
+def test_a_band_of_the_matrix_ends_where_a_step_has_no_row(make_workspace, tmp_path):
+    ws = make_workspace(
+        {"a": ("raw/{id}", "a/{id}"), "b": ("raw/{id}", "b/{id}")}, ["raw/R1", "raw/R2", "raw/R3"]
+    )
+    page = ws.report(tmp_path / "page.html", where="step = 'b' OR record_id <> 'R2'").read_text()
+    bands = [re.findall(r' x="(\d)" y="0.0" width="(\d)"', strip) for strip in page.split('class="bins"')[1:]]
+    assert bands == [[("0", "1"), ("2", "1")], [("0", "3")]]
+
+
 def test_an_empty_workspace_has_a_page_too(make_workspace, tmp_path):
     page = make_workspace({"a": ("raw/{id}", "a/{id}")}).report(tmp_path / "page.html").read_text()
-    assert "There is no record." in page
-    assert "dataset holds no file of a record; looked for a/{id}, raw/{id}" in page
+    assert "There is no record yet." in page
+    assert "No record lacks" not in page
+    assert "dataset holds no file of a record; looked for raw/{id}<" in page
     assert "Nothing failed." in page
 
 

@@ -90,7 +90,7 @@ def test_only_complete_work_is_100_percent(make_workspace, tmp_path):
 
 def test_an_empty_workspace_has_a_headline(make_workspace, tmp_path):
     page = make_workspace({"a": ("raw/{id}", "a/{id}")}).report(tmp_path / "page.html")
-    assert '<p class="headline">There is no row.</p>' in page.read_text()
+    assert '<p class="headline">There is no record yet.</p>' in page.read_text()
 
 
 def test_a_command_runs_exactly_the_rows_of_a_failure_from_any_folder(odd, cli, tmp_path):

@@ -696,6 +696,41 @@ def test_pictures_are_shown_and_pages_fit_a_phone(make_workspace, start, browser
 
 @browser_needed
 @pytest.mark.filterwarnings("ignore")
+def test_no_text_covers_another_on_a_phone_with_20000_records(write_workspace, start, browser):
+    ids = r"(?P<site>[AB])\d{5}"
+    body = "raise ValueError('a montage of a name so long ' + 'that it cannot be on one line ' * 5)"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/A00000"], id_pattern=ids)
+    for n in range(20_000):
+        os.close(os.open(folder / "dataset" / "raw" / f"{'AB'[n % 2]}{n:05d}", os.O_CREAT | os.O_WRONLY))
+    Workspace(folder).records.get("A00000").steps.run(mode="main_process", progress=False)
+    ui = start(folder, log_in=False)
+    page = browser(ui, viewport={"width": 390, "height": 800})
+    over = "all => all.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+    assert page.locator(":is(#groups, #runs, #durations) :is(td, th):visible").evaluate_all(over) == []
+    page.goto(ui.base + row("A00000", "a"))
+    page.locator("#log pre", has_text="that it cannot be on one line").wait_for()
+    assert page.locator("#log pre").evaluate_all(over) == []
+
+
+def test_an_empty_workspace_tells_what_it_looked_for_on_each_page(write_workspace, start):
+    ui = start(write_workspace({"a": ("raw/{id}", "a/{id}"), "b": ("a/{id}", "b/{id}")}))
+    for path in ("/", "/rows"):
+        assert "dataset holds no file of a record; looked for raw/{id}<" in ui.get(path).words
+    assert "There is no record yet." in ui.get("/").words
+    assert "No row fits." not in ui.get("/rows").words
+
+
+def test_one_record_and_one_page_are_named_so(write_workspace, start):
+    ui = start(write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1", "raw/R2x"]))
+    overview, rows = ui.get("/").words, ui.get("/rows").words
+    assert "<b>1</b> record<" in overview
+    assert "<summary>1 file does not match, such as raw/R2x" in overview
+    assert "page 1 of 1" not in rows
+    assert "No row fits." in ui.get("/rows?where=record_id%3D'R9'").words
+
+
+@browser_needed
+@pytest.mark.filterwarnings("ignore")
 def test_results_are_shown_with_links_to_their_rows(make_workspace, start, browser):
     ws = make_workspace(
         {"a": ("raw/{id}", "a/{id}.png"), "t": ("raw/{id}", "t/{id}.csv")}, ["raw/R1", "raw/R2"]
@@ -733,5 +768,5 @@ def test_100000_records_are_served(write_workspace, start, browser):
     assert page.locator(".headline").inner_text().startswith("0 of 200,000 rows done")
     page.goto(ui.base + "/rows?" + urlencode({"where": "record_id > 'R099'", "sort": "status", "page": "20"}))
     page.locator("h2", has_text="2,000 rows").wait_for()
-    page.locator(".pager a", has_text="before").click()
+    page.locator(".pager a", has_text="previous").click()
     page.locator(".pager span", has_text="page 19 of 20").wait_for()

@@ -24,6 +24,9 @@ FOLDERS: dict[str, pl.DataType] = {**STATS, "count": pl.Int64()}
 _FEW = 10
 """Paths are few if there are this many times more stats: then a join goes through the stats, and sorts none."""
 
+_PARTS = 16
+"""The most parts in which stats are held: each is what one call read, as of the inputs of a step."""
+
 
 class Stats:
     """Reads and caches sizes and times for one workspace.
@@ -35,7 +38,7 @@ class Stats:
     def __init__(self, stores: Mapping[str, Store]) -> None:
         self._stores = stores
         self._lock = threading.RLock()
-        self._held: dict[str, pl.DataFrame] = {}
+        self._held: dict[str, list[pl.DataFrame]] = {}
         self._listed: dict[str, pl.Series] = {}
         self._folders: dict[str, pl.DataFrame] = {}
         self._is_closed = False
@@ -43,22 +46,26 @@ class Stats:
     def __call__(self, root: str, paths: pl.Series) -> pl.DataFrame:
         """Return size, time and etag of paths, in the order of the paths."""
         with self._lock:
-            held = self._held.get(root, pl.DataFrame(schema=STATS))
+            several = self._held.setdefault(root, [])
+            for one in several:
+                if len(paths) == one.height and (paths == one["path"]).all():
+                    return one
             asked = paths
             if root in self._listed:
                 # the listing of a bucket contains all stats: only read files that were written since
                 asked = paths.filter(paths.is_in(self._listed[root].implode()))
-            if not (held.is_empty() or asked.is_empty()):
-                asked = asked.filter(~asked.is_in(held["path"].implode()))
+            near = [one for one in several if _overlap(one["path"], paths)]
+            for one in near:
+                asked = asked.filter(~asked.is_in(one["path"].implode()))
             if not asked.is_sorted() or (asked == asked.shift()).any():
                 asked = asked.unique(maintain_order=True)
             if not asked.is_empty():
                 new = stat_columns(self._stores[root], asked.alias("path"))
-                held = self._held[root] = pl.concat([held, new])
+                near.append(new)
+                several[:] = [*several, new] if len(several) < _PARTS else [pl.concat([*several, new])]
                 if len(asked) == len(paths):
                     return new
-            if len(paths) == held.height and (paths == held["path"]).all():
-                return held
+            held = pl.concat([pl.DataFrame(schema=STATS), *near])
             wanted = paths.alias("path").to_frame()
             few = held.join(wanted, on="path", how="semi") if len(paths) * _FEW < held.height else held
             return wanted.join(few, on="path", how="left", maintain_order="left")
@@ -89,7 +96,7 @@ class Stats:
 
     def take(self, root: str, given: pl.DataFrame) -> None:
         """Take the stats that a listing contains; no other file exists."""
-        self._held[root] = given
+        self._held[root] = [given]
         self._listed[root] = pl.Series("path", [], dtype=pl.String)
 
     def take_folders(self, root: str, given: pl.DataFrame) -> None:
@@ -105,7 +112,9 @@ class Stats:
                 new = paths.filter(pl.col("root") == root)["path"]
                 if root in self._listed:
                     self._listed[root] = pl.concat([self._listed[root], new])
-                    self._held[root] = self._held[root].filter(~pl.col("path").is_in(new.implode()))
+                    self._held[root] = [
+                        one.filter(~pl.col("path").is_in(new.implode())) for one in self._held[root]
+                    ]
                 else:
                     self._held.pop(root, None)
 
@@ -116,6 +125,14 @@ class Stats:
             self._listed.clear()
             self._folders.clear()
             self._is_closed = False
+
+
+def _overlap(some: pl.Series, others: pl.Series) -> bool:
+    """Whether some paths can be among others: the files of two folders never are."""
+    if some.is_empty() or others.is_empty():
+        return False
+    (first, last), (low, high) = ((str(one.min()), str(one.max())) for one in (some, others))
+    return first <= high and low <= last
 
 
 def _measured(

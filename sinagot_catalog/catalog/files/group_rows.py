@@ -7,10 +7,10 @@ group.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import ALL_RECORDS, ESCAPES
 
 

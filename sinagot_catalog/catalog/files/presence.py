@@ -6,7 +6,7 @@ Boolean column with a row per record.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Self
@@ -15,6 +15,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.files.group_rows import GroupRows, group_rows
 from sinagot_catalog.catalog.files.path_sets import cut, is_below, meets
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import (
     WILD,
     id_columns,

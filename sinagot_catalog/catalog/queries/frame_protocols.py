@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
 
-from sinagot_catalog.errors import did_you_mean, nearest
+from sinagot_catalog.errors import did_you_mean, nearest, public_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,13 +146,9 @@ def _of_frames(name: str, owner: str) -> str:
 
 def _similar(handle: object, name: str, views: Mapping[str, type], also: Iterable[str]) -> str:
     """Return the similar names of a handle, or else one of what it can be seen as."""
-    if near := did_you_mean(name, [*also, *_public_names(type(handle))]):
+    if near := did_you_mean(name, [*also, *public_names(type(handle))]):
         return near
     for view, kind in views.items():
-        for other in nearest(name, _public_names(kind), most=1):
+        for other in nearest(name, public_names(kind), most=1):
             return f"; did you mean {view}.{other}?"
     return ""
-
-
-def _public_names(kind: type) -> list[str]:
-    return [name for name in dir(kind) if not name.startswith("_")]

@@ -48,12 +48,15 @@ def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str,
         dtype = schema.get(name)
         if isinstance(dtype, pl.Enum) and _compares(expression, column, operands, _ORDER | _EQUAL):
             _check_values(name, operands, list(dtype.categories))
+        elif dtype == pl.Boolean and _compares(expression, column, operands, _EQUAL):
+            _check_values(name, operands, _TRUTH)
         elif name in names and _compares(expression, column, operands, _EQUAL):
             _check_values(name, operands, names[name])
     for operand in operands:
         check_literals(operand, schema, names)
 
 
+_TRUTH = ["true", "false"]
 _WANTED = frozenset({"==", "==v"})
 _EQUAL = frozenset({"==", "!=", "==v", "!=v"})
 _ORDER = frozenset({"<", "<=", ">", ">="})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import TABLES, TIMED
 
 if TYPE_CHECKING:
@@ -268,5 +269,8 @@ def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionEr
     shown = " & ".join(map(filter_text, predicates))
     why = str(error).splitlines()[0]
     is_number = "compare string with numeric" in why or "check for String values" in why
-    hint = "A text is compared with a text: put the value in quotes, as it is written." if is_number else ""
+    hint = "A text is compared with a text: put the value in quotes, as it is written."
+    if '"' in shown:
+        hint = "A number is compared with a number: write the value without quotes."
+    hint = hint if is_number else ""
     return SelectionError(f"the filter {shown} cannot be applied: {why}", hint)

@@ -102,7 +102,12 @@ class Ranges:
     @property
     def any(self) -> Session:
         """A session that knows the columns and the steps: that of a range, or the whole session."""
-        return self._held[1] if self._held is not None else next(self.sessions())
+        return self.held or next(self.sessions())
+
+    @property
+    def held(self) -> Session | None:
+        """The session of the range that was asked last; None if no range is kept."""
+        return None if self._held is None else self._held[1]
 
     def check_held(self) -> None:
         """Check that all keys can be held at once.

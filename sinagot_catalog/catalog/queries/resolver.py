@@ -7,7 +7,7 @@ lead to the rows that are linked to at least one of them: a semi-join.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import polars as pl
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.catalog.queries.query import conjuncts, fitting, has_columns, named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import RECORDS, TABLES
 from sinagot_catalog.status import LONG_NAMES, StepStatus

@@ -7,7 +7,6 @@ are absent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ class GroupSteps:
             raise NotFoundError(
                 f"{name} runs once per group, not per record", f"The group of {group} is {own!r}."
             )
-        raise NotFoundError(f"{name} has no group {group!r}{did_you_mean(group, ids.to_list())}")
+        known = {",".join(part.partition("=")[2] for part in one.split(",")): one for one in ids}
+        near = did_you_mean(known.get(group, group), known.values())
+        raise NotFoundError(f"{name} has no group {group!r}{near}")
 
     def code_of(self, cell: UnitStep, row: int) -> int | None:
         """The code of a unit step's row for a record or a group: itself, or the group of the record; else None."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.catalog.files.path_sets import folded
 from sinagot_catalog.config import count_of
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,9 +29,13 @@ _MOST = 5
 
 
 def no_records(catalog: Catalog, dataset: str) -> str | None:
-    """Return that a dataset has no file of a record, with the patterns; None without them, or with other files."""
-    places = sorted({place.template.text for place in catalog.layout.places})
-    if len(catalog.ids) or not places or catalog.unused.unmatched()[0]:
+    """Return that a dataset has no file of a record, with the patterns; None without them, or with other files.
+
+    None also where a script cannot be used: it may have the patterns.
+    """
+    layout = catalog.layout
+    places = sorted({layout.places[one].template.text for one in layout.raw or range(len(layout.places))})
+    if len(catalog.ids) or not places or catalog.faults or catalog.unused.unmatched()[0]:
         return None
     return f"{dataset} holds no file of a record; looked for {', '.join(places[:3])}"
 

@@ -19,11 +19,12 @@ failed), `_member` (the id of that member).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 import polars as pl
 
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import ATTEMPT, FAILED_ATTEMPTS, STATUS, STATUS_COUNTS
 
 

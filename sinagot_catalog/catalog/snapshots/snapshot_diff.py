@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,6 +9,7 @@ import polars as pl
 from sinagot_catalog.catalog.snapshots import snapshot_files
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import id_columns
 from sinagot_catalog.schema import KEYS
 
@@ -216,6 +216,11 @@ def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFra
 
     Rows that are the same in both are left out where they stand in the same order.
     """
+    if old.height == new.height:
+        is_same = pl.Series([True]).new_from_index(0, old.height)
+        for name in old.columns:
+            is_same &= old[name].eq_missing(new[name])
+        old, new = (one.filter(~is_same) for one in (old, new))
     marks = [one.hash_rows() for one in (old, new)]
     shared = [one.is_in(other.implode()) for one, other in (marks, marks[::-1])]
     if old.filter(shared[0]).equals(new.filter(shared[1])):

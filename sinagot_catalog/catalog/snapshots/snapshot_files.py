@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ import polars as pl
 from sinagot_catalog.catalog.tables_on_disk.exclusions import Exclusions
 from sinagot_catalog.catalog.tables_on_disk.metadata import Table
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import LAST
 from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
 from sinagot_catalog.secrets import masked

@@ -1,13 +1,14 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
 from sinagot_catalog.catalog.structure.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
 

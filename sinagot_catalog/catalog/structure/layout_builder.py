@@ -202,8 +202,7 @@ class _PatternIndex:
                         for number, (label, one) in enumerate(patterns)
                     ]
             except PatternError as error:
-                hint = f". {error.hint.removesuffix('.')}" if error.hint else ""
-                return (), f"{where}: {error.message}{hint}", False
+                return (), f"{where}: {error.one_line.removesuffix('.')}", False
         return tuple(links), None, False
 
     def columns_fault(self, source: ScriptSource, links: Sequence[Link]) -> str | None:

@@ -8,11 +8,12 @@ resolved. The texts of two patterns often show that their paths never meet. If t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import Meeting, Template, holds, meetings
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ import codecs
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import polars as pl
 
 from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import EXCLUSIONS
 
 _COLUMNS = tuple(name for name in EXCLUSIONS if name != "line")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,7 +17,8 @@ from sinagot_catalog.catalog.rules.notices import Missed, Notice
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import key_text, plain_values, typed_values
 from sinagot_catalog.catalog.tables_on_disk.read_files import read_table
 from sinagot_catalog.config import Config, Match, find_matches
-from sinagot_catalog.errors import ConfigError, StorageError, did_you_mean
+from sinagot_catalog.errors import ConfigError, StorageError, did_you_mean, nearest
+from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern, fitting
 from sinagot_catalog.schema import RECORDS
 from sinagot_catalog.storage import IdRange, Store, split_url
@@ -264,7 +265,7 @@ def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool
 def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[Notice]:
     keys = _key_names(table)
     columns = list(dict.fromkeys(one.column for one in table.matches))
-    rows = table.frame.select(*_row_keys(table), _shown(columns), pl.col(columns[0]).alias("key"))
+    rows = table.frame.select(*_row_keys(table), _shown(columns))
     known = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
     strangers = rows.join(known, on=keys, how="anti", maintain_order="left")
     lacking = known.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
@@ -276,7 +277,7 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     def alone(some: pl.DataFrame) -> Notice:
         shown = some["shown"]
         text = f"{table.name}: {_of(shown, rows.height, 'row')} no record, such as {_some(shown)}"
-        return _notice("row without record", shown, text + _near(some["key"][0], table, records))
+        return _notice("row without record", shown, text + _near(some.select(keys).row(0), table, records))
 
     if is_whole:
         found.extend(Missed(table.name, strangers, alone).notices())
@@ -286,6 +287,8 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     if len(twice):
         come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
         text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
+        if table.matches[0].field != "record_id":
+            text += f" (rows are found by {', '.join(columns)}{_near_columns(table, records)})"
         found.append(_notice("key more than once", twice, text))
     return found
 
@@ -315,18 +318,29 @@ def _shown(columns: Sequence[str]) -> pl.Expr:
     return pl.when(blank).then(pl.lit(nothing)).otherwise(quoted).alias("shown")
 
 
-def _near(key: str | None, table: Table, records: pl.DataFrame) -> str:
+def _near_columns(table: Table, records: pl.DataFrame) -> str:
+    """Return the column that may mean a field of the id by which no row is found."""
+    known = {one.field for one in table.matches}
+    columns = [name for name in table.frame.columns if name not in {one.column for one in table.matches}]
+    for absent in (name for name in records.columns if name not in known):
+        for column in nearest(absent, columns, most=1):
+            return f"; is the column {column!r} the field {absent!r}?"
+    return ""
+
+
+def _near(key: Sequence[str], table: Table, records: pl.DataFrame) -> str:
     """Return the record that a key may mean: it differs in blanks, in leading zeros of a number, or in case."""
-    if len(table.matches) > 1 or key is None:
+    if not any(key):
         return ""
-    field = table.matches[0].field
+    fields = [match.field for match in table.matches]
 
     def alike(column: pl.Expr) -> pl.Expr:
         plain = column.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_-]+", "")
         return plain.str.replace_all(r"(^|[^0-9])0+([0-9])", "${1}${2}")
 
-    near = records.filter(alike(pl.col(field)) == alike(pl.lit(key)))[field]
-    return f"; did you mean {near[0]!r}?" if len(near) else ""
+    texts = zip(_keys(table, fields), key, strict=True)
+    near = records.filter(alike(known) == alike(pl.lit(text)) for known, text in texts).select(fields).head(1)
+    return f"; did you mean {' '.join(near.row(0))!r}?" if near.height else ""
 
 
 # --- reading -------------------------------------------------------------------------------------------------

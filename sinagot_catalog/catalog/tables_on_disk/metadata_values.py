@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Notice
+from sinagot_catalog.frozen import dataclass
 
 _MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
 _WHOLE = r"^[+-]?(0|[1-9][0-9]{0,18})$"

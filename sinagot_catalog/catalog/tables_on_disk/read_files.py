@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog.tables_on_disk.table_file import check_options
 from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.frozen import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,7 +147,9 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
             f"workspace.toml: {address}: {path} is not a table of a known kind (csv, tsv, parquet, json …)"
         )
     if not store.exists(path):
-        raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")
+        folder, _, name = path.rpartition("/")
+        near = did_you_mean(name, store.names(folder))
+        raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist{near}")
     content = store.read(path)
     if not content.strip():
         raise ConfigError(f"workspace.toml: {address}: {path} is empty, so it cannot be read as a table")

@@ -20,7 +20,7 @@
   const told = (rec, cell) => own(rec, cell) || rules[rule[cell][rec]];
   const value = (column, rec, cell) => column[cell] ? column[cell][rec] : null;
   const day = (at) => at === null ? "" : new Date((zero + at) * 1000).toISOString().slice(0, 19).replace("T", " ");
-  const time = (s) => s === null ? "" : s < 1 ? Math.round(s * 1000) + " ms" : s < 90 ? s.toFixed(1) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
+  const time = (s) => s === null ? "" : s < 1 ? (s * 1000).toFixed(s < 0.01 ? 1 : 0) + " ms" : s < 90 ? s.toFixed(1) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
   const has = (n) => cells.some((cell) => cell[n] !== null);
   const columns = [
     { name: "record", text: (r) => ids[r], sort: (r) => r },
@@ -29,7 +29,7 @@
     { name: "step", text: (r, c) => cells[c][2], sort: (r, c) => c },
     { name: "status", text: (r, c) => names[code(r, c)], sort: code, dot: true },
     { name: "took", text: (r, c) => time(value(seconds, r, c)), sort: (r, c) => value(seconds, r, c) ?? -1, keep: true },
-    { name: "ended", text: (r, c) => day(value(ended, r, c)), sort: (r, c) => value(ended, r, c) ?? -1, keep: true },
+    { name: "ended", title: "ended (UTC)", text: (r, c) => day(value(ended, r, c)), sort: (r, c) => value(ended, r, c) ?? -1, keep: true },
     { name: "reason", text: (r, c) => names[code(r, c)] === "DONE" ? own(r, c) : told(r, c), sort: null },
   ];
 
@@ -107,7 +107,7 @@
     if (column.sort) {
       const button = document.createElement("button");
       button.type = "button";
-      button.textContent = column.name;
+      button.textContent = column.title || column.name;
       button.addEventListener("click", () => {
         state.down = state.by === n && !state.down;
         state.by = n;
