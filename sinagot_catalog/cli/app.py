@@ -150,14 +150,14 @@ def _long_name(param: click.Parameter) -> str:
 
 def _sentence(error: click.UsageError) -> str:
     """Return the text of an error of usage, with the nearest valid word."""
-    known = (
+    options = (
         [text for param in error.ctx.command.get_params(error.ctx) for text in param.opts]
         if error.ctx
         else []
     )
     if isinstance(error, click.NoSuchOption):
         word = _OPTIONS.get(error.option_name)
-        near = f"; did you mean {word!r}?" if word in known else did_you_mean(error.option_name, known)
+        near = f"; did you mean {word!r}?" if word in options else did_you_mean(error.option_name, options)
         return f"unknown argument {error.option_name!r}{near}"
     if isinstance(error, click.BadOptionUsage):
         return f"{error.option_name}: a value is missing after it"

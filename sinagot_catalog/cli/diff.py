@@ -40,16 +40,16 @@ a record's value).""",
 )
 def diff(args: Any) -> int:
     """Print the changes between two snapshots, or between a snapshot and now."""
-    found = open_workspace(args).diff(args.before, args.after)
+    changes = open_workspace(args).diff(args.before, args.after)
     if is_machine(args):
-        put_rows(args, found.frame)
+        put_rows(args, changes.frame)
     else:
         for name in ("records", "files", "steps", "metadata"):
-            frame = getattr(found, name)
+            frame = getattr(changes, name)
             if frame.height:
                 put(f"{name}: {frame.height}")
                 put_table(frame.select(column for column in frame if column.null_count() < frame.height))
                 put("")
-    count = f"{len(found)} changes between {found.before} and {found.after}"
-    say(count if len(found) else f"nothing changed since {found.before}")
+    count = f"{len(changes)} changes between {changes.before} and {changes.after}"
+    say(count if len(changes) else f"nothing changed since {changes.before}")
     return 0

@@ -28,18 +28,18 @@ def doctor(args: Any) -> int:
     from sinagot_catalog.diagnostics import examine
     from sinagot_catalog.workspace import Workspace
 
-    found = []
+    checks = []
     files, trust = [existing_place(args), *args.config], args.trust or None
     for check in examine(lambda: source_of(Workspace(files, trust=trust))):
-        found.append(check)
+        checks.append(check)
         if not args.json:
             mark, colour = _MARKS[check.state]
             put(f"{paint(mark, colour)}  {check.area:8}  {broken(clean(check.text), 16)}")
             if check.hint:
                 put(f"{'':16}{paint(broken(clean(check.hint), 16), '2')}")
-    counts = {state: sum(check.state == state for check in found) for state in _MARKS}
+    counts = {state: sum(check.state == state for check in checks) for state in _MARKS}
     if args.json:
-        put_json({"checks": [asdict(check) for check in found], "counts": counts})
+        put_json({"checks": [asdict(check) for check in checks], "counts": counts})
     elif counts["fault"]:
         put(f"{counts['fault']} to mend before a run can work, {counts['warning']} to look at")
     elif counts["warning"]:

@@ -72,10 +72,12 @@ def sbatch(args: Any) -> int:
     plan = steps.plan(steps_of(args), **options)
     last = steps.plan(steps_of(args), part="last", **options)
     in_parts = plan.frame.join(last.frame, on=list(KEYS), how="anti", nulls_equal=True)
-    asked = requests(
+    resource_options = requests(
         plan.needs, _counts(in_parts, last.frame, args.parts), args.passed_on or (), args.workers
     )
-    run = SlurmRun(ws.config.name, words, args.parts, args.array_limit, args.passed_on or (), asked)
+    run = SlurmRun(
+        ws.config.name, words, args.parts, args.array_limit, args.passed_on or (), resource_options
+    )
     if args.prints:
         put_whole(run.printed(), end="")
         return 0

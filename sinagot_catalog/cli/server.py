@@ -100,16 +100,16 @@ def _env(args: Any) -> int:
     from sinagot_catalog.flows import environment
 
     try:
-        found = environment(on_message=say)
+        variables = environment(on_message=say)
     except BaseException:
         if not args.json:
             put("false")  # makes `eval "$(...)" && ...` stop here
         raise
     if args.json:
-        put_json(found)
+        put_json(variables)
         return 0
-    for name, value in found.items():
+    for name, value in variables.items():
         put(f"export {name}={shlex.quote(value)}")
-    if not found:
+    if not variables:
         say("a Prefect API is configured, which Prefect's own programs find themselves: nothing to set")
     return 0

@@ -288,10 +288,10 @@ def port_paths(ports: Iterable[tuple[str | None, Any]]) -> Any:
     """The value that a script sees for its paths: one `Path`, a list of them, a dict by label, or None."""
     labelled: dict[str, Any] = {}
     for label, path in ports:
-        one = port_value(path)
+        item = port_value(path)
         if label is None:
-            return one
-        labelled[label] = one
+            return item
+        labelled[label] = item
     return labelled or None
 
 
@@ -299,7 +299,7 @@ def port_value(path: Any) -> Any:
     """The value that a script sees for one port: a `Path`, a list of many or of a group's members, or None."""
     if path is None or isinstance(path, str):
         return None if path is None else port_path(path)
-    return [port_value(one) for one in path]
+    return [port_value(part) for part in path]
 
 
 def port_path(text: str) -> Path:
@@ -343,4 +343,4 @@ def _listed(paths: Any) -> list[Path]:
         return []
     if isinstance(paths, list):
         return paths
-    return [one for path in paths.values() for one in _listed(path)] if isinstance(paths, dict) else [paths]
+    return [part for path in paths.values() for part in _listed(path)] if isinstance(paths, dict) else [paths]
