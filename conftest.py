@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,10 @@ from sinagot_catalog.journal.claims import Claim
 from sinagot_catalog.journal.process_identity import boot_id
 from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.journal.writer import JournalWriter, UnitStepLines, journal_path
+
+# Pytest keeps the tests that it has prepared as bytecode: without it, each process of the suite takes ten seconds
+# longer to start.
+sys.dont_write_bytecode = False
 
 pytest_plugins = ["tests.buckets", "tests.servers"]
 
@@ -213,19 +216,3 @@ def dead_claim(ended_pid: int) -> Callable[..., Claim]:
         return Claim(**{**known, **changes})
 
     return make
-
-
-@pytest.fixture
-def wait_until() -> Callable[..., None]:
-    """Wait for something that another process does.
-
-    The time is for a machine that does ten things at once: a test that passes never waits so long.
-    """
-
-    def wait(is_so: Callable[[], bool], seconds: float = 300.0) -> None:
-        end = time.monotonic() + seconds
-        while not is_so():
-            assert time.monotonic() < end, f"not so within {seconds:g} s"
-            time.sleep(0.01)
-
-    return wait

@@ -64,6 +64,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.server)
 
 
+# --- waiting -------------------------------------------------------------------------------------------------
+
+
+def wait(is_so: Callable[[], object], seconds: float = 300.0, pause: float = 0.01) -> Any:
+    """Wait for something that another process does; gives what it became.
+
+    The time is for a machine that does ten things at once: a test that passes never waits so long. The pause
+    between two looks is four times as long as a look: a server that is asked has the processor for its work.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        begun = time.monotonic()
+        if found := is_so():
+            return found
+        assert time.monotonic() < end, f"not so within {seconds:g} s"
+        time.sleep(max(pause, min(0.5, 4 * (time.monotonic() - begun))))
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., Any]:
+    """See `wait`."""
+    return wait
+
+
 # --- Prefect -------------------------------------------------------------------------------------------------
 
 
@@ -338,13 +362,6 @@ def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 # --- clusters ------------------------------------------------------------------------------------------------
 
 
-def wait(is_so: Callable[[], bool], seconds: float = 300.0) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, f"not so within {seconds} s"
-        time.sleep(0.02)
-
-
 class Dask:
     """A scheduler, and workers without a nanny: who is killed stays dead."""
 
@@ -573,7 +590,7 @@ class Slurm:
 
     def end(self, seconds: float = 240.0) -> None:
         """Wait until no job waits or runs."""
-        wait(lambda: not self.ask("squeue", "--noheader").strip(), seconds)
+        wait(lambda: not self.ask("squeue", "--noheader").strip(), seconds, pause=0.3)
 
     def close(self) -> None:
         """End its programs."""

@@ -6,11 +6,12 @@ Its state comes from the API; its report comes from the `LOG` folder, where the 
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 from uuid import UUID
 
 from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import (
     ConcurrencyLimitStrategy,
     DeploymentStatus,
@@ -143,33 +144,38 @@ class RemoteFlowRun:
     def _until(self, timeout: float | None) -> bool:
         """Poll until the flow run has ended or the time is over; return whether it has ended."""
         begun = answered = checked = time.monotonic()
-        while True:
-            try:
-                self._look()
-                answered = time.monotonic()
-            except ServerError:
-                if time.monotonic() - answered > _SILENCE:
-                    raise
-            if self._seen.state is not None and self._seen.state.is_final():
-                return True
-            if time.monotonic() - checked > _LOST_EVERY:
-                self._mark_lost()
-                checked = time.monotonic()
-            left = _TICK if timeout is None else min(_TICK, begun + timeout - time.monotonic())
-            if left <= 0:
-                return False
-            time.sleep(left)
+        # One client for all looks: a new one reads the certificates of all authorities each time.
+        with pointed_at(self._api), get_client(sync_client=True) as client:
+            while True:
+                try:
+                    self._look(client)
+                    answered = time.monotonic()
+                except ServerError:
+                    if time.monotonic() - answered > _SILENCE:
+                        raise
+                if self._seen.state is not None and self._seen.state.is_final():
+                    return True
+                if time.monotonic() - checked > _LOST_EVERY:
+                    self._mark_lost(client)
+                    checked = time.monotonic()
+                left = _TICK if timeout is None else min(_TICK, begun + timeout - time.monotonic())
+                if left <= 0:
+                    return False
+                time.sleep(left)
 
-    def _mark_lost(self) -> None:
+    def _mark_lost(self, client: SyncPrefectClient) -> None:
         """Mark the flow run as Crashed if its process has died; no other program does it."""
         state = self._seen.state
         if state is not None and (state.is_running() or state.is_cancelling()):
-            with suppress(Exception), pointed_at(self._api), get_client(sync_client=True) as client:
+            with suppress(Exception):
                 clear_lost(client, self._source, [self._seen])
 
-    def _look(self) -> None:
+    def _look(self, client: SyncPrefectClient | None = None) -> None:
         try:
-            with pointed_at(self._api), get_client(sync_client=True) as client:
+            with ExitStack() as stack:
+                if client is None:
+                    stack.enter_context(pointed_at(self._api))
+                    client = stack.enter_context(get_client(sync_client=True))
                 self._seen = client.read_flow_run(self._seen.id)
         except ObjectNotFound:
             raise NotFoundError(f"the flow run {self.flow_run_id} was deleted") from None

@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+pytestmark = pytest.mark.slow  # strace
+
 N = 40
 SCRIPTS = {"read": ("raw/{id}.csv", "out/{id}.csv"), "sum": ("out/{id}.csv", "sum/{id}.csv")}
 ASKS = {

@@ -10,6 +10,7 @@ import pytest
 
 from sinagot_catalog.cli.completion import offered
 
+pytestmark = pytest.mark.slow
 BESIDE = Path(sys.executable).parent
 
 

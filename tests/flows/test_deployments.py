@@ -6,17 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
+from tests.servers import wait
 
 UPPER = """
 import pathlib, time
@@ -43,6 +44,21 @@ def environment(prefect_server) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def prefect(environment) -> Callable[..., str]:
+    """Run Prefect's own program; gives what it says."""
+
+    def run(*words: str, cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            [PROGRAMS / "prefect", *words],
+            cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
 @contextmanager
 def running_worker(environment: dict[str, str], pool: str, log: Path) -> Iterator[subprocess.Popen]:
     """A worker of a pool; it is ended with the runs that it has."""
@@ -62,29 +78,11 @@ def running_worker(environment: dict[str, str], pool: str, log: Path) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def worker(environment, tmp_path_factory) -> Iterator[str]:
+def worker(environment, prefect, tmp_path_factory) -> Iterator[str]:
     """A pool with a worker, for the tests of this file."""
-    subprocess.run(
-        [PROGRAMS / "prefect", "work-pool", "create", "shared", "--type", "process"],
-        env=environment, check=True, capture_output=True, timeout=300,
-    )  # fmt: skip
+    prefect("work-pool", "create", "shared", "--type", "process")
     with running_worker(environment, "shared", tmp_path_factory.mktemp("worker") / "worker.log"):
         yield "shared"
-
-
-@pytest.fixture
-def trigger(environment) -> Callable[..., str]:
-    """Ask for a run of a deployment as anybody does with Prefect's own program; gives its id."""
-
-    def run(name: str, *words: str) -> str:
-        done = subprocess.run(
-            [PROGRAMS / "prefect", "deployment", "run", name, *words],
-            env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr + done.stdout
-        return done.stdout.partition("UUID: ")[2].split()[0]
-
-    return run
 
 
 @pytest.fixture
@@ -97,6 +95,17 @@ def api(prefect_server) -> Iterator:
         yield client
 
 
+@pytest.fixture
+def trigger(api) -> Callable[..., str]:
+    """Ask for a run of a deployment; gives its id."""
+
+    def run(name: str, **parameters: str) -> str:
+        found = api.read_deployment_by_name(name)
+        return str(api.create_flow_run_from_deployment(found.id, parameters=parameters).id)
+
+    return run
+
+
 def quiet(_line: str) -> None:
     """Takes what is said, and says nothing."""
 
@@ -104,20 +113,19 @@ def quiet(_line: str) -> None:
 def logs_of(client, flow_run_id: str) -> str:
     """The log, as soon as its last line is there: the lines come in a while after the state."""
     asked = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
-    deadline = time.monotonic() + 300
-    while True:
-        found = client.request("POST", "/logs/filter", json=asked).json()
-        if any("Finished in state" in line["message"] for line in found):
-            return "\n".join(line["message"] for line in found)
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+
+    def lines():
+        found = [line["message"] for line in client.request("POST", "/logs/filter", json=asked).json()]
+        return any("Finished in state" in line for line in found) and found
+
+    return "\n".join(wait(lines))
 
 
 # --- a filter by the clock -------------------------------------------------------------------------------------
 
 
 def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  # noqa: PLR0917 - fixtures
-    cli, worker, trigger, api, prefect_server, write_workspace
+    cli, worker, prefect, trigger, api, prefect_server, write_workspace
 ):
     folder = write_workspace(CHAIN, ["raw/R1", "raw/R2"])
     done = cli(
@@ -142,7 +150,8 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
     assert set(made.tags) == {"sinagot-catalog", "harbour"}
 
     ws = Workspace(folder)
-    first = ws.get_flow_run(trigger("run-workspace/nightly"), on_message=quiet)
+    asked = prefect("deployment", "run", "run-workspace/nightly")  # as anybody does
+    first = ws.get_flow_run(asked.partition("UUID: ")[2].split()[0], on_message=quiet)
     assert first.wait(300).counts() == {"done": 4}
     assert first.state == "Completed"
     assert first.run_id is not None
@@ -338,18 +347,17 @@ def test_a_pool_of_containers_is_told_the_image_and_the_queue(cli, api, write_wo
         ws.deploy("imageless", pool="idle", create_pool=True, image="lab/harbour:1", on_message=quiet)
 
 
-def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
+@pytest.fixture(scope="module")
+def local_pool(prefect) -> None:
+    """The pool that the `prefect.yaml` of `init` names; it has no worker."""
+    prefect("work-pool", "create", "local", "--type", "process", "--overwrite")
+
+
+@pytest.mark.usefixtures("local_pool")
+def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, prefect, api, tmp_path):
     done = cli("init", "lab", "--prefect")
     assert 'cd lab && eval "$(sinagot-catalog server env)" && prefect deploy --all ' in done.stderr
-    for words in (
-        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
-        ("--no-prompt", "deploy", "--all"),
-    ):
-        done = subprocess.run(
-            [PROGRAMS / "prefect", *words],
-            cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+    prefect("--no-prompt", "deploy", "--all", cwd=tmp_path / "lab")
     made = api.read_deployment_by_name("run-workspace/nightly")
     assert made.parameters["workspace"] == str(tmp_path / "lab")
     assert made.entrypoint == "sinagot_catalog.flows.run_workspace"
@@ -358,8 +366,9 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
     assert [one.schedule.cron for one in made.schedules] == ["0 2 * * *"]
 
 
+@pytest.mark.usefixtures("local_pool")
 def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
-    cli, environment, api, tmp_path, wait_until
+    cli, prefect, api, tmp_path, wait_until
 ):
     assert cli("init", "bay", "--prefect").returncode == 0
     written = tmp_path / "bay" / "prefect.yaml"
@@ -368,17 +377,10 @@ def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
         for line in written.read_text().splitlines()
     ]
     written.write_text("\n".join(lines).replace("name: nightly", "name: arrivals"))
-    for words in (
-        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
-        ("--no-prompt", "deploy", "--all"),
-        ("event", "emit", "files-came", "--resource-id", "another"),
-        ("event", "emit", "files-came", "--resource-id", "bay"),
-    ):
-        done = subprocess.run(
-            [PROGRAMS / "prefect", *words],
-            cwd=tmp_path / "bay", env=environment, capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
+    prefect("--no-prompt", "deploy", "--all", cwd=tmp_path / "bay")
+    other = {"event": "files-came", "resource": {"prefect.resource.id": "another"}, "id": str(uuid4())}
+    api.request("POST", "/events", json=[{**other, "occurred": datetime.now(UTC).isoformat()}])
+    prefect("event", "emit", "files-came", "--resource-id", "bay")
     made = api.read_deployment_by_name("run-workspace/arrivals")
     asked = {"deployments": {"id": {"any_": [str(made.id)]}}, "sort": "ID_DESC"}
 
@@ -498,7 +500,7 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
     other = write_workspace(CHAIN, ["raw/R9"], name="other")
     pl.DataFrame({"record_id": ["R1"]}).write_parquet(tmp_path / "rows.parquet")
     for parameter, wrong in (("workspace", other), ("rows", tmp_path / "rows.parquet")):
-        asked = trigger("run-workspace/picked", "-p", f'{parameter}="{wrong}"')
+        asked = trigger("run-workspace/picked", **{parameter: str(wrong)})
         opened = ws
         if parameter == "workspace":
             opened = Workspace(other)
@@ -789,17 +791,13 @@ def night(workspace: str, submit: bool = False):
 
 
 def test_a_deployed_flow_of_the_user_has_subflows_which_end_with_it(  # noqa: PLR0917 - fixtures
-    worker, api, environment, write_workspace, tmp_path, wait_until
+    worker, api, prefect, write_workspace, tmp_path, wait_until
 ):
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.states import Cancelling
 
     (tmp_path / "night.py").write_text(NIGHT)
-    made = subprocess.run(
-        [PROGRAMS / "prefect", "--no-prompt", "deploy", "night.py:night", "--name", "own", "--pool", worker],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stdout + made.stderr
+    prefect("--no-prompt", "deploy", "night.py:night", "--name", "own", "--pool", worker, cwd=tmp_path)
     deployment = api.read_deployment_by_name("night/own").id
 
     def start(folder, **more):

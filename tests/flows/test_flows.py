@@ -23,6 +23,7 @@ from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.submission import submit
 from sinagot_catalog.run import phases
 from sinagot_catalog.run.pool import Pool
+from tests.servers import wait
 
 CONFIG = """
 [path]
@@ -121,14 +122,13 @@ class Api:
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
         ours = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
-        deadline = time.monotonic() + 300
-        while True:
+
+        def all_ended():
             found = self.client.read_task_runs(flow_run_filter=ours, limit=200)
             held = sum(int(run.name.rpartition("· ")[2].split()[0]) for run in found if "·" in run.name)
-            if held == rows and all(run.state and run.state.is_final() for run in found):
-                return found
-            assert time.monotonic() < deadline, f"task runs of {held} of {rows} rows were recorded"
-            time.sleep(0.1)
+            return held == rows and all(run.state and run.state.is_final() for run in found) and found
+
+        return wait(all_ended)
 
     def artifacts(self, flow_run_id):
         found = self.client.request("POST", "/artifacts/filter", json=_of(flow_run_id)).json()
@@ -136,14 +136,14 @@ class Api:
 
     def logs(self, flow_run_id, is_enough=lambda _: True):
         asked = {"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}, "limit": 200}
-        deadline = time.monotonic() + 300
-        while True:
+
+        def lines():
             found = self.client.request("POST", "/logs/filter", json=asked).json()
             lines = [line["message"] for line in found]
-            if is_enough(lines):
-                return lines
-            assert time.monotonic() < deadline, lines
-            time.sleep(0.1)
+            return (lines,) if is_enough(lines) else ()
+
+        (found,) = wait(lines)
+        return found
 
 
 def GlobalLimit(**values):  # noqa: N802 - made when a test needs Prefect
@@ -375,9 +375,7 @@ def test_an_interrupt_while_waiting_cancels_the_run(workspace, api):
         try:
             program.stdout.readline()
             flow_run_id = program.stdout.readline().strip()[-36:]
-            deadline = time.monotonic() + 300
-            while api.flow_run(flow_run_id).state.name != "Running":
-                assert time.monotonic() < deadline
+            wait(lambda: api.flow_run(flow_run_id).state.name == "Running")
             program.send_signal(signal.SIGINT)
             _, said = program.communicate(timeout=300)
         finally:
@@ -611,10 +609,7 @@ def test_a_cancel_does_not_wait_for_the_next_try(workspace):
     with (root / "workspace.toml").open("a") as toml:
         toml.write("[prefect]\nretries = 3\nretry_delay = 600\n")
     handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
-    deadline = time.monotonic() + 300
-    while not list((root / "dataset" / "LOG" / "journal" / handle.run_id).glob("*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait(lambda: list((root / "dataset" / "LOG" / "journal" / handle.run_id).glob("*")))
     handle.cancel()
     assert set(outcomes(handle.wait(300))) <= {"error", "cancelled"}
     assert handle.state == "Cancelled"
@@ -676,16 +671,10 @@ def test_a_limit_holds_batches_back_and_the_wait_is_shown_and_is_no_error(
     )
     (root / "scripts" / "upper.py").write_text(upper)
     handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
-    deadline = time.monotonic() + 300
-    while not list((root / "dataset").glob("at-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait(lambda: list((root / "dataset").glob("at-*")))
     assert api.client.read_global_concurrency_limit_by_name("one-disk").active_slots == 1
     assert len(list((root / "dataset").glob("at-*"))) == 1
-    deadline = time.monotonic() + 300
-    while "waiting for a slot" not in api.artifacts(handle.flow_run_id)["progress"]["description"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait(lambda: "waiting for a slot" in api.artifacts(handle.flow_run_id)["progress"]["description"])
     assert busy.wait(300)  # Prefect logs the end of the first wait before that of the second
     assert not [line for line in caplog.messages if "failed to process item" in line]
     internal.removeHandler(caplog.handler)

@@ -588,7 +588,39 @@ def test_an_address_of_another_kind_is_said():
 # -- what the user configured
 
 URL = "http://api.example:4200/api"
+PREFECT = """
+import json, os, sys
+from prefect.context import refresh_global_settings_context
+from prefect.settings import PREFECT_API_URL
+for line in sys.stdin:
+    folder, environment = json.loads(line)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    refresh_global_settings_context()
+    print(PREFECT_API_URL.value() or "", flush=True)
+"""
 PROFILES = f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{URL}"\n[profiles.bare]\n'
+
+
+@pytest.fixture(scope="module")
+def api_of_prefect() -> Iterator[Callable[[], str]]:
+    """Ask Prefect for its API in this folder and environment; one process of it answers all tests."""
+    command = [sys.executable, "-c", PREFECT]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+
+        def ask_prefect() -> str:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            print(json.dumps([str(Path.cwd()), dict(os.environ)]), file=process.stdin, flush=True)
+            answer = process.stdout.readline()
+            assert answer, process.wait(300)
+            return answer.strip()
+
+        yield ask_prefect
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(300)
 
 
 @pytest.mark.parametrize(
@@ -621,7 +653,7 @@ PROFILES = f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{URL}"\n[profi
     ],
 )
 def test_a_configured_api_is_found_where_prefect_finds_it(  # noqa: PLR0917
-    tmp_path, monkeypatch, files, environment, url, source
+    api_of_prefect, tmp_path, monkeypatch, files, environment, url, source
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "profile"))
@@ -633,10 +665,7 @@ def test_a_configured_api_is_found_where_prefect_finds_it(  # noqa: PLR0917
     found = _api.configured_api()
     assert (found and found.url) == url
     assert source in (found.source if found else "")
-    asked = in_a_new_process(
-        "from prefect.settings import PREFECT_API_URL as u; print(u.value() or '')"
-    ).stdout.strip()
-    assert asked == (url or "")
+    assert api_of_prefect() == (url or "")
 
 
 def test_a_configured_api_that_does_not_answer_is_said_with_its_place(monkeypatch):

@@ -374,14 +374,11 @@ def test_a_group_is_not_tried_while_its_members_are_to_come(make_workspace):
     assert read(ws, "avg/s1.txt") == "sub=s1|s1_1|11"
 
 
-def test_verbs_take_the_id_of_a_group(write_workspace):
-    import subprocess
-
+def test_verbs_take_the_id_of_a_group(write_workspace, cli):
     folder = write_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
 
-    def verb(*words):
-        command = ["sinagot-catalog", words[0], "-C", str(folder), *words[1:]]
-        return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    def verb(name, *words):
+        return cli(name, "-C", folder, *words)
 
     done = verb("run", "--record", "sub=s2", "--step", "avg", "--upstream", "-q")
     assert done.returncode == 0, done.stderr

@@ -1,10 +1,15 @@
 """What a run shows in a notebook while it goes on, and what is kept of it."""
 
+import re
+
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # of Jupyter's own event loop
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # of Jupyter's own event loop
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ class Script(ScriptTemplate):
 def test_a_run_in_a_notebook_moves_a_bar_and_leaves_one_line(executed):
     outputs, shown = executed("report = ws.steps.run(mode='main_process')", {"slow": SLOW})
     assert "<progress" in shown[0]["text/html"]
-    assert any('value="2" max="6"' in one["text/html"] for one in shown)
+    assert any(re.search('value="[1-5]" max="6"', one["text/html"]) for one in shown)
     assert any("rows/s" in one["text/plain"] for one in shown[1:-1])
     assert [one.output_type for one in outputs] == ["display_data"]
     assert outputs[0].data["text/plain"] == "6 of 6 rows, 1 failed"
