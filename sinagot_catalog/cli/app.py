@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from sinagot_catalog import __version__
+from sinagot_catalog.cli.command import Argument, Command, Context, write_options
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, Context, write_options
+from sinagot_catalog.cli.options import WORKSPACE
 from sinagot_catalog.errors import did_you_mean
 
 _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}

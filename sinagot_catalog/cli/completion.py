@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, ShellComplete
 
+from sinagot_catalog.cli.command import Argument, one_of, verb
 from sinagot_catalog.cli.echo import clean
-from sinagot_catalog.cli.options import Argument, one_of, verb
 from sinagot_catalog.patterns import tokens_regex
 
 if TYPE_CHECKING:

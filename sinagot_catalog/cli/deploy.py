@@ -7,23 +7,9 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, count, flag, one_of, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import (
-    ONE_OBJECT,
-    PLACE,
-    WORKERS,
-    WORKSPACE,
-    Argument,
-    Option,
-    count,
-    flag,
-    limit,
-    one_of,
-    steps,
-    time_span,
-    verb,
-    where,
-)
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, WORKERS, WORKSPACE, limit, steps, time_span, where
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
 from sinagot_catalog.config import count_of

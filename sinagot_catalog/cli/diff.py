@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog.cli.command import Argument, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import OUTPUT, PLACE, WORKSPACE, Argument, verb
+from sinagot_catalog.cli.options import OUTPUT, PLACE, WORKSPACE
 from sinagot_catalog.cli.output import is_machine, put, put_rows, put_table
 from sinagot_catalog.cli.workspace_args import open_workspace
 

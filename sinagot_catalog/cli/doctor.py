@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from sinagot_catalog.cli.command import verb
 from sinagot_catalog.cli.echo import broken, clean
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE
 from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import existing_place, source_of
 

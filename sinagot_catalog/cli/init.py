@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sinagot_catalog.cli.command import Argument, Option, flag, verb
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.examples import harbor_files, write_harbor
-from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics import find_records, id_forms, list_files, workspace_files

@@ -6,8 +6,9 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, flag, verb
 from sinagot_catalog.cli.echo import broken, clean, say, width
-from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
+from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, limit, steps
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, failure_text, row_label

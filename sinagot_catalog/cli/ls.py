@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, one_of, verb
 from sinagot_catalog.cli.echo import say, width
 from sinagot_catalog.cli.options import (
     OUTPUT,
     SNAPSHOT,
     WORKSPACE,
-    Argument,
-    Option,
     columns,
     limit,
-    one_of,
     record,
     status_option,
     steps,
-    verb,
     where,
 )
 from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sinagot_catalog.cli.command import Option, flag, numbered, one_of, verb
 from sinagot_catalog.cli.echo import clean, say, width
 from sinagot_catalog.cli.ls import LIMIT
-from sinagot_catalog.cli.options import OUTPUT, RUN, SELECTION, Option, flag, numbered, one_of, verb
+from sinagot_catalog.cli.options import OUTPUT, RUN, SELECTION
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table
 from sinagot_catalog.cli.plans import Plans, plan_options, run_options
 from sinagot_catalog.cli.run_result import result_line, say_failures

@@ -5,18 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import PASSED_ON, Option, flag, numbered, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import (
-    EXTENT,
-    ONE_OBJECT,
-    PASSED_ON,
-    ROWS,
-    WORKERS,
-    Option,
-    flag,
-    numbered,
-    verb,
-)
+from sinagot_catalog.cli.options import EXTENT, ONE_OBJECT, ROWS, WORKERS
 from sinagot_catalog.cli.output import put, put_json, put_whole
 from sinagot_catalog.cli.workspace_args import (
     open_workspace,

@@ -6,8 +6,9 @@ import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, flag, one_of, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import ONE_OBJECT, Argument, Option, flag, one_of, verb
+from sinagot_catalog.cli.options import ONE_OBJECT
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.secrets import masked

@@ -6,20 +6,10 @@ import time
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import flag, verb
 from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.next_line import next_line
-from sinagot_catalog.cli.options import (
-    OUTPUT,
-    PLACE,
-    SNAPSHOT,
-    columns,
-    flag,
-    record,
-    steps,
-    time_span,
-    verb,
-    where,
-)
+from sinagot_catalog.cli.options import OUTPUT, PLACE, SNAPSHOT, columns, record, steps, time_span, where
 from sinagot_catalog.cli.output import (
     can_show,
     clear_screen,
