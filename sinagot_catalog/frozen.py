@@ -31,20 +31,22 @@ else:
             return dataclasses.dataclass(cls, kw_only=kw_only)
 
         def decorate(cls: type) -> type:
-            made = dataclasses.dataclass(cls, init=False, repr=False, eq=False, kw_only=kw_only)
-            for name, method in _methods(made, dataclasses.fields(made)).items():
-                if vars(made).get(name) is None:  # a class with its own `__eq__` has None as its hash
-                    setattr(made, name, method)
-            return made
+            new_class = dataclasses.dataclass(cls, init=False, repr=False, eq=False, kw_only=kw_only)
+            for name, method in _methods(new_class, dataclasses.fields(new_class)).items():
+                if vars(new_class).get(name) is None:  # a class with its own `__eq__` has None as its hash
+                    setattr(new_class, name, method)
+            return new_class
 
         return decorate
 
 
 def _methods(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> dict[str, Callable[..., Any]]:
-    names = frozenset(one.name for one in fields)
-    shown = [one.name for one in fields if one.repr]
-    compared = _values([one.name for one in fields if one.compare])
-    hashed = _values([one.name for one in fields if (one.compare if one.hash is None else one.hash)])
+    names = frozenset(field.name for field in fields)
+    shown = [field.name for field in fields if field.repr]
+    compared = _values([field.name for field in fields if field.compare])
+    hashed = _values(
+        [field.name for field in fields if (field.compare if field.hash is None else field.hash)]
+    )
 
     @recursive_repr()
     def to_text(self: object) -> str:
@@ -84,20 +86,20 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
     space: dict[str, Any] = {"_set": object.__setattr__, "_absent": dataclasses.MISSING}
     arguments: dict[bool, list[str]] = {False: [], True: []}  # by whether they are for keywords only
     lines = []
-    for one in fields:
-        argument, value = one.name, one.name
-        if one.default_factory is not dataclasses.MISSING:
-            space[f"_make_{one.name}"] = one.default_factory
-            value = f"_make_{one.name}()" + f" if {one.name} is _absent else {one.name}" * one.init
+    for field in fields:
+        argument, value = field.name, field.name
+        if field.default_factory is not dataclasses.MISSING:
+            space[f"_make_{field.name}"] = field.default_factory
+            value = f"_make_{field.name}()" + f" if {field.name} is _absent else {field.name}" * field.init
             argument += "=_absent"
-        elif not one.init:
+        elif not field.init:
             continue
-        elif one.default is not dataclasses.MISSING:
-            space[f"_default_{one.name}"] = one.default
-            argument += f"=_default_{one.name}"
-        if one.init:
-            arguments[bool(one.kw_only)].append(argument)
-        lines.append(f" _set(self, {one.name!r}, {value})")
+        elif field.default is not dataclasses.MISSING:
+            space[f"_default_{field.name}"] = field.default
+            argument += f"=_default_{field.name}"
+        if field.init:
+            arguments[bool(field.kw_only)].append(argument)
+        lines.append(f" _set(self, {field.name!r}, {value})")
     lines += [" self.__post_init__()"] * hasattr(cls, "__post_init__")
     named = ["*", *arguments[True]] if arguments[True] else []
     text = f"def __init__({', '.join(['self', *arguments[False], *named])}):\n" + "\n".join(
@@ -106,5 +108,5 @@ def _init(cls: type, fields: tuple[dataclasses.Field[Any], ...]) -> Callable[...
     exec(text, space)  # noqa: S102 - as Python's own does
     init: Callable[..., None] = space["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
-    init.__annotations__ = {one.name: one.type for one in fields if one.init} | {"return": None}
+    init.__annotations__ = {field.name: field.type for field in fields if field.init} | {"return": None}
     return init

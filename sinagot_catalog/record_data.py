@@ -124,10 +124,10 @@ def outputs(
             pl.col("_cell").is_in([cell.index for cell in resolver.layout.cells if cell.step == step])
         )
     else:
-        known = rows["step"].unique(maintain_order=True).to_list()
-        if len(known) > 1:
+        steps = rows["step"].unique(maintain_order=True).to_list()
+        if len(steps) > 1:
             raise SelectionError(
-                f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+                f"the rows have {len(steps)} steps: {', '.join(steps)}", "Name one of them: step=…."
             )
     cells = sorted(rows["_cell"].unique().to_list())
     links = {
@@ -154,7 +154,7 @@ def outputs(
     return found.select("record_id", "task", "modality", "step", "root", "path", "_place")
 
 
-def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
+def each_once(resolver: Resolver, rows: pl.DataFrame) -> pl.DataFrame:
     """Return the files of `outputs`, each once: keys that its pattern does not name are null.
 
     If a file's pattern does not name its record, the fields that it names are separate columns.
@@ -164,14 +164,14 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
     """
     layout = resolver.layout
     groups = layout.ids.groups
-    for place in found["_place"].unique().to_list():
+    for place in rows["_place"].unique().to_list():
         if layout.places[place].template.is_directory:
             raise SelectionError(
-                f"step {found['step'][0]!r} makes a folder, {layout.places[place].template.text}/, "
+                f"step {rows['step'][0]!r} makes a folder, {layout.places[place].template.text}/, "
                 "and scan_outputs reads files",
                 "Declare a file in it as an output of its own, with a label.",
             )
-    named = {place: layout.places[place].template.fields for place in found["_place"].unique().to_list()}
+    named = {place: layout.places[place].template.fields for place in rows["_place"].unique().to_list()}
     shared = {
         place: fields
         for place, fields in named.items()
@@ -181,7 +181,7 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
     fields = [name for name in groups if any(name in fields for fields in shared.values())]
     if fields:
         values = resolver.catalog.row_values.select("record_id", *fields)
-        found = found.join(values, on="record_id", how="left", maintain_order="left")
+        rows = rows.join(values, on="record_id", how="left", maintain_order="left")
         own = [
             pl.when(~pl.col("_place").is_in(list(shared)) | pl.col("_place").is_in(having))
             .then(name)
@@ -189,7 +189,7 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
             for name in fields
             for having in [[place for place, names in shared.items() if name in names]]
         ]
-        found = found.with_columns(own)
+        rows = rows.with_columns(own)
     foreign = {"record_id": [place for place in shared if place not in of_groups]}
     for key in ("task", "modality"):
         foreign[key] = [
@@ -198,13 +198,13 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
             if len({getattr(cell, key) for cell in layout.cells if place in cell.places("output")}) > 1
         ]
     if any(foreign.values()):
-        found = found.unique(["root", "path"], keep="first", maintain_order=True)
+        rows = rows.unique(["root", "path"], keep="first", maintain_order=True)
     nulled = [
         pl.when(~pl.col("_place").is_in(places)).then(key).alias(key)
         for key, places in foreign.items()
         if places
     ]
-    return found.with_columns(nulled).select("record_id", *fields, "task", "modality", "step", "root", "path")
+    return rows.with_columns(nulled).select("record_id", *fields, "task", "modality", "step", "root", "path")
 
 
 def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
@@ -254,34 +254,34 @@ def processed(source: Session, resolver: Resolver, rows: pl.DataFrame, key: str)
         SelectionError: When a result has no column of a name in the config.
         StorageError: When a value is not of the type that the config names.
     """
-    one = source.config.processed[key]
-    files = outputs(resolver, rows, one.step_label, one.path_label)
+    entry = source.config.processed[key]
+    files = outputs(resolver, rows, entry.step_label, entry.path_label)
     files = files.select("record_id", "root", "path")
-    if one.data_getter == "single_data":
-        name = one.columns[0] if one.columns else key
-        empty = pl.DataFrame(schema={"record_id": pl.String, name: _TYPES[one.data_type]})
+    if entry.data_getter == "single_data":
+        name = entry.columns[0] if entry.columns else key
+        empty = pl.DataFrame(schema={"record_id": pl.String, name: _TYPES[entry.data_type]})
         if files.is_empty():
             return empty
         texts = scan_files(source.stores, files, "text", {}).collect()
         values = texts.select(
-            "record_id", pl.col("value").cast(_TYPES[one.data_type], strict=False).alias(name)
+            "record_id", pl.col("value").cast(_TYPES[entry.data_type], strict=False).alias(name)
         )
         wrong = values[name].is_null()
         if wrong.any():
             path, text = files.filter(wrong)["path"][0], texts.filter(wrong)["value"][0]
-            raise StorageError(f"{path}: {text!r:.60} is no {one.data_type}, as processed.{key} says")
+            raise StorageError(f"{path}: {text!r:.60} is no {entry.data_type}, as processed.{key} says")
         return values
     if files.is_empty():
-        return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(one.columns, pl.String)})
-    if one.data_getter == "dataframe_from_csv":
-        return _chosen(scan_files(source.stores, files, "csv", {}).collect(), one.columns, key)
+        return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(entry.columns, pl.String)})
+    if entry.data_getter == "dataframe_from_csv":
+        return _chosen(scan_files(source.stores, files, "csv", {}).collect(), entry.columns, key)
     pairs = scan_files(
         source.stores, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
     ).collect()
     wide = pairs.filter(pl.col("_key").is_not_null()).pivot(
         "_key", index="record_id", values="_value", maintain_order=True
     )
-    return _chosen(wide, one.columns, key)
+    return _chosen(wide, entry.columns, key)
 
 
 def _chosen(frame: pl.DataFrame, columns: Sequence[str], key: str) -> pl.DataFrame:

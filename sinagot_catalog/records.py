@@ -75,8 +75,8 @@ class RecordCollection(Selection):
 
     def iter_ids(self) -> Iterator[str]:
         """Iterate over the record ids, sorted."""
-        for one in self._resolvers():
-            yield from one.rows(self._query)["record_id"]
+        for resolver in self._resolvers():
+            yield from resolver.rows(self._query)["record_id"]
 
     def all(self) -> Iterator[Record]:
         """Iterate over the records, sorted by id."""
@@ -136,9 +136,11 @@ class RecordCollection(Selection):
         if not isinstance(record_id, str):
             return False
         parts = (
-            one for one in self._resolvers() if one.catalog.span is None or record_id in one.catalog.span
+            resolver
+            for resolver in self._resolvers()
+            if resolver.catalog.span is None or record_id in resolver.catalog.span
         )
-        return any(record_id in one.rows(self._query)["record_id"] for one in parts)
+        return any(record_id in part.rows(self._query)["record_id"] for part in parts)
 
     def _record(self, record_id: str) -> Record:
         query = Query("records", self.task, self.modality, record_id)
@@ -174,7 +176,7 @@ class RecordCollection(Selection):
         )
         is_twice = None not in (task, self.task) or None not in (modality, self.modality)
         if is_twice or (query.task, query.modality) not in _scopes(self._pairs()):
-            name = next(one for one in (task, modality) if one is not None)
+            name = next(scope for scope in (task, modality) if scope is not None)
             valid = self._subscopes()
             raise ScopeError(
                 f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}",

@@ -79,10 +79,10 @@ def mask_error(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _without_password(found: re.Match[str]) -> str:
-    scheme, user, token = found["scheme"], found["user"], found["token"]
+def _without_password(match: re.Match[str]) -> str:
+    scheme, user, token = match["scheme"], match["user"], match["token"]
     if scheme.lower().endswith(_REFERENCE):
-        return found[0]
+        return match[0]
     if _TOKEN_SCHEMES.search(scheme):
         return f"{scheme}{MASK}@"
-    return found[0] if token is not None else f"{scheme}{user}:{MASK}@"
+    return match[0] if token is not None else f"{scheme}{user}:{MASK}@"

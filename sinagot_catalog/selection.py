@@ -93,7 +93,7 @@ class Selection(FrameProtocols, NamesNearest):
 
     def _rows(self, query: Query, predicate: pl.Expr) -> pl.DataFrame:
         """Return the rows of a query that fit, with the keys of the rows."""
-        parts = [one.rows(query).filter(predicate) for one in self._resolvers()]
+        parts = [resolver.rows(query).filter(predicate) for resolver in self._resolvers()]
         return parts[0] if len(parts) == 1 else pl.concat(parts)
 
     # --- narrowing ---------------------------------------------------------------------------------------
@@ -118,9 +118,9 @@ class Selection(FrameProtocols, NamesNearest):
             It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE, EXCLUDED.
         """
         flat: list[pl.Expr] = []
-        for one in predicates:
-            several = isinstance(one, Iterable) and not isinstance(one, (str, pl.Series))
-            flat += map(as_expression, one if several else [one])  # type: ignore[arg-type]
+        for predicate in predicates:
+            several = isinstance(predicate, Iterable) and not isinstance(predicate, (str, pl.Series))
+            flat += map(as_expression, predicate if several else [predicate])  # type: ignore[arg-type]
         flat += [equality(self._query.table, column, value) for column, value in constraints.items()]
         return self._same(self._query.where(*flat))
 
@@ -167,7 +167,7 @@ class Selection(FrameProtocols, NamesNearest):
         return rows
 
     def _fetch(self, columns: Sequence[str] | None) -> pl.DataFrame:
-        parts = [one.fetch(self._query, columns) for one in self._resolvers()]
+        parts = [resolver.fetch(self._query, columns) for resolver in self._resolvers()]
         return parts[0] if len(parts) == 1 else pl.concat(parts)
 
     def select(
@@ -191,12 +191,12 @@ class Selection(FrameProtocols, NamesNearest):
         """
         flat = flattened(columns)
         resolver = next(self._resolvers())
-        if all(isinstance(one, str) and not one.startswith("^") for one in flat) and not named:
+        if all(isinstance(expr, str) and not expr.startswith("^") for expr in flat) and not named:
             return self._fetch(list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
-        given = [pl.col(one) if isinstance(one, str) else one for one in (*flat, *named.values())]
-        for one in given:
-            check_literals(one, TABLES[self._query.table], {})
-        used = dict.fromkeys(name for one in given for name in resolver.check(self._query.table, one))
+        given = [pl.col(expr) if isinstance(expr, str) else expr for expr in (*flat, *named.values())]
+        for expr in given:
+            check_literals(expr, TABLES[self._query.table], {})
+        used = dict.fromkeys(name for expr in given for name in resolver.check(self._query.table, expr))
         frame = self._fetch(list(used) or self._query.shown(TABLES[self._query.table])[:1])
         try:
             return frame.select(*flat, **named)
@@ -216,8 +216,8 @@ class Selection(FrameProtocols, NamesNearest):
             nulls_last: Put nulls last.
         """
         flat, resolver = flattened(by), next(self._resolvers())
-        for one in flat:
-            resolver.check(self._query.table, pl.col(one) if isinstance(one, str) else one)
+        for expr in flat:
+            resolver.check(self._query.table, pl.col(expr) if isinstance(expr, str) else expr)
         ordered = self.lazy().sort(*flat, descending=descending, nulls_last=nulls_last, maintain_order=True)
         return ordered.select(*self.collect_schema()).collect()
 
@@ -265,7 +265,7 @@ class Selection(FrameProtocols, NamesNearest):
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
     def __len__(self) -> int:
-        return sum(one.count(self._query) for one in self._resolvers())
+        return sum(resolver.count(self._query) for resolver in self._resolvers())
 
     def count(self) -> int:
         """Return the number of rows."""

@@ -86,7 +86,7 @@ class Workspace(WorkspaceRuns):
         snapshot: str | None = None,
     ) -> None:
         reserved = {
-            name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
+            name for cls in (RecordCollection, Workspace) for name in dir(cls) if not name.startswith("_")
         }
         config = read_config(
             config_path,
@@ -438,7 +438,7 @@ def _located(place: str) -> Path | str:
 
 def _scripts(config: Config) -> set[str]:
     """The scripts that the config lists."""
-    of_modalities = (name for one in config.modalities.values() for name in one.steps(None))
+    of_modalities = (name for modality in config.modalities.values() for name in modality.steps(None))
     return {*config.steps.scripts, *of_modalities}
 
 

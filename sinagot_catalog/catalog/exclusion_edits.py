@@ -110,7 +110,7 @@ def include(source: Session, query: Query, step: str | Sequence[str] | None = No
     """
     source.refresh()
     query = _checked(query, "include")
-    known, named = source.catalog().row_ids, query.ids()
+    record_ids, named = source.catalog().row_ids, query.ids()
     catalog = query.widened(source.catalog())
     selected = _selected(catalog, source, query, step)
     others = catalog.steps.join(selected, on=["_rec", "_cell"], how="anti")["record_id"]
@@ -123,7 +123,7 @@ def include(source: Session, query: Query, step: str | Sequence[str] | None = No
     def remove(file: ExclusionFile) -> ExclusionFile:
         nonlocal out
         rows = file.frame()
-        _check_ids(named, [*known, *rows["record_id"]] if named else [])
+        _check_ids(named, [*record_ids, *rows["record_id"]] if named else [])
         reach = covered(catalog, rows).join(real, on=["_rec", "_cell"], how="semi")
         inside = reach.join(selected, on=["_rec", "_cell"], how="semi")["line"].unique()
         outside = reach.join(selected, on=["_rec", "_cell"], how="anti")["line"].unique()
@@ -131,14 +131,14 @@ def include(source: Session, query: Query, step: str | Sequence[str] | None = No
         if step is None:  # a row that reaches no step goes with its record
             idle = ~pl.col("line").is_in(reach["line"].unique().implode())
             fits |= idle & pl.col("record_id").is_in(whole.implode())
-        found = rows.filter(fits)
+        matches = rows.filter(fits)
         stays = pl.col("line").is_in(outside.implode())
-        out = found.select(
+        out = matches.select(
             *KEYS,
             ~stays.alias("included"),
             pl.when(stays).then(pl.format("line {} excludes further rows, too", "line")).alias("reason"),
         )
-        return file.without(found.filter(~stays)["line"].to_list())
+        return file.without(matches.filter(~stays)["line"].to_list())
 
     _edit(source, remove)
     return out
@@ -174,11 +174,13 @@ def _checked(query: Query, verb: str) -> Query:
     return query
 
 
-def _check_ids(named: Sequence[pl.Series], known: Sequence[str]) -> None:
+def _check_ids(named: Sequence[pl.Series], valid_ids: Sequence[str]) -> None:
     """Refuse an id that neither a record nor an exclusion has."""
-    absent = next((one for ids in named for one in ids if one not in known), None)
+    absent = next((record_id for ids in named for record_id in ids if record_id not in valid_ids), None)
     if absent is not None:
-        raise NotFoundError(f"no record and no exclusion has the id {absent!r}{did_you_mean(absent, known)}")
+        raise NotFoundError(
+            f"no record and no exclusion has the id {absent!r}{did_you_mean(absent, valid_ids)}"
+        )
 
 
 def _exclusions_of(source: Session, query: Query, step: str | Sequence[str] | None) -> pl.DataFrame:
@@ -204,10 +206,10 @@ def _known_steps(source: Session, step: str | Sequence[str]) -> list[str]:
         SelectionError: There is no such step.
     """
     names = [step] if isinstance(step, str) else list(step)
-    known = source.layout().steps
+    steps = source.layout().steps
     for name in names:
-        if name not in known:
-            raise SelectionError(*no_step(source, name, known))
+        if name not in steps:
+            raise SelectionError(*no_step(source, name, steps))
     return names
 
 

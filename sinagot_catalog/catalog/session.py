@@ -192,7 +192,7 @@ class Session:
             return "they come from a bucket, and nobody said that they may"
         data = (config.dataset, config.outputs, config.log)
         fault = foreign_code(config.scripts, leave_out=data)
-        words = (word for one in config.steps.commands.values() for word in shlex.split(one.command))
+        words = (word for command in config.steps.commands.values() for word in shlex.split(command.command))
         programs = (os.path.join(config.scripts, word) for word in words)  # noqa: PTH118 - a word may be absolute
         files = [*config.files, *(program for program in programs if os.path.exists(program))]  # noqa: PTH110
         return fault or next((fault for file in files if (fault := foreign(file))), None)
@@ -234,12 +234,14 @@ class Session:
             return self._layout
         self._folders = folders
         own = own_paths(self.config, layout)
-        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]), own)
+        return refused(
+            layout, lambda place: located(place.template, folders[place.root, place.template.prefix]), own
+        )
 
     def _read_script(self, script: str) -> ScriptSource:
         now = file_stamp(script)
-        known = self._scripts.get(script)
-        if known is None or known[0] != now:
+        entry = self._scripts.get(script)
+        if entry is None or entry[0] != now:
             source = read_script(
                 script,
                 scripts=self.scripts,
@@ -247,8 +249,8 @@ class Session:
                 distrust=self.distrust,
                 cache=self._computed,
             )
-            known = self._scripts[script] = (now, source)
-        return known[1]
+            entry = self._scripts[script] = (now, source)
+        return entry[1]
 
     def _called(self, script: str) -> str:
         """Return the name of a script in messages."""
@@ -331,12 +333,12 @@ class Session:
             part: Which range it is, from 0.
             last: The last state of each step in the journal; by default the journal is read again.
         """
-        one = object.__new__(Session)
-        vars(one).update(vars(self), span=span, _records=(span.first, span.end), stats=Stats(self.stores))
-        vars(one).update(_lock=threading.RLock(), _catalog=None, _written=[], _wrote=set(), _last=last)
-        one._listed_at = 0.0 if last is None else time.monotonic()
-        one.ranges = Ranges(one, part, are_whole=self.ranges.are_whole)
-        return one
+        session = object.__new__(Session)
+        vars(session).update(vars(self), span=span, _records=(span.first, span.end), stats=Stats(self.stores))
+        vars(session).update(_lock=threading.RLock(), _catalog=None, _written=[], _wrote=set(), _last=last)
+        session._listed_at = 0.0 if last is None else time.monotonic()
+        session.ranges = Ranges(session, part, are_whole=self.ranges.are_whole)
+        return session
 
     def paths_near(self, template: Template) -> pl.Series:
         """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""
@@ -352,15 +354,15 @@ class Session:
         """Return what the last listing left out or could not use."""
         if self.ranges:
             joined = JoinedNotices(len(self.ranges))
-            for one in self.ranges.sessions():
-                joined.add(one.notices())
+            for session in self.ranges.sessions():
+                joined.add(session.notices())
             return joined.all()
         catalog = self.catalog()
         is_whole = self.ranges.are_whole
         of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=is_whole)
         return [
             *catalog.notices,
-            *(replace(one, area="metadata") for one in of_tables),
+            *(replace(table, area="metadata") for table in of_tables),
             *catalog.file_columns.notices,
             *exclusion_notices(catalog, is_whole=is_whole),
         ]

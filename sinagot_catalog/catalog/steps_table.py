@@ -185,7 +185,7 @@ class StepsTable(Presence):
 
         Optional inputs, alternatives and many files may be there in part while a step has yet to make the others.
         """
-        found: dict[int, list[tuple[int, pl.Series]]] = {}
+        waits: dict[int, list[tuple[int, pl.Series]]] = {}
         for cell in self.layout.cells:
             soft = [port for port in cell.input_ports if self.is_soft(port)]
             if cell.by is not None:
@@ -198,8 +198,8 @@ class StepsTable(Presence):
                     coming = self.is_coming(maker, frozenset({cell.index}))
                     coming = coming if rows is None else coming & rows
                     if coming.any():
-                        found.setdefault(cell.index, []).append((maker, coming))
-        return found
+                        waits.setdefault(cell.index, []).append((maker, coming))
+        return waits
 
     def is_soft(self, port: Sequence[Link]) -> bool:
         """Whether an input may be there in part: it is optional, has alternatives, or is many files."""
@@ -431,7 +431,7 @@ def _count(columns: Sequence[pl.Series]) -> pl.Expr:
     """Count the true columns among Boolean columns."""
     if not columns:
         return pl.lit(0, dtype=pl.UInt16)
-    return pl.sum_horizontal([pl.lit(one).cast(pl.UInt16) for one in columns]).cast(pl.UInt16)
+    return pl.sum_horizontal([pl.lit(column).cast(pl.UInt16) for column in columns]).cast(pl.UInt16)
 
 
 def _all(columns: Sequence[pl.Series]) -> pl.Series:

@@ -98,16 +98,16 @@ class Catalog(StepsTable):
         The groups follow, with the values that all records of a group share.
         """
         own = [name for name in self.record_values.columns if name != "record_id"]
-        told = self.described.drop(own)
+        frame = self.described.drop(own)
         numbers = cs.float() | cs.decimal()
-        texts = told.select(~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))).schema
-        told = told.with_columns(
+        texts = frame.select(~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))).schema
+        frame = frame.with_columns(
             numbers.cast(pl.Float64).fill_nan(None), *(text_of(name, dtype) for name, dtype in texts.items())
         )
         if not self.layout.bys:
-            return told
-        told = self.group_steps.with_group_values(told)
-        return self.row_ids.to_frame().join(told, on="record_id", how="left", maintain_order="left")
+            return frame
+        frame = self.group_steps.with_group_values(frame)
+        return self.row_ids.to_frame().join(frame, on="record_id", how="left", maintain_order="left")
 
     @cached_property
     def units(self) -> pl.DataFrame:
@@ -144,12 +144,12 @@ class Catalog(StepsTable):
             )
         )
 
-    def _has_data(self, unit: int) -> pl.Series:
+    def _has_data(self, index: int) -> pl.Series:
         """Whether a unit's first step has its inputs, or the unit's data file is present."""
-        one = self.layout.units[unit]
-        ports = self.layout.cells[one.cells[0]].required if one.cells else []
+        unit = self.layout.units[index]
+        ports = self.layout.cells[unit.cells[0]].required if unit.cells else []
         first = [self.port_presence(port) for port in ports]
-        data = [self.presence[place] for place in one.data]
+        data = [self.presence[place] for place in unit.data]
         groups = [reduce(and_, group) for group in (first, data) if group]
         found = reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, self.n_rows)
         return found.head(len(self.ids))
@@ -192,8 +192,8 @@ class Catalog(StepsTable):
         for root in self.listings:
             is_folder = (pl.col("root") == root) & (pl.col("kind") == "directory")
             folders = folder_rules(self, root, files.filter(is_folder)["path"].unique())
-            raw = [path for path, one in folders.items() if one is not None]
-            whole = [path for path, one in folders.items() if one is None]
+            raw = [path for path, item in folders.items() if item is not None]
+            whole = [path for path, item in folders.items() if item is None]
             declared = pl.col("role").is_in(["output", "control"]).fill_null(value=False)
             for paths, counted in ((raw, ~declared), (whole, pl.lit(value=True))):
                 for depth in {path.count("/") for path in paths}:
@@ -249,10 +249,10 @@ class Catalog(StepsTable):
     def n_files(self) -> int:
         """How many files the listing has."""
         return sum(
-            one.paths.filter(self.owned[root], pl.col("kind") == "file").height
+            item.paths.filter(self.owned[root], pl.col("kind") == "file").height
             if root in self.owned
-            else one.n_files
-            for root, one in self.listings.items()
+            else item.n_files
+            for root, item in self.listings.items()
         )
 
     @cached_property

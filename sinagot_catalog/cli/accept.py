@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog.cli.command import flag, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import OUTPUT, ROWS, flag, verb
+from sinagot_catalog.cli.options import OUTPUT, ROWS
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, selected, steps_of
 from sinagot_catalog.config import count_of

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from sinagot_catalog import __version__
+from sinagot_catalog.cli.command import Argument, Command, Context, write_options
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, Context, write_options
+from sinagot_catalog.cli.options import WORKSPACE
 from sinagot_catalog.errors import did_you_mean
 
 _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}
@@ -150,14 +151,14 @@ def _long_name(param: click.Parameter) -> str:
 
 def _sentence(error: click.UsageError) -> str:
     """Return the text of an error of usage, with the nearest valid word."""
-    known = (
+    options = (
         [text for param in error.ctx.command.get_params(error.ctx) for text in param.opts]
         if error.ctx
         else []
     )
     if isinstance(error, click.NoSuchOption):
         word = _OPTIONS.get(error.option_name)
-        near = f"; did you mean {word!r}?" if word in known else did_you_mean(error.option_name, known)
+        near = f"; did you mean {word!r}?" if word in options else did_you_mean(error.option_name, options)
         return f"unknown argument {error.option_name!r}{near}"
     if isinstance(error, click.BadOptionUsage):
         return f"{error.option_name}: a value is missing after it"

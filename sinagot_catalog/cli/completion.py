@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem, ShellComplete
 
+from sinagot_catalog.cli.command import Argument, one_of, verb
 from sinagot_catalog.cli.echo import clean
-from sinagot_catalog.cli.options import Argument, one_of, verb
 from sinagot_catalog.patterns import tokens_regex
 
 if TYPE_CHECKING:
@@ -109,10 +109,10 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
     from sinagot_catalog.cli.app import APP
 
     *before, last = [_unquoted(word) for word in words] or [""]
-    found = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(before, last)
+    completions = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(before, last)
     return [
         (item.value, item.help or "")
-        for item in found
+        for item in completions
         if item.value.startswith(last) and item.value.isprintable() and not re.fullmatch("-.", item.value)
     ]
 
@@ -123,17 +123,17 @@ def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> lis
     from sinagot_catalog.status import StepStatus
 
     if isinstance(param.type, click.Choice):
-        found: Iterable[str] = map(str, param.type.choices)
+        matches: Iterable[str] = map(str, param.type.choices)
     elif param.name == "status":
         names = [status.name for status in StepStatus]
-        found = iter([name.lower() for name in names] if beginning.islower() else names)
+        matches = iter([name.lower() for name in names] if beginning.islower() else names)
     elif (find := _FINDERS.get(param.name or "")) is None:
         return []
     else:
         given = {**(ctx.parent.params if ctx.parent else {}), **{k: v for k, v in ctx.params.items() if v}}
         place = given.get("workspace") or given.get("place") or nearest()
-        found = find(read_config(os.path.expanduser(place)), beginning) if place else iter(())  # noqa: PTH111
-    return [CompletionItem(value) for value in found]
+        matches = find(read_config(os.path.expanduser(place)), beginning) if place else iter(())  # noqa: PTH111
+    return [CompletionItem(value) for value in matches]
 
 
 def _unquoted(word: str) -> str:
@@ -157,42 +157,42 @@ def _layout(config: Config) -> Layout:
 def _ids(config: Config, beginning: str) -> list[str]:
     """Return the ids with this beginning; if there are very many, only their next characters."""
     layout = _layout(config)
-    found: set[str] = set()
+    ids: set[str] = set()
     for place in layout.raw:
         template = layout.places[place].template
         if place in layout.telling:
             names = _in_names(config.dataset, template, layout.ids)
-            found.update(record_id for record_id in names if record_id.startswith(beginning))
-    if len(found) <= _CHECKED:
-        found = {record_id for record_id in found if layout.ids.values(record_id) is not None}
-    if len(found) <= _MOST:
-        return sorted(found)
-    first, last = min(found), max(found)
+            ids.update(record_id for record_id in names if record_id.startswith(beginning))
+    if len(ids) <= _CHECKED:
+        ids = {record_id for record_id in ids if layout.ids.values(record_id) is not None}
+    if len(ids) <= _MOST:
+        return sorted(ids)
+    first, last = min(ids), max(ids)
     size = next(n for n in range(len(last) + 1) if first[: n + 1] != last[: n + 1]) + 1
-    return sorted({record_id[:size] for record_id in found})
+    return sorted({record_id[:size] for record_id in ids})
 
 
 def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
     """Yield the ids in the names of folders and files: from the first part with `{id}`, or from its fields."""
     for variant in template.variants.values():
-        found: list[tuple[str, dict[str, str]]] = [(root, {})]
+        matches: list[tuple[str, dict[str, str]]] = [(root, {})]
         for part in variant.parts:
             if all(kind == "text" for kind, _ in part):
-                found = [(f"{folder}/{part[0][1]}", values) for folder, values in found]
+                matches = [(f"{folder}/{part[0][1]}", values) for folder, values in matches]
                 continue
             deeper = []
-            for folder, values in found[:_MOST]:
+            for folder, values in matches[:_MOST]:
                 tokens = [
                     ("text", values[token]) if kind != "text" and token in values else (kind, token)
                     for kind, token in part
                 ]
                 fits = map(re.compile(tokens_regex(tokens, ".+")).fullmatch, _listed(folder))
                 deeper += [(f"{folder}/{match[0]}", values | match.groupdict()) for match in fits if match]
-            found = deeper
+            matches = deeper
             if ("field", "id") in part:
                 break
         form = ids.form
-        for _, values in found:
+        for _, values in matches:
             if "id" in values:
                 yield values["id"]
             elif not isinstance(form, str):

@@ -7,23 +7,9 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, count, flag, one_of, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import (
-    ONE_OBJECT,
-    PLACE,
-    WORKERS,
-    WORKSPACE,
-    Argument,
-    Option,
-    count,
-    flag,
-    limit,
-    one_of,
-    steps,
-    time_span,
-    verb,
-    where,
-)
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, WORKERS, WORKSPACE, limit, steps, time_span, where
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
 from sinagot_catalog.config import count_of
@@ -106,13 +92,13 @@ def deploy(args: Any) -> int:
         paused=args.paused or None,
         **{name: getattr(args, name) for name in ("pool", "create_pool", "work_queue", "image")},
     )
-    made = deploy(wanted, on_message=say)
+    deployment = deploy(wanted, on_message=say)
     if args.json:
-        put_json(asdict(made))
+        put_json(asdict(deployment))
         return 0
-    put(f"deployed {made.name}: {made.url}")
+    put(f"deployed {deployment.name}: {deployment.url}")
     lead = of_prefect("")
-    _say_how(ws, made, lead)
+    _say_how(ws, deployment, lead)
     say(f"a worker runs it, where it is started:  {lead}prefect worker start --pool {shlex.quote(args.pool)}")
     return 0
 
@@ -143,12 +129,12 @@ def serve(args: Any) -> int:
 
     lead = of_prefect("")  # before serving sets the address of the API in this process
 
-    def ready(made: Deployed) -> None:
+    def ready(deployment: Deployed) -> None:
         if args.json:
-            put(json.dumps(asdict(made)))
+            put(json.dumps(asdict(deployment)))
         else:
-            put(f"serving {made.name}: {made.url}")
-        _say_how(ws, made, lead)
+            put(f"serving {deployment.name}: {deployment.url}")
+        _say_how(ws, deployment, lead)
         say("Ctrl-C ends it")
 
     serve(_described(ws, args), ready=ready, on_message=say)
@@ -172,14 +158,16 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
     )
 
 
-def _say_how(ws: Workspace, made: Deployed, lead: str) -> None:
+def _say_how(ws: Workspace, deployment: Deployed, lead: str) -> None:
     """Print how the deployment is triggered; `lead` makes Prefect's programs find the API."""
     place = shlex.quote(ws.config.root)
     say(
-        f"note: the deployment of {made.replaced} had that name, and is replaced" if made.replaced else "",
-        f"{count_of(made.n_rows, 'row')} would run now",
-        f"to trigger it:  {lead}prefect deployment run {shlex.quote(made.name)}",
-        f"or with rows:   sinagot-catalog submit {place} --deployment {shlex.quote(made.name)}",
+        f"note: the deployment of {deployment.replaced} had that name, and is replaced"
+        if deployment.replaced
+        else "",
+        f"{count_of(deployment.n_rows, 'row')} would run now",
+        f"to trigger it:  {lead}prefect deployment run {shlex.quote(deployment.name)}",
+        f"or with rows:   sinagot-catalog submit {place} --deployment {shlex.quote(deployment.name)}",
     )
 
 

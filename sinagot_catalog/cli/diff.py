@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog.cli.command import Argument, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import OUTPUT, PLACE, WORKSPACE, Argument, verb
+from sinagot_catalog.cli.options import OUTPUT, PLACE, WORKSPACE
 from sinagot_catalog.cli.output import is_machine, put, put_rows, put_table
 from sinagot_catalog.cli.workspace_args import open_workspace
 
@@ -40,16 +41,16 @@ a record's value).""",
 )
 def diff(args: Any) -> int:
     """Print the changes between two snapshots, or between a snapshot and now."""
-    found = open_workspace(args).diff(args.before, args.after)
+    changes = open_workspace(args).diff(args.before, args.after)
     if is_machine(args):
-        put_rows(args, found.frame)
+        put_rows(args, changes.frame)
     else:
         for name in ("records", "files", "steps", "metadata"):
-            frame = getattr(found, name)
+            frame = getattr(changes, name)
             if frame.height:
                 put(f"{name}: {frame.height}")
                 put_table(frame.select(column for column in frame if column.null_count() < frame.height))
                 put("")
-    count = f"{len(found)} changes between {found.before} and {found.after}"
-    say(count if len(found) else f"nothing changed since {found.before}")
+    count = f"{len(changes)} changes between {changes.before} and {changes.after}"
+    say(count if len(changes) else f"nothing changed since {changes.before}")
     return 0

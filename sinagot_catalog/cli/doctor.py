@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from sinagot_catalog.cli.command import verb
 from sinagot_catalog.cli.echo import broken, clean
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE
 from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import existing_place, source_of
 
@@ -28,18 +29,18 @@ def doctor(args: Any) -> int:
     from sinagot_catalog.diagnostics import examine
     from sinagot_catalog.workspace import Workspace
 
-    found = []
+    checks = []
     files, trust = [existing_place(args), *args.config], args.trust or None
     for check in examine(lambda: source_of(Workspace(files, trust=trust))):
-        found.append(check)
+        checks.append(check)
         if not args.json:
             mark, colour = _MARKS[check.state]
             put(f"{paint(mark, colour)}  {check.area:8}  {broken(clean(check.text), 16)}")
             if check.hint:
                 put(f"{'':16}{paint(broken(clean(check.hint), 16), '2')}")
-    counts = {state: sum(check.state == state for check in found) for state in _MARKS}
+    counts = {state: sum(check.state == state for check in checks) for state in _MARKS}
     if args.json:
-        put_json({"checks": [asdict(check) for check in found], "counts": counts})
+        put_json({"checks": [asdict(check) for check in checks], "counts": counts})
     elif counts["fault"]:
         put(f"{counts['fault']} to mend before a run can work, {counts['warning']} to look at")
     elif counts["warning"]:

@@ -44,7 +44,7 @@ def broken(text: str, indent: int, stream: TextIO | None = None) -> str:
         return text
     room = columns - indent
     lines = (_lines(line, room) if len(line) > room else [line] for line in text.splitlines())
-    return "\n".join(("\n" + " " * indent).join(one) for one in lines)
+    return "\n".join(("\n" + " " * indent).join(line) for line in lines)
 
 
 def _lines(line: str, room: int) -> list[str]:
@@ -53,9 +53,9 @@ def _lines(line: str, room: int) -> list[str]:
     prose, command = (line[: found.start()], line[found.start() :]) if found else (line, "")
     if not prose.strip():
         return [line]
-    prose = _QUOTED_COMMAND.sub(lambda one: one[0].replace(" ", "\0"), prose)
+    prose = _QUOTED_COMMAND.sub(lambda match: match[0].replace(" ", "\0"), prose)
     out = [
-        one.replace("\0", " ") for one in wrap(prose, room, break_long_words=False, break_on_hyphens=False)
+        part.replace("\0", " ") for part in wrap(prose, room, break_long_words=False, break_on_hyphens=False)
     ]
     if out and command and len(out[-1]) + 1 + len(command) <= room:
         out[-1] += f" {command}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, verb
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, steps, verb, where
+from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, steps, where
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
 from sinagot_catalog.config import count_of

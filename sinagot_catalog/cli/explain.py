@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog.cli.command import Argument, Option, verb
 from sinagot_catalog.cli.echo import broken, clean
-from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE
 from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError

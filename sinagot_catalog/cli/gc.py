@@ -6,8 +6,9 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
+from sinagot_catalog.cli.command import verb
 from sinagot_catalog.cli.echo import broken
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, time_span, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, time_span
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace
 from sinagot_catalog.config import count_of

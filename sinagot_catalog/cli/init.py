@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from sinagot_catalog.cli.command import Argument, Option, flag, verb
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.examples import harbor_files, write_harbor
-from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics import find_records, id_forms, list_files, workspace_files
@@ -207,8 +207,8 @@ def _around_files(folder: Path, pattern: str) -> None:
     untouched = [_EMPTY.format(dataset=folder) for folder in (".", "dataset")]
     is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in untouched
     _check_free(folder, [] if is_empty else ["workspace.toml"])
-    found = find_records(folder, pattern)
-    files, ids = workspace_files(found), found.ids
+    scan = find_records(folder, pattern)
+    files, ids = workspace_files(scan), scan.ids
     _check_free(folder, [name for name in files if name != "workspace.toml"])
     if is_empty:
         toml.unlink()
@@ -217,16 +217,16 @@ def _around_files(folder: Path, pattern: str) -> None:
     some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
     say(
         f"{count_of(len(ids), 'record')}: {some}",
-        f"id_pattern = {found.id_pattern}   (a proposal: see workspace.toml)",
+        f"id_pattern = {scan.id_pattern}   (a proposal: see workspace.toml)",
     )
     for name in ("task", "modality"):
-        if values := found.values(name):
+        if values := scan.values(name):
             say(f"{name}: {', '.join(values)}")
-    if found.dataset == ".":
+    if scan.dataset == ".":
         say(
             "results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml"
         )
-    kinds = id_forms(ids) if "id" in found.template.fields else []
+    kinds = id_forms(ids) if "id" in scan.template.fields else []
     if len(kinds) > 1:
         forms = ", ".join(f"{example} ({count} like it)" for example, count in kinds[:_KINDS])
         say_note(f"they have {len(kinds)} forms: {forms}; write id_pattern so that only records fit it")

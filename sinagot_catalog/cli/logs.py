@@ -6,8 +6,9 @@ import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, flag, verb
 from sinagot_catalog.cli.echo import broken, clean, say, width
-from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
+from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, limit, steps
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, failure_text, row_label
@@ -50,12 +51,12 @@ def logs(args: Any) -> int:
     ws = open_workspace(args)
     from sinagot_catalog.catalog import no_step
 
-    known = source_of(ws).layout().steps
+    step_names = source_of(ws).layout().steps
     args.records = [*([args.record] if args.record else []), *(args.records or [])]
     check_ids(ws, args.records)
     for step in args.step or ():
-        if step not in known:
-            raise NotFoundError(*no_step(source_of(ws), step, known))
+        if step not in step_names:
+            raise NotFoundError(*no_step(source_of(ws), step, step_names))
     if args.group:
         return _groups(ws, args)
     events = _failed(ws, args) if args.failed else _events(ws, args)
@@ -119,11 +120,11 @@ def _groups(ws: Workspace, args: Any) -> int:
 
     kinds = failure_kinds(_steps(ws, args).filter(failed()).collect())
     again = [_again(args, kind) for kind in kinds.iter_rows(named=True)]
-    found = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
+    failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
-        put_rows(args, found)
+        put_rows(args, failures)
         return 0
-    for kind in found.head(args.limit or found.height).iter_rows(named=True):
+    for kind in failures.head(args.limit or failures.height).iter_rows(named=True):
         step = clean(row_label(kind["task"], kind["modality"], kind["step"]))
         text = broken(clean(f"{step}  {failure_text(kind['error_type'], kind['message'])}"), 8)
         put(f"{paint(format(kind['n'], '6,'), '31')}  {text.replace(step, paint(step, '1'), 1)}")
@@ -131,7 +132,7 @@ def _groups(ws: Workspace, args: Any) -> int:
         when = f" · {' to '.join(times)}Z" if times else ""
         put(broken(clean(f"        such as {kind['examples']}{when}"), 8))
         put(f"        {clean(kind['command'])}")
-    if found.is_empty():
+    if failures.is_empty():
         say("nothing failed")
     return 0
 

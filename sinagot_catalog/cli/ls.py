@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, one_of, verb
 from sinagot_catalog.cli.echo import say, width
 from sinagot_catalog.cli.options import (
     OUTPUT,
     SNAPSHOT,
     WORKSPACE,
-    Argument,
-    Option,
     columns,
     limit,
-    one_of,
     record,
     status_option,
     steps,
-    verb,
     where,
 )
 from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note
@@ -216,10 +213,10 @@ def _chosen(ws: Workspace, args: Any) -> Any:
 
 def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:
     """Return the first rows in an order; 0 for all."""
-    found = _sorted(next(parts), order)
+    rows = _sorted(next(parts), order)
     for part in parts:
-        found = _sorted(pl.concat([found.head(limit) if limit else found, part]), order)
-    return found.head(limit) if limit else found
+        rows = _sorted(pl.concat([rows.head(limit) if limit else rows, part]), order)
+    return rows.head(limit) if limit else rows
 
 
 def _sorted(frame: pl.DataFrame, order: dict[str, bool]) -> pl.DataFrame:
@@ -233,7 +230,7 @@ def _order(args: Any) -> dict[str, bool]:
     return {name.removeprefix("-"): name.startswith("-") for name in names if name.strip("-")}
 
 
-def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str]) -> pl.DataFrame:
+def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], step_names: set[str]) -> pl.DataFrame:
     """Narrow a table that is not a selection."""
     from sinagot_catalog.catalog import check_literals, sql_predicate
 
@@ -250,7 +247,7 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str
                 f"{args.table} has no column {name!r}{did_you_mean(name, frame.columns)}",
                 "Its columns: " + ", ".join(frame.columns) + ".",
             )
-    steps = {"step": sorted(known.union(frame["step"].drop_nulls()))} if args.step else {}
+    steps = {"step": sorted(step_names.union(frame["step"].drop_nulls()))} if args.step else {}
     check_literals(predicate, dict(frame.schema), steps)
     try:
         return frame.filter(predicate)

@@ -62,11 +62,11 @@ class Plans:
         """Yield the session of each range and its plan."""
         options = self._options
         for part in self._steps.ranges():
-            made = part.plan(steps_of(self._args), **options)
-            self._add(made)
-            yield part._source, made  # noqa: SLF001 - a selection of a range has the session of the range
+            plan = part.plan(steps_of(self._args), **options)
+            self._add(plan)
+            yield part._source, plan  # noqa: SLF001 - a selection of a range has the session of the range
             if options["limit"] is not None:
-                options = options | {"limit": max(0, options["limit"] - made.n_run)}
+                options = options | {"limit": max(0, options["limit"] - plan.n_run)}
 
     def summed(self) -> Plans:
         """Make all plans, for their sums."""
@@ -77,32 +77,32 @@ class Plans:
     def shown(self, most: int | None) -> pl.DataFrame:
         """Make all plans, and return the first rows to show; measures what they read, for `costs`."""
         self._is_measured = True
-        found: list[pl.DataFrame] = []
+        frames: list[pl.DataFrame] = []
         for made in self:
             rows = made.frame.filter(_is_open())
-            left = rows.height if most is None else most - sum(frame.height for frame in found)
-            found.append(rows.head(left))
-        return pl.concat(found)
+            left = rows.height if most is None else most - sum(frame.height for frame in frames)
+            frames.append(rows.head(left))
+        return pl.concat(frames)
 
-    def _add(self, made: Plan) -> None:
+    def _add(self, plan: Plan) -> None:
         from sinagot_catalog.run import largest
 
-        for action, count in made.counts().items():
+        for action, count in plan.counts().items():
             self.counts[action] += count
-        self.n_rows += len(made)
-        self.n_open += made.frame.select(_is_open().sum()).item()
+        self.n_rows += len(plan)
+        self.n_open += plan.frame.select(_is_open().sum()).item()
         is_ended = pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False)
-        n_excluded, excluded = _count_and_first(made.frame, pl.col("status").eq_missing(pl.lit("EXCLUDED")))
-        n_waiting, waiting = _count_and_first(made.frame, ~is_ended)
+        n_excluded, excluded = _count_and_first(plan.frame, pl.col("status").eq_missing(pl.lit("EXCLUDED")))
+        n_waiting, waiting = _count_and_first(plan.frame, ~is_ended)
         self.excluded = self.excluded or excluded
         self.waiting = self.waiting or waiting
         self.n_excluded += n_excluded
         self.n_waiting += n_waiting
-        costs = made.costs
+        costs = plan.costs
         if self._is_measured:
-            costs = costs.join(made.volume(), on="step", how="left", maintain_order="left")
+            costs = costs.join(plan.volume(), on="step", how="left", maintain_order="left")
         self._costs.append(costs)
-        for step, need in made.needs.items():
+        for step, need in plan.needs.items():
             self.needs[step] = largest([need, self.needs.get(step, need)])
 
     def summary(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, columns, verb, where
+from sinagot_catalog.cli.command import Option, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, columns, where
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 

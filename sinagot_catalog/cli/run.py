@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sinagot_catalog.cli.command import Option, flag, numbered, one_of, verb
 from sinagot_catalog.cli.echo import clean, say, width
 from sinagot_catalog.cli.ls import LIMIT
-from sinagot_catalog.cli.options import OUTPUT, RUN, SELECTION, Option, flag, numbered, one_of, verb
+from sinagot_catalog.cli.options import OUTPUT, RUN, SELECTION
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table
 from sinagot_catalog.cli.plans import Plans, plan_options, run_options
 from sinagot_catalog.cli.run_result import result_line, say_failures
@@ -233,13 +234,13 @@ def _may_replace(args: Any, steps: StepCollection) -> bool:
         return True  # the waiting parent process has asked
     from sinagot_catalog.run import replaced
 
-    found = [replaced(source, made) for source, made in Plans(steps, args).of_sessions()]
-    count, foreign = sum(part.n_outputs for part in found), sum(len(part.foreign) for part in found)
+    changes = [replaced(source, made) for source, made in Plans(steps, args).of_sessions()]
+    count, foreign = sum(part.n_outputs for part in changes), sum(len(part.foreign) for part in changes)
     if not count:
         return True
-    outputs = f"{count_of(count, 'output')} ({size_text(sum(part.size for part in found))})"
+    outputs = f"{count_of(count, 'output')} ({size_text(sum(part.size for part in changes))})"
     if foreign:
-        first = next(part.foreign[0] for part in found if len(part.foreign))
+        first = next(part.foreign[0] for part in changes if len(part.foreign))
         outputs += f", and no run made {foreign:,} of them, such as {clean(first)}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")

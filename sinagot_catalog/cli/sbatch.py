@@ -5,18 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import PASSED_ON, Option, flag, numbered, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import (
-    EXTENT,
-    ONE_OBJECT,
-    PASSED_ON,
-    ROWS,
-    WORKERS,
-    Option,
-    flag,
-    numbered,
-    verb,
-)
+from sinagot_catalog.cli.options import EXTENT, ONE_OBJECT, ROWS, WORKERS
 from sinagot_catalog.cli.output import put, put_json, put_whole
 from sinagot_catalog.cli.workspace_args import (
     open_workspace,
@@ -72,10 +63,12 @@ def sbatch(args: Any) -> int:
     plan = steps.plan(steps_of(args), **options)
     last = steps.plan(steps_of(args), part="last", **options)
     in_parts = plan.frame.join(last.frame, on=list(KEYS), how="anti", nulls_equal=True)
-    asked = requests(
+    resource_options = requests(
         plan.needs, _counts(in_parts, last.frame, args.parts), args.passed_on or (), args.workers
     )
-    run = SlurmRun(ws.config.name, words, args.parts, args.array_limit, args.passed_on or (), asked)
+    run = SlurmRun(
+        ws.config.name, words, args.parts, args.array_limit, args.passed_on or (), resource_options
+    )
     if args.prints:
         put_whole(run.printed(), end="")
         return 0

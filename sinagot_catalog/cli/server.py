@@ -6,8 +6,9 @@ import shlex
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import Argument, Option, flag, one_of, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import ONE_OBJECT, Argument, Option, flag, one_of, verb
+from sinagot_catalog.cli.options import ONE_OBJECT
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.secrets import masked
@@ -100,16 +101,16 @@ def _env(args: Any) -> int:
     from sinagot_catalog.flows import environment
 
     try:
-        found = environment(on_message=say)
+        variables = environment(on_message=say)
     except BaseException:
         if not args.json:
             put("false")  # makes `eval "$(...)" && ...` stop here
         raise
     if args.json:
-        put_json(found)
+        put_json(variables)
         return 0
-    for name, value in found.items():
+    for name, value in variables.items():
         put(f"export {name}={shlex.quote(value)}")
-    if not found:
+    if not variables:
         say("a Prefect API is configured, which Prefect's own programs find themselves: nothing to set")
     return 0

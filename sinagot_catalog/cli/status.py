@@ -6,20 +6,10 @@ import time
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import flag, verb
 from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.next_line import next_line
-from sinagot_catalog.cli.options import (
-    OUTPUT,
-    PLACE,
-    SNAPSHOT,
-    columns,
-    flag,
-    record,
-    steps,
-    time_span,
-    verb,
-    where,
-)
+from sinagot_catalog.cli.options import OUTPUT, PLACE, SNAPSHOT, columns, record, steps, time_span, where
 from sinagot_catalog.cli.output import (
     can_show,
     clear_screen,
@@ -198,10 +188,10 @@ def _in_order(ws: Workspace, counts: pl.DataFrame, by: list[str]) -> pl.DataFram
     if not set(by) <= {"task", "modality", "step"}:
         return counts
     cells = source_of(ws).layout().cells
-    known = pl.DataFrame(
+    scopes = pl.DataFrame(
         [{name: getattr(cell, name) for name in by} for cell in cells], schema=dict.fromkeys(by, pl.String)
     )
-    order = known.with_row_index("_order").group_by(by).agg(pl.col("_order").min())
+    order = scopes.with_row_index("_order").group_by(by).agg(pl.col("_order").min())
     return (
         counts.join(order, on=by, how="left", nulls_equal=True)
         .sort("_order", maintain_order=True)
@@ -216,7 +206,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
     names = list(dict.fromkeys(args.by))
-    known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
+    valid_columns = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
     columns = source_of(ws).ranges.any.catalog().file_columns
     for name in names:
         if column := columns.find("steps", name) or columns.find("records", name):
@@ -226,10 +216,10 @@ def _by(ws: Workspace, args: Any) -> list[str]:
                     f"--by: {name} has several values",
                     f"Name one of them: {', '.join(some) or f'{name}.value'}.",
                 )
-        elif name not in known:
+        elif name not in valid_columns:
             raise SelectionError(
-                f"--by: there is no column {name!r}{did_you_mean(name, known)}",
-                f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
+                f"--by: there is no column {name!r}{did_you_mean(name, valid_columns)}",
+                f"Columns of steps and records: {', '.join(dict.fromkeys(valid_columns))}.",
             )
     return names
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog.cli.command import Option, flag, port, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import PLACE, Option, flag, port, verb
+from sinagot_catalog.cli.options import PLACE
 from sinagot_catalog.cli.output import put_address
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.cli.command import STALE, Option, flag, verb
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import (
-    PLACE,
-    STALE,
-    WORKERS,
-    Option,
-    flag,
-    record,
-    steps,
-    time_span,
-    verb,
-    where,
-)
+from sinagot_catalog.cli.options import PLACE, WORKERS, record, steps, time_span, where
 from sinagot_catalog.cli.output import paint, put, put_whole
 from sinagot_catalog.cli.run import SOME_FAILED
 from sinagot_catalog.cli.run_result import result_line, say_failures

@@ -104,11 +104,11 @@ class ClusterAddress:
                 f"pip install 'sinagot-catalog[{self.kind}]'",
             )
         address = self.address or (self._read() if self.scheduler_file else "")
-        found = re.fullmatch(r"(?:\w+://)?\[?([^/\[\]]+?)\]?:(\d+)/?", address)
-        if found is None:
+        match = re.fullmatch(r"(?:\w+://)?\[?([^/\[\]]+?)\]?:(\d+)/?", address)
+        if match is None:
             return  # a name that only the package itself can resolve
         try:
-            socket.create_connection((found[1], int(found[2])), timeout=timeout).close()
+            socket.create_connection((match[1], int(match[2])), timeout=timeout).close()
         except OSError as error:
             reason = str(error.strerror or error).lower()
             where = f"{str(self.scheduler_file)!r} ({address})" if self.scheduler_file else repr(address)

@@ -100,15 +100,15 @@ def _made(where: ClusterAddress) -> Any:
     module, _, label = path.rpartition(".")
     try:
         with _handlers_kept():
-            found = import_module(module)
+            library = import_module(module)
     except ImportError as error:
         package = module.partition(".")[0].replace("_", "-")
         raise UsageError(f"{name} cannot be imported: {error}", f"pip install {package}") from error
-    if not isinstance(made := getattr(found, label, None), type):
-        near = did_you_mean(label, [one for one in dir(found) if not one.startswith("_")])
+    if not isinstance(cluster_type := getattr(library, label, None), type):
+        near = did_you_mean(label, [attribute for attribute in dir(library) if not attribute.startswith("_")])
         raise UsageError(f"{name}: the module {module} has no class {label!r}{near}")
     try:
-        cluster = made(**where.cluster_kwargs)
+        cluster = cluster_type(**where.cluster_kwargs)
     except Exception as error:
         fault = UsageError if isinstance(error, TypeError) else ServerError
         raise fault(f"{name} cannot start with cluster_kwargs: {type(error).__name__}: {error}") from error
@@ -145,8 +145,10 @@ def _handlers_kept() -> Iterator[None]:
 
 def _check_adapt(cluster: Any, arguments: Mapping[str, Any]) -> None:
     """Check the names of arguments: Dask ignores unknown ones, and adapts without a maximum then."""
-    makers = [vars(one)["adapt"] for one in type(cluster).__mro__ if "adapt" in vars(one)]
-    known = {name for make in [*makers, distributed.Adaptive] for name in inspect.signature(make).parameters}
+    makers = [vars(base)["adapt"] for base in type(cluster).__mro__ if "adapt" in vars(base)]
+    parameters = {
+        name for make in [*makers, distributed.Adaptive] for name in inspect.signature(make).parameters
+    }
     for name in arguments:
-        if name not in known:
-            raise ValueError(f"{name!r} is not an argument of adapt{did_you_mean(name, sorted(known))}")
+        if name not in parameters:
+            raise ValueError(f"{name!r} is not an argument of adapt{did_you_mean(name, sorted(parameters))}")

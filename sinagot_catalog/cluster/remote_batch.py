@@ -132,7 +132,7 @@ def run_batch(request: bytes, batch: str) -> str:
             return to_text(BatchResult([]))
         results = served.run(
             name,
-            [[(row, cell, record) for row, cell, record in one] for one in groups],
+            [[(row, cell, record) for row, cell, record in group] for group in groups],
             {int(row): text for row, text in before.items()},
         )
         return to_text(BatchResult(results, *served.log_lines()))
@@ -217,19 +217,21 @@ class _ServedRun:
         if self._gives_gpus:
             self._pool.see_gpus(gpus())  # Ray gives others to each batch
         is_first = self._log.create(begun_path(self._run_id, name), b"")
-        known = {} if is_first else self._recovered(groups)
+        old_results = {} if is_first else self._recovered(groups)
         tasks: list[Task] = [
-            ([row for row in group if row[0] not in known], _failed(group, known), {}) for group in groups
+            ([row for row in group if row[0] not in old_results], _failed(group, old_results), {})
+            for group in groups
         ]
         results = self._pool.run_tasks([task for task in tasks if task[0]])
         if not is_first:  # no row was done when the run was planned, so the lost process did it
             results = [
-                one._replace(outcome="done") if one.outcome == "already_done" else one for one in results
+                result._replace(outcome="done") if result.outcome == "already_done" else result
+                for result in results
             ]
         if self._uploader is not None:
             with suppress(StorageError):
                 self._uploader.send_all()
-        return [*known.values(), *results]
+        return [*old_results.values(), *results]
 
     def start_workers(self) -> None:
         """Start one more worker, before the first batch arrives."""
@@ -245,7 +247,9 @@ class _ServedRun:
         """The results of rows that a lost process ended, by row number."""
         time.sleep(_ORPHANS_END)
         rows = [row for group in groups for row in group]
-        return {one.row: one for one in self._pool.recovered(rows, events_of(self._log, self._run_id))}
+        return {
+            result.row: result for result in self._pool.recovered(rows, events_of(self._log, self._run_id))
+        }
 
     def leave(self) -> None:
         """Count a batch as complete."""

@@ -156,10 +156,10 @@ class ClusterRunner:
     @property
     def width(self) -> int:
         """How many batches can run at a time; a cluster may grow and shrink."""
-        asked, width = self._width
-        if time.monotonic() - asked > _WIDTH_EVERY:
+        checked_at, width = self._width
+        if time.monotonic() - checked_at > _WIDTH_EVERY:
             width = self._cluster.width()
-            if not width and asked < 0:
+            if not width and checked_at < 0:
                 _logger.warning("The %s cluster has no workers yet; its batches wait", self._kind.title())
             self._width = time.monotonic(), width
         return max(1, min(width, self._most or width))
@@ -197,18 +197,18 @@ class ClusterRunner:
         offers = [] if need in self._fitting else self._cluster.offers()
         if not offers:
             return
-        asked = declared(need)
-        if any(all(offer.get(name, 0) >= amount for name, amount in asked.items()) for offer in offers):
+        amounts = declared(need)
+        if any(all(offer.get(name, 0) >= amount for name, amount in amounts.items()) for offer in offers):
             self._fitting.add(need)
             return
-        there = {name: max(offer.get(name, 0) for offer in offers) for name in asked}
+        there = {name: max(offer.get(name, 0) for offer in offers) for name in amounts}
         where = f"the largest worker of the {self._kind.title()} cluster"
         for step, own in needs.items():
             check_fits(
                 {step: own}, {name: there[name] for name in declared(own)}, where, _DECLARE[self._kind]
             )
         raise UsageError(
-            f"steps {', '.join(needs)} need {', '.join(asked)} together, and no worker of the "
+            f"steps {', '.join(needs)} need {', '.join(amounts)} together, and no worker of the "
             f"{self._kind.title()} cluster has all of them",
             _DECLARE[self._kind],
         )
@@ -240,15 +240,15 @@ class ClusterRunner:
 
     def _lost_results(self, rows: Sequence[Row]) -> list[Result]:
         """The results of a batch that was lost twice: rows that ended keep their result, the others fail."""
-        found = self._context.recovered(
+        recovery = self._context.recovered(
             {row[0]: row for row in rows}, events_of(self._log, self._context.spec.run_id)
         )
-        ended = {one.row: one for one in found[0]}
+        ended = {result.row: result for result in recovery[0]}
         message = f"the {self._kind.title()} workers that ran its batch were lost, again and again"
         results = []
         for row in rows:
             if row[0] not in ended:
-                paths = found[1].get(row[0])
+                paths = recovery[1].get(row[0])
                 with self._context.lines(row) as lines:
                     lines.error(
                         row[2], message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths

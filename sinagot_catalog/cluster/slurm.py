@@ -92,14 +92,14 @@ class SlurmRun:
 
     def _directives(self) -> list[str]:
         """The options of `sbatch`, each with its value."""
-        found: list[str] = []
+        directives: list[str] = []
         for word in self.options:
             quoted = shlex.quote(word)
-            if word.startswith("-") or not found:
-                found.append(quoted)
+            if word.startswith("-") or not directives:
+                directives.append(quoted)
             else:
-                found[-1] += f" {quoted}"
-        return found
+                directives[-1] += f" {quoted}"
+        return directives
 
     def submit(self, *, array: bool = True, last: bool = True) -> dict[str, str | None]:
         """Submit the array, and the job that comes after it whether its parts succeed or fail.

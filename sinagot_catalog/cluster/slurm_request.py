@@ -56,17 +56,17 @@ def requests(
         ['--time=6:00:00']
     """
     whole = largest(needs.values())
-    asked = {name: _given(names, given) for name, names in _NAMES.items()}
+    user_options = {name: _given(names, given) for name, names in _NAMES.items()}
     there = {
         "cpus": float(whole.cpus or 1),
         "memory": float(whole.memory or inf),
         "gpus": float(whole.gpus or inf),
     }
-    if asked["cpus"] is not None:
-        there["cpus"] = float(asked["cpus"]) if asked["cpus"].isdecimal() else inf
-    if asked["memory"] is not None:
+    if user_options["cpus"] is not None:
+        there["cpus"] = float(user_options["cpus"]) if user_options["cpus"].isdecimal() else inf
+    if user_options["memory"] is not None:
         there["memory"] = _memory(given, there["cpus"])
-    if asked["gpus"] is not None:
+    if user_options["gpus"] is not None:
         there["gpus"] = inf
     check_fits(
         needs, there, "a job with these options of sbatch", "Ask sbatch for more, or leave its option out."
@@ -78,7 +78,9 @@ def requests(
         "gpus": f"gpu:{whole.gpus}" if whole.gpus else None,
         "time": f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" if seconds else None,
     }
-    return [f"{_NAMES[name][0]}={value}" for name, value in values.items() if value and asked[name] is None]
+    return [
+        f"{_NAMES[name][0]}={value}" for name, value in values.items() if value and user_options[name] is None
+    ]
 
 
 def _seconds(
@@ -98,19 +100,19 @@ def _seconds(
         side_by_side = min(amount // asked[name] for name, amount in there.items() if asked[name])
         return (need.time or longest) * ceil(rows / max(1.0, min(side_by_side, workers or inf)))
 
-    return ceil(max((sum(of_step(*one) for one in part.items()) for part in parts), default=0))
+    return ceil(max((sum(of_step(*item) for item in part.items()) for part in parts), default=0))
 
 
 def _given(names: Sequence[str], options: Sequence[str]) -> str | None:
     """The value of an option that the user gives, by one of its names; None without it."""
-    found = None
+    setting = None
     for word, following in pairwise([*options, ""]):
         name, _, value = word.partition("=")
         if name in names:
-            found = value or following
+            setting = value or following
         elif not word.startswith("--") and word[:2] in names:
-            found = word[2:]
-    return found
+            setting = word[2:]
+    return setting
 
 
 def _memory(options: Sequence[str], cpus: float) -> float:

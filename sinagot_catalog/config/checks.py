@@ -30,18 +30,18 @@ _WIDTH = 60  # characters of a wrong value that a message shows
 
 def validated(document: Table) -> tuple[Document, list[Fault]]:
     """Validate a document: return its model without the faulty parts, and the faults."""
-    model, found = validate(Document, document)
+    model, misfits = validate(Document, document)
     if model is not None:
         return model, []
-    faults = [(_written(one.address), _sentence(one)) for one in found]
-    for one in found:
-        _cut(document, _written(one.address), is_table=one.is_section)
+    faults = [(_written(misfit.address), _sentence(misfit)) for misfit in misfits]
+    for misfit in misfits:
+        _cut(document, _written(misfit.address), is_table=misfit.is_section)
     return validate(Document, document)[0] or Document(), faults
 
 
 def own_sections(document: Table) -> list[str]:
     """The sections that belong to the user: their names do not resemble a section of this library."""
-    names = [one.name for one in fields(Document)]
+    names = [field.name for field in fields(Document)]
     return [
         name
         for name, value in document.items()
@@ -68,12 +68,14 @@ def _cut(document: Table, address: Address, *, is_table: bool) -> None:
         place.pop(last, None)
 
 
-def _sentence(one: Misfit) -> str:
-    if not one.sentence:
-        return _unknown(one.address, one.value)
-    shown = "the value" if one.address[0] in ("storage", "dask") else _shown(one.value)
-    hint = f"; write [{shown}]" if one.sentence == "is not a list" and isinstance(one.value, str) else ""
-    return f"{shown} {one.sentence}{hint}"
+def _sentence(misfit: Misfit) -> str:
+    if not misfit.sentence:
+        return _unknown(misfit.address, misfit.value)
+    shown = "the value" if misfit.address[0] in ("storage", "dask") else _shown(misfit.value)
+    hint = (
+        f"; write [{shown}]" if misfit.sentence == "is not a list" and isinstance(misfit.value, str) else ""
+    )
+    return f"{shown} {misfit.sentence}{hint}"
 
 
 def _unknown(address: Address, value: object) -> str:
@@ -93,7 +95,9 @@ def _unknown(address: Address, value: object) -> str:
 
 
 def _known(section: type) -> list[str]:
-    return [one.name for one in fields(section) if one.name not in _NOT_NAMED and one.type is not object]
+    return [
+        field.name for field in fields(section) if field.name not in _NOT_NAMED and field.type is not object
+    ]
 
 
 def _section_in(hint: Any) -> type | None:
@@ -106,7 +110,7 @@ def _section_at(address: Address) -> type:
     """The class of the section at an address."""
     section: type = Document
     for key in address:
-        hint = next((one.type for one in fields(section) if one.name == key), None)
+        hint = next((field.type for field in fields(section) if field.name == key), None)
         section = _section_in(hint) or section
     return section
 
@@ -136,7 +140,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
     """Find the faults that a single value does not show: they concern names, patterns or several sections."""
     yield from _id_faults(model.records)
     yield from _metadata_faults(model.records)
-    paths = [one.models.dataframe_path for one in model.modalities.values()]
+    paths = [modality.models.dataframe_path for modality in model.modalities.values()]
     has_table = model.records.metadata or any(path and "{" not in str(path) for path in paths)
     if model.records.expected and not has_table:
         yield ("records", "expected"), "true needs records.metadata, the table that names the records"
@@ -144,12 +148,12 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         yield ("prefect", "address"), "has no effect without prefect.task_runner = 'dask' or 'ray'"
     yield from _cluster_faults(model.prefect)
     yield from _list_faults(("steps", "scripts"), model.steps.scripts)
-    for task, one in model.tasks.items():
+    for task, item in model.tasks.items():
         yield from _name_faults(("tasks", task), task, "task")
-        yield from _list_faults(("tasks", task, "modalities"), one.modalities, script=False)
-        if not one.modalities:
+        yield from _list_faults(("tasks", task, "modalities"), item.modalities, script=False)
+        if not item.modalities:
             yield ("tasks", task, "modalities"), "missing; write the list of the task's modalities"
-        for n, modality in enumerate(one.modalities):
+        for n, modality in enumerate(item.modalities):
             yield from _unknown_name(("tasks", task, "modalities", n), modality, "modality", model.modalities)
     for modality, each in model.modalities.items():
         yield from _modality_faults(modality, each, model)
@@ -189,17 +193,17 @@ def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
             yield ("records", "metadata", n, "path"), "missing; write the path of the table"
         for k, name in enumerate(table.key):
             if match_of(name, fields) is None:
-                known = ["record_id", *fields]
+                keys = ["record_id", *fields]
                 yield (
                     ("records", "metadata", n, "key", k),
-                    f"{name!r} is not a field of id_pattern{_nearest(name, known)}",
+                    f"{name!r} is not a field of id_pattern{_nearest(name, keys)}",
                 )
 
 
-def _unknown_name(address: Address, name: str | None, what: str, known: Collection[str]) -> Iterator[Fault]:
+def _unknown_name(address: Address, name: str | None, what: str, names: Collection[str]) -> Iterator[Fault]:
     """The fault of a task or modality that the config does not declare."""
-    if name is not None and name not in known:
-        yield address, f"{name!r} is not a {what} of this config{_nearest(name, known)}"
+    if name is not None and name not in names:
+        yield address, f"{name!r} is not a {what} of this config{_nearest(name, names)}"
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
@@ -216,11 +220,13 @@ def _id_faults(records: RecordsSection) -> Iterator[Fault]:
     except PatternError as error:
         yield address, error.one_line
         return
-    if found := _PLACEHOLDER.search(records.id_pattern):
+    if placeholder := _PLACEHOLDER.search(records.id_pattern):
         as_groups = _PLACEHOLDER.sub(
-            lambda one: f"(?P<{one['name']}>{one['regex'] or '[A-Za-z0-9]+'})", records.id_pattern
+            lambda field: f"(?P<{field['name']}>{field['regex'] or '[A-Za-z0-9]+'})", records.id_pattern
         )
-        text = f"{found[0]} is plain text in a regular expression, not a placeholder; write a named group"
+        text = (
+            f"{placeholder[0]} is plain text in a regular expression, not a placeholder; write a named group"
+        )
         yield address, rf"{text}, '{as_groups}' (or '\{{' for a brace in the ids)"
 
 
@@ -290,9 +296,9 @@ def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterat
         except PatternError as error:
             yield (*address, key), error.message
     try:
-        known = {
+        parameters = {
             f"params.{key}" for task in (None, *model.tasks) for key in leaves(params_of(model, name, task))
         }
-        parse_command(config.command, [*path_names(config.patterns), *fields, *sorted(known)])
+        parse_command(config.command, [*path_names(config.patterns), *fields, *sorted(parameters)])
     except PatternError as error:
         yield (*address, "command"), error.message

@@ -40,16 +40,16 @@ def foreign(path: str) -> str | None:
             continue
         entry = at / name
         try:
-            found = entry.lstat()
+            info = entry.lstat()
         except FileNotFoundError:
             return _shared(at, at.stat())  # others may be able to create it
         except OSError as error:
             return f"{entry} cannot be looked at: {error.strerror}"
-        if not stat.S_ISLNK(found.st_mode):
+        if not stat.S_ISLNK(info.st_mode):
             at = entry
-            fault = _fault_of(at, found, is_last=not pending)
-        elif found.st_uid not in _owners():
-            fault = f"the link {entry} belongs to {_user(found.st_uid)}"
+            fault = _fault_of(at, info, is_last=not pending)
+        elif info.st_uid not in _owners():
+            fault = f"the link {entry} belongs to {_user(info.st_uid)}"
         elif (links := links + 1) > _MOST_LINKS:
             fault = f"{path} goes through too many links"
         else:
@@ -97,21 +97,21 @@ def _entries(folder: str, leave_out: Collection[str], seen: set[str]) -> Iterato
             yield from _entries(entry.path, leave_out, seen)
 
 
-def _fault_of(path: Path | str, found: os.stat_result, *, is_last: bool) -> str | None:
+def _fault_of(path: Path | str, info: os.stat_result, *, is_last: bool) -> str | None:
     """What is wrong with a single file or folder; in a folder on the way only the next entry matters."""
-    if found.st_uid not in _owners():
-        return f"{path} belongs to {_user(found.st_uid)}"
-    if not is_last and found.st_mode & stat.S_ISVTX and found.st_uid == 0:
+    if info.st_uid not in _owners():
+        return f"{path} belongs to {_user(info.st_uid)}"
+    if not is_last and info.st_mode & stat.S_ISVTX and info.st_uid == 0:
         return None  # the sticky bit: nobody else can replace an entry that the user or root owns
-    return _shared(path, found)
+    return _shared(path, info)
 
 
-def _shared(path: Path | str, found: os.stat_result) -> str | None:
-    if found.st_mode & stat.S_IWOTH:
+def _shared(path: Path | str, info: os.stat_result) -> str | None:
+    if info.st_mode & stat.S_IWOTH:
         return f"{path} can be written by others"
-    if found.st_mode & stat.S_IWGRP:
-        if not _is_private(found.st_gid):
-            return f"{path} can be written by {_group(found.st_gid)}"
+    if info.st_mode & stat.S_IWGRP:
+        if not _is_private(info.st_gid):
+            return f"{path} can be written by {_group(info.st_gid)}"
         if _has_acl(path):  # then the group bits of the mode show the mask of the access control list
             return f"{path} can be written by others through its access control list"
     return None

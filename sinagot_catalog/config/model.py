@@ -47,18 +47,18 @@ def _pattern(value: object) -> object:
 def _patterns(value: object) -> object:
     """A single path pattern, a table of patterns by port, or an input that is optional or has alternatives."""
     if isinstance(value, dict) and not is_table(value):
-        return {label: one if is_table(one) else _pattern(one) for label, one in value.items()}
+        return {label: item if is_table(item) else _pattern(item) for label, item in value.items()}
     return value if is_table(value) else _pattern(value)
 
 
 def _tables(value: object) -> object:
     """A single metadata table or several: paths, or tables with `path` and `key`."""
     several = value if isinstance(value, list) else [value]
-    if not all(isinstance(one, (str, dict)) for one in several):
+    if not all(isinstance(table, (str, dict)) for table in several):
         raise fault(
             "is not a table file: write a path, a list of paths, or {path = 'ages.csv', key = ['sub']}"
         )
-    return [{"path": one} if isinstance(one, str) else one for one in several]
+    return [{"path": table} if isinstance(table, str) else table for table in several]
 
 
 def _text(value: object) -> object:
@@ -70,16 +70,17 @@ def _commands(value: object) -> object:
     """Every table in `[steps]` declares a command step, or only the parameters and resources of a script."""
     if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
         return value
-    tables = {name: one for name, one in value.items() if isinstance(one, dict)}
+    tables = {name: item for name, item in value.items() if isinstance(item, dict)}
     of_scripts = {
-        key: {name: one[key] for name, one in tables.items() if key in one} for key in ("params", "resources")
+        key: {name: item[key] for name, item in tables.items() if key in item}
+        for key in ("params", "resources")
     }
     commands = {
-        name: {key: inner for key, inner in one.items() if key not in of_scripts}
-        for name, one in tables.items()
-        if not one or not set(one) <= set(of_scripts)
+        name: {key: inner for key, inner in item.items() if key not in of_scripts}
+        for name, item in tables.items()
+        if not item or not set(item) <= set(of_scripts)
     }
-    others = {name: one for name, one in value.items() if name not in tables}
+    others = {name: item for name, item in value.items() if name not in tables}
     return {**others, "commands": commands} | {f"step_{key}": found for key, found in of_scripts.items()}
 
 

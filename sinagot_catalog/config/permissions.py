@@ -122,12 +122,14 @@ def check_allowed(workspace: str, config: Sequence[str], deployed: Mapping[str, 
         how = f"{ALLOW} of the worker's environment names {', '.join(entries)}"
     else:
         made_for = deployed or {}
-        known = [str(made_for.get("workspace", "")), *(made_for.get("config") or [])]
-        places = {place_of(address) for address in known if address}
+        addresses = [str(made_for.get("workspace", "")), *(made_for.get("config") or [])]
+        places = {place_of(address) for address in addresses if address}
         strange = [address for address in given if place_of(address) not in places]
-        if not strange and [*map(place_of, given)] != [*map(place_of, known)]:
+        if not strange and [*map(place_of, given)] != [*map(place_of, addresses)]:
             strange = given
-        how = f"its deployment was made for {', '.join(address for address in known if address) or 'none'}"
+        how = (
+            f"its deployment was made for {', '.join(address for address in addresses if address) or 'none'}"
+        )
     if strange:
         raise UsageError(
             f"this worker does not run {', '.join(strange)}: {how}",

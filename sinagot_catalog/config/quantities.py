@@ -22,10 +22,10 @@ def parse_duration(text: str | float) -> float:
         Traceback (most recent call last):
         ValueError: '5 parsecs' is not a duration such as 90s, 10m, 2h, 7d or 1w
     """
-    found = None if isinstance(text, bool) else _DURATION.fullmatch(str(text))
-    if found is None:
+    match = None if isinstance(text, bool) else _DURATION.fullmatch(str(text))
+    if match is None:
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m, 2h, 7d or 1w")
-    return float(found[1]) * _SECONDS[found[2]]
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 _BYTES = {"": 1, "B": 1}
@@ -44,10 +44,10 @@ def parse_size(text: str) -> int:
         >>> [parse_size(one) for one in ("2 GB", "512MiB", "1.5k", "80")]
         [2000000000, 536870912, 1500, 80]
     """
-    found = _SIZE.fullmatch(text)
-    if found is None or found[2].upper() not in _BYTES:
+    match = _SIZE.fullmatch(text)
+    if match is None or match[2].upper() not in _BYTES:
         raise ValueError(f"{text!r} is not a size such as 2 GB or 512 MiB")
-    return int(float(found[1]) * _BYTES[found[2].upper()])
+    return int(float(match[1]) * _BYTES[match[2].upper()])
 
 
 _FEW_MS = 0.01

@@ -140,7 +140,7 @@ class Config:
         protocols = protocols_of(url)
         if len(protocols) == 1:
             return self.storage_options(protocols[0])
-        return {one: options for one in protocols if (options := self.storage.own(one))}
+        return {protocol: options for protocol in protocols if (options := self.storage.own(protocol))}
 
     def locate(self, path: str) -> str:
         """Resolve a path of the config against the folder of the config."""
@@ -155,7 +155,7 @@ class Config:
         return self._again()
 
     def __repr__(self) -> str:
-        shown = [one.name for one in fields(self) if one.repr]
+        shown = [field.name for field in fields(self) if field.repr]
         return masked(f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})")
 
     def __reduce__(self) -> tuple[Callable[..., "Config"], tuple[Any, ...]]:
@@ -215,20 +215,20 @@ def read_config(
     for section in own_sections(document):
         del document[section]
     notices = _replace_dask(document)
-    model, found = validated(document)
-    known = {address for address, _ in found}
-    found += [
+    model, model_faults = validated(document)
+    addresses = {address for address, _ in model_faults}
+    model_faults += [
         (address, sentence)
         for address, sentence in cross_checks(model)
-        if not any(address[: len(one)] == one or one[: len(address)] == address for one in known)
+        if not any(address[: len(place)] == place or place[: len(address)] == address for place in addresses)
     ]
-    if found:
+    if model_faults:
         lines = [
             f"{names[origin(address, origins, files[0])]}: {dotted(address)}: {sentence}"
-            for address, sentence in found[:_MOST_FAULTS]
+            for address, sentence in model_faults[:_MOST_FAULTS]
         ]
-        if len(found) > _MOST_FAULTS:
-            lines.append(f"and {len(found) - _MOST_FAULTS:,} more")
+        if len(model_faults) > _MOST_FAULTS:
+            lines.append(f"and {len(model_faults) - _MOST_FAULTS:,} more")
         raise ConfigError("\n".join(lines))
     notices += _notices(model, reserved)
     places = _places(model, origins, files)
@@ -354,7 +354,7 @@ def _notices(model: Document, reserved: Collection[str]) -> list[str]:
     ]
     if (model.tasks or model.modalities) and model.steps.scripts:
         notices.append("steps.scripts has no effect where tasks or modalities are declared")
-    lists = [one.steps(None) for one in model.modalities.values()] or [model.steps.scripts]
+    lists = [modality.steps(None) for modality in model.modalities.values()] or [model.steps.scripts]
     listed = {name for names in lists for name in names}
     notices += [
         f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"

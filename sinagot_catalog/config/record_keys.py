@@ -41,13 +41,13 @@ def find_matches(columns: Sequence[str], fields: Sequence[str], key: Sequence[st
         (Match(column='sub', field='sub', prefix=''), Match(column='ses', field='ses', prefix=''))
     """
     if key:
-        found = [match_of(name, fields) for name in key]
-        return tuple(match for match in found if match is not None) if set(key) <= set(columns) else ()
+        matches = [match_of(name, fields) for name in key]
+        return tuple(match for match in matches if match is not None) if set(key) <= set(columns) else ()
     for name in ("record_id", "participant_id"):
         if name in columns:
             names = [name, "session_id"] if name == "participant_id" and "session_id" in columns else [name]
-            found = [match_of(column, fields) for column in names]
-            return tuple(match for match in found if match is not None)
+            matches = [match_of(column, fields) for column in names]
+            return tuple(match for match in matches if match is not None)
     return tuple(Match(name, name) for name in fields if name in columns)
 
 

@@ -88,12 +88,12 @@ def _expanded(value: Any, address: str) -> Any:
     if not isinstance(value, str):
         return value
 
-    def variable(found: re.Match[str]) -> str:
-        if found[1] not in os.environ:
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
             raise ConfigError(
-                f"{address}: the environment variable {found[1]} is not set",
+                f"{address}: the environment variable {match[1]} is not set",
                 f"Set it, or take {address} out of the config.",
             )
-        return os.environ[found[1]]
+        return os.environ[match[1]]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)

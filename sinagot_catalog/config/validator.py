@@ -63,14 +63,14 @@ class Check:
         n_faults = len(faults)
         try:
             given = value if self.before is None else self.before(value)
-            made = _read(hint, given, address, faults)
+            result = _read(hint, given, address, faults)
             if len(faults) > n_faults:
                 return None
-            if self.at_least is not None and not made >= self.at_least:
+            if self.at_least is not None and not result >= self.at_least:
                 raise fault(f"is less than {self.at_least:g}")
-            if self.above is not None and not made > self.above:
+            if self.above is not None and not result > self.above:
                 raise fault(f"is not greater than {self.above:g}")
-            return made if self.after is None else self.after(made)
+            return result if self.after is None else self.after(result)
         except _FaultError as error:
             faults.append(Fault(address, value, str(error)))
             return None
@@ -105,14 +105,14 @@ def _section(section: Any, value: Any, address: Address, faults: list[Fault]) ->
         faults.append(Fault(address, value, "is not a section", is_section=True))
         return None
     n_faults = len(faults)
-    hints = {one.name: one.type for one in fields(section)}
-    made = {
+    hints = {field.name: field.type for field in fields(section)}
+    values = {
         name: _read(hint, value[name], (*address, name), faults)
         for name, hint in hints.items()
         if name in value
     }
-    faults += [Fault((*address, name), one) for name, one in value.items() if name not in hints]
-    return section(**made) if len(faults) == n_faults else None
+    faults += [Fault((*address, name), item) for name, item in value.items() if name not in hints]
+    return section(**values) if len(faults) == n_faults else None
 
 
 def _read(hint: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
@@ -128,9 +128,9 @@ def _read(hint: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
     if sentence := _misfit(origin, inner, value):
         faults.append(Fault(address, value, sentence, is_section))
     elif is_section:
-        return {name: _read(inner[1], one, (*address, name), faults) for name, one in value.items()}
+        return {name: _read(inner[1], item, (*address, name), faults) for name, item in value.items()}
     elif origin is tuple:
-        return tuple(_read(inner[0], one, (*address, n), faults) for n, one in enumerate(value))
+        return tuple(_read(inner[0], item, (*address, n), faults) for n, item in enumerate(value))
     return float(value) if origin is float and not sentence else value
 
 
@@ -146,12 +146,12 @@ def _misfit(kind: Any, inner: tuple[Any, ...], value: Any) -> str:
 
 def _either(hints: tuple[Any, ...], value: Any, address: Address, faults: list[Fault]) -> Any:
     """Return a value as the first type that it fits."""
-    found: list[Fault] = []
+    hint_faults: list[Fault] = []
     for hint in hints if value is not None else ():
         if hint is not types.NoneType:
-            found = []
-            made = _read(hint, value, address, found)
-            if not found:
-                return made
-    faults += found
+            hint_faults = []
+            result = _read(hint, value, address, hint_faults)
+            if not hint_faults:
+                return result
+    faults += hint_faults
     return None

@@ -84,14 +84,16 @@ def _versions() -> Iterator[Check]:
     """Check this library and its dependencies, and pairs of versions that do not work together."""
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check("versions", "ok", f"sinagot-catalog {__version__}, {python}")
-    found = {name: _version(name) for name in ("polars", "pyarrow", "fsspec", "pydantic", "rich", "prefect")}
-    there = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    versions = {
+        name: _version(name) for name in ("polars", "pyarrow", "fsspec", "pydantic", "rich", "prefect")
+    }
+    there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     yield Check("versions", "ok", there)
-    for name, version in found.items():
+    for name, version in versions.items():
         if version is None:
             state = "warning" if name == "prefect" else "fault"
             yield Check("versions", state, f"{name} is not installed", f"pip install {name}")
-    prefect, fastapi = found["prefect"], _version("fastapi")
+    prefect, fastapi = versions["prefect"], _version("fastapi")
     if prefect and fastapi and _numbers(prefect) < (3, 9) and _numbers(fastapi) >= (0, 151):
         text = f"Prefect {prefect} does not work with FastAPI {fastapi}: its first flow dies"
         yield Check("versions", "warning", text, "pip install 'fastapi<0.151'; `run` works without.")

@@ -184,25 +184,25 @@ class _Row:
         recorded = [*done["_inputs"], *[None] * len(ports)]
         codes = pl.Series("_rec", [self.rec], dtype=pl.UInt32)
         for port, before in zip(ports, recorded, strict=False):
-            found = self.catalog.port_stats(self.cell, codes, port, self.stats).row(0, named=True)
+            present = self.catalog.port_stats(self.cell, codes, port, self.stats).row(0, named=True)
             way = port[self.catalog.chosen_way(port)[self.rec]]
             template = self.catalog.layout.places[way.place].template
             of_members = self.cell.by is not None and not self.catalog.layout.is_per_group(self.cell, port)
             is_many = template.is_wild or of_members
             name = template.text if of_members else self.catalog.paths(way.place)[self.rec]
-            if found["size"] is None:  # absent or unreadable
+            if present["size"] is None:  # absent or unreadable
                 if port[0].is_optional and before is not None:
                     yield f"{name} was there"
             elif before is None:
                 of_folder = [file for file in inputs if file.path == name]
-                is_folder = found["is_folder"] and not is_many
+                is_folder = present["is_folder"] and not is_many
                 yield from self._newer(of_folder) if is_folder else [f"{name} was not there"]
-            elif found["is_folder"] or len(before) == FOLDER:
-                yield from _folder_change(name, before, found)
-            elif found["size"] != before[0]:
-                yield f"{name} had {before[0]:,} bytes and has {found['size']:,}"
-            elif found["mtime_ns"] != before[1]:
-                yield f"{name} was changed {time_text(_as_time(found['mtime_ns']))}"
+            elif present["is_folder"] or len(before) == FOLDER:
+                yield from _folder_change(name, before, present)
+            elif present["size"] != before[0]:
+                yield f"{name} had {before[0]:,} bytes and has {present['size']:,}"
+            elif present["mtime_ns"] != before[1]:
+                yield f"{name} was changed {time_text(_as_time(present['mtime_ns']))}"
 
     def upstream(self) -> Iterator[Upstream]:
         """Yield the steps that would make the absent inputs, nearest first, each once."""
@@ -213,17 +213,17 @@ class _Row:
                 rec = self._reader_of(cell, place, code)
                 if self.catalog.presence[place][rec]:
                     continue
-                makers = [made for made in self.catalog.makers_of(place, rec) if made not in seen]
-                for made in makers[:1]:
-                    seen.add(made)
-                    maker = self.catalog.layout.cells[made]
+                makers = [index for index in self.catalog.makers_of(place, rec) if index not in seen]
+                for index in makers[:1]:
+                    seen.add(index)
+                    maker = self.catalog.layout.cells[index]
                     path = self.catalog.paths(place)[rec]
-                    of_record = self._maker_of(place, made, path, rec)
+                    of_record = self._maker_of(place, index, path, rec)
                     row_code = self.catalog.group_steps.code_of(maker, of_record)
                     if row_code is None:
                         continue
                     todo.append((maker, row_code))
-                    row = self._of(made, row_code).row(0, named=True)
+                    row = self._of(index, row_code).row(0, named=True)
                     name = self.catalog.step_name(maker, self.cell)
                     yield Upstream(name, row["status"], row["reason"], path or "")
 

@@ -141,18 +141,18 @@ def _relative(source: Session, path: str) -> str:
 def _links(catalog: Catalog, records: pl.Series, paths: list[str]) -> pl.DataFrame:
     """The links of some paths: those of the records that own them, else of all records."""
     for rows in (catalog.steps.filter(pl.col("record_id").is_in(records.implode())), catalog.steps):
-        found = catalog.links(rows).filter(pl.col("path").str.strip_suffix("/").is_in(paths))
-        if found.filter(pl.col("role").is_in(_MADE)).height or (rows.height and found.height):
-            return found
-    return found
+        links = catalog.links(rows).filter(pl.col("path").str.strip_suffix("/").is_in(paths))
+        if links.filter(pl.col("role").is_in(_MADE)).height or (rows.height and links.height):
+            return links
+    return links
 
 
-def _origin(source: Session, path: str, made: pl.DataFrame) -> FileOrigin:
+def _origin(source: Session, path: str, links: pl.DataFrame) -> FileOrigin:
     """The origin of an output, from the last event of the rows that make it."""
     events = source.events().filter(pl.col("event").is_in(["done", "accepted"]))
-    recorded = events.join(made.select(*KEYS, "role"), on=list(KEYS), how="inner", nulls_equal=True)
+    recorded = events.join(links.select(*KEYS, "role"), on=list(KEYS), how="inner", nulls_equal=True)
     recorded = recorded.sort("claim", "time", maintain_order=True).tail(1)
-    row = (recorded if recorded.height else made).row(0, named=True)
+    row = (recorded if recorded.height else links).row(0, named=True)
     layout = source.layout()
     explained = explain(source, row["record_id"], layout.unit_step(row["step"], row["task"], row["modality"]))
     facts: dict[str, Any] = {}

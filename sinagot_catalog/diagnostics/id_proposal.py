@@ -122,19 +122,19 @@ def _such_as(pattern: str, paths: list[str]) -> str:
     return f", such as {path}. A placeholder spans no folder: name the folders too, such as {longer!r}"
 
 
-def workspace_files(found: ScanResult) -> dict[str, str]:
+def workspace_files(scan: ScanResult) -> dict[str, str]:
     """Return the files of a workspace around existing data: texts by file name."""
-    units = found.units
-    scopes = [f"{{{name}}}" for name in ("task", "modality") if name in found.template.fields]
+    units = scan.units
+    scopes = [f"{{{name}}}" for name in ("task", "modality") if name in scan.template.fields]
     script = _SCRIPT.format(
-        path_in=_tuple(found.template.text), path_out=_tuple(f"lines/{'_'.join(['{id}', *scopes])}.txt")
+        path_in=_tuple(scan.template.text), path_out=_tuple(f"lines/{'_'.join(['{id}', *scopes])}.txt")
     )
     toml = _TOML.format(
-        dataset=found.dataset,
-        outputs=_OUTPUTS if found.dataset == "." else "",
-        pattern=found.template.text,
-        n=len(found.ids),
-        ids=_quoted(found.id_pattern),
+        dataset=scan.dataset,
+        outputs=_OUTPUTS if scan.dataset == "." else "",
+        pattern=scan.template.text,
+        n=len(scan.ids),
+        ids=_quoted(scan.id_pattern),
         steps=_scoped(units) if units else _STEPS,
     )
     modalities = sorted({name for some in units.values() for name in some})
@@ -167,14 +167,14 @@ def _tuple(text: str) -> str:
 
 def list_files(root: Path, prefix: str = "") -> list[str]:
     """List the files under a folder of a dataset, without hidden files and a journal."""
-    found: list[str] = []
+    paths: list[str] = []
     for folder, folders, names in os.walk(root / prefix.rpartition("/")[0]):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "LOG")
         beside = os.path.relpath(folder, root).replace(os.sep, "/")
-        found += [name if beside == "." else f"{beside}/{name}" for name in sorted(names)]
-        if len(found) > _MOST:
+        paths += [name if beside == "." else f"{beside}/{name}" for name in sorted(names)]
+        if len(paths) > _MOST:
             break
-    return found
+    return paths
 
 
 def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]]:
@@ -277,10 +277,10 @@ def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:
         >>> id_forms(["REC-001", "REC-002", "copy of REC-001"])
         [('REC-001', 2), ('copy of REC-001', 1)]
     """
-    found: dict[str, list[str]] = {}
+    forms: dict[str, list[str]] = {}
     for record_id in ids:
-        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", record_id)), []).append(record_id)
-    return sorted(((some[0], len(some)) for some in found.values()), key=lambda look: -look[1])
+        forms.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", record_id)), []).append(record_id)
+    return sorted(((some[0], len(some)) for some in forms.values()), key=lambda look: -look[1])
 
 
 def _split(text: str) -> list[tuple[str, str]]:
@@ -298,13 +298,15 @@ def _piece(runs: Sequence[tuple[str, str]], *, several: bool) -> str:
         return re.sub(r"[^\w\- ]", r"\\\g<0>", texts.pop())
     joined = "".join(texts)
     if kind == "d":
-        one = r"\d" if joined.isascii() else r"[^\W_]"
+        character = r"\d" if joined.isascii() else r"[^\W_]"
     elif not joined.isascii():
-        one = r"[^\W\d_]"
+        character = r"[^\W\d_]"
     else:
-        one = "[A-Z]" if joined.isupper() else "[a-z]" if joined.islower() else "[A-Za-z]"
+        character = "[A-Z]" if joined.isupper() else "[a-z]" if joined.islower() else "[A-Za-z]"
     least, most = min(map(len, texts)), max(map(len, texts))
-    return one + ("" if least == most == 1 else f"{{{least}}}" if least == most else f"{{{least},{most}}}")
+    return character + (
+        "" if least == most == 1 else f"{{{least}}}" if least == most else f"{{{least},{most}}}"
+    )
 
 
 def _quoted(text: str) -> str:

@@ -84,7 +84,7 @@ class PatternReport:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
-def _template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[str, ...]]:
+def _template_of(pattern: object, fields: Sequence[str]) -> tuple[Template, tuple[str, ...]]:
     """Parse a pattern with any placeholders; also return the unknown placeholders.
 
     Raises:
@@ -93,8 +93,8 @@ def _template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple
     text = "/".join(pattern) if isinstance(pattern, (tuple, list)) else pattern
     names = dict.fromkeys(re.findall(r"\{([^{}?]*)\??\}", text)) if isinstance(text, str) else {}
     named = [name for name in names if name.isidentifier()]
-    free = tuple(name for name in named if name not in known)
-    return parse_template(pattern, fields={*known, *named}, wildcards=True), free
+    free = tuple(name for name in named if name not in fields)
+    return parse_template(pattern, fields={*fields, *named}, wildcards=True), free
 
 
 def try_pattern(source: Session, pattern: object) -> PatternReport:
@@ -138,13 +138,13 @@ def _try(
     fields = list(dict.fromkeys(value for kind, value in template.tokens if kind != "text"))
     free = set(fields) - {"id", *ids.groups, *names}
     if ids.is_told_by(template) and not free:
-        found = _fitting(template, paths, ids, names)
+        rows = _fitting(template, paths, ids, names)
     else:
-        found = pl.concat(
+        rows = pl.concat(
             [_captured(way, paths, kinds, fields) for way in template.variants.values()], how="diagonal"
         )
-        found = _checked(found, template, ids)
-    matches = found.select("path", *fields).sort("path")
+        rows = _checked(rows, template, ids)
+    matches = rows.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
     unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
     if "id" not in fields and ids.is_told_by(template):
@@ -164,13 +164,13 @@ def _fitting(
     """Return the paths that the catalog assigns to a record, with the text of each placeholder."""
     used = [name for name in names if name in template.fields]
     bound = [dict(zip(used, values, strict=True)) for values in product(*(names[name] for name in used))]
-    found = match_columns(paths, [template.bind(values) for values in bound], ids)
+    matches = match_columns(paths, [template.bind(values) for values in bound], ids)
     columns = [
-        pl.Series(name, [values[name] for values in bound], dtype=pl.String).gather(found["template"])
+        pl.Series(name, [values[name] for values in bound], dtype=pl.String).gather(matches["template"])
         for name in used
     ]
-    values = id_columns(found["record_id"], ids).rename({"record_id": "id"})
-    return pl.DataFrame([paths.gather(found["row"]).alias("path"), *values.get_columns(), *columns])
+    values = id_columns(matches["record_id"], ids).rename({"record_id": "id"})
+    return pl.DataFrame([paths.gather(matches["row"]).alias("path"), *values.get_columns(), *columns])
 
 
 def _id_regex(ids: IdPattern) -> str:
@@ -210,21 +210,21 @@ def _captured(
     return frame.with_columns(pl.lit("").alias(name) for name in fields if name not in spots)
 
 
-def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+def _checked(rows: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
     """Keep the paths whose id is valid in Python's regular expressions, and whose fields agree with the id."""
     if not ids.is_told_by(template):
-        return found
+        return rows
     if "id" not in template.fields:
-        written = [ids.form.write(row) for row in found.select(ids.groups).iter_rows(named=True)]  # type: ignore[union-attr]
-        found = found.with_columns(pl.Series("id", written, dtype=pl.String))
+        written = [ids.form.write(row) for row in rows.select(ids.groups).iter_rows(named=True)]  # type: ignore[union-attr]
+        rows = rows.with_columns(pl.Series("id", written, dtype=pl.String))
     whole = parse_template("{id}", fields={"id"})
-    fits = match_columns(found["id"].unique(), [whole], ids)["record_id"]
-    found = found.filter(pl.col("id").is_in(fits.implode()))
+    fits = match_columns(rows["id"].unique(), [whole], ids)["record_id"]
+    rows = rows.filter(pl.col("id").is_in(fits.implode()))
     groups = [name for name in ids.groups if name in template.fields]
     if not groups:
-        return found
-    values = id_columns(found["id"].unique(), ids).rename({"record_id": "id"}).select("id", *groups)
-    return found.join(values, on=["id", *groups], how="semi")
+        return rows
+    values = id_columns(rows["id"].unique(), ids).rename({"record_id": "id"}).select("id", *groups)
+    return rows.join(values, on=["id", *groups], how="semi")
 
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:

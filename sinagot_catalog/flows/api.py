@@ -218,12 +218,12 @@ def of_prefect(command: str) -> str:
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the sections of Prefect's toml that this module reads, named as environment variables."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for section in ("api", "client"):
         table = values.get(section, {})
         if isinstance(table, dict):
-            found |= {f"PREFECT_{section}_{name}".upper(): value for name, value in table.items()}
-    return found
+            settings |= {f"PREFECT_{section}_{name}".upper(): value for name, value in table.items()}
+    return settings
 
 
 def _toml(path: Path) -> dict[str, Any]:

@@ -177,11 +177,11 @@ def deployment_named(client: SyncPrefectClient, name: str) -> Any:
     with suppress(ObjectNotFound):
         return client.read_deployment_by_name(full)
     found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])), limit=200)
-    known = [f"{FLOW}/{deployment.name}" for deployment in found]
+    names = [f"{FLOW}/{deployment.name}" for deployment in found]
     raise NotFoundError(
-        f"there is no deployment {full!r}{did_you_mean(full, known)}",
-        f"Deployments: {', '.join(sorted(known)[:10])}."
-        if known
+        f"there is no deployment {full!r}{did_you_mean(full, names)}",
+        f"Deployments: {', '.join(sorted(names)[:10])}."
+        if names
         else "Make one: sinagot-catalog deploy NAME --pool POOL, or sinagot-catalog serve --name NAME.",
     )
 
@@ -241,14 +241,14 @@ def _variables_for(pool: WorkPool, wanted: Deployment) -> dict[str, Any]:
     Raises:
         SelectionError: The pool does not know one of them; the message suggests similar names.
     """
-    known = (pool.base_job_template or {}).get("variables", {}).get("properties", {})
+    schemas = (pool.base_job_template or {}).get("variables", {}).get("properties", {})
     for name in wanted.job_variables:
-        if known and name not in known:
+        if schemas and name not in schemas:
             raise SelectionError(
-                f"job_variables: the work pool {pool.name!r} has no variable {name!r}{did_you_mean(name, known)}",
-                f"Its variables: {', '.join(sorted(known))}.",
+                f"job_variables: the work pool {pool.name!r} has no variable {name!r}{did_you_mean(name, schemas)}",
+                f"Its variables: {', '.join(sorted(schemas))}.",
             )
-    return {name: _typed(value, known.get(name, {})) for name, value in wanted.job_variables.items()}
+    return {name: _typed(value, schemas.get(name, {})) for name, value in wanted.job_variables.items()}
 
 
 def _typed(value: Any, schema: Mapping[str, Any]) -> Any:

@@ -182,8 +182,8 @@ def describe(
     options = RunOptions(step=step, workers=workers, limit=limit, downstream=downstream)
     query = Query("steps")
     query = query.where(sql_predicate(where)) if where else query
-    made = plan(source, query, options)
-    check_start(source, query, made, options.steps)
+    draft = plan(source, query, options)
+    check_start(source, query, draft, options.steps)
     asked = {"where": where, "step": step, "workers": workers, "limit": limit, "config": config}
     parameters = {key: value for key, value in asked.items() if value is not None}
     return replace(
@@ -191,7 +191,7 @@ def describe(
         parameters={"workspace": workspace, **parameters, "downstream": downstream},
         tags=tuple(dict.fromkeys(["sinagot-catalog", *source.config.prefect.tags, *tags])),
         version=source.config.info.version,
-        n_rows=made.n_run,
+        n_rows=draft.n_run,
     )
 
 

@@ -71,11 +71,11 @@ def is_lost(source: Session, flow_run: FlowRun) -> bool:
 def under_way(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
     """The active flow runs of a deployment according to the API, without the flow run that calls this."""
     types = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
-    found = client.read_flow_runs(
+    flow_runs = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
             state=FlowRunFilterState(type=types),
         ),
         limit=50,
     )
-    return [flow_run for flow_run in found if str(flow_run.id) != str(runtime.flow_run.id)]
+    return [flow_run for flow_run in flow_runs if str(flow_run.id) != str(runtime.flow_run.id)]

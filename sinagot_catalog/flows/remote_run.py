@@ -71,16 +71,16 @@ class RemoteFlowRun:
             raise missing from None
         try:
             with pointed_at(api), get_client(sync_client=True) as client:
-                found = client.read_flow_run(identity)
+                flow_run = client.read_flow_run(identity)
         except ObjectNotFound:
             raise missing from None
-        place = found.parameters.get("workspace")
+        place = flow_run.parameters.get("workspace")
         if place is None or place_of(place) != place_of(source.config.files[0]):
             raise NotFoundError(
                 f"the flow run {flow_run_id} is of {place or 'no workspace'}, not of this one",
                 "Ask the workspace that it runs.",
             )
-        return cls(source, found, api=api)
+        return cls(source, flow_run, api=api)
 
     @property
     def last_state(self) -> str:
@@ -212,13 +212,13 @@ def send(
         ServerError: The API refused the run.
     """
     with pointed_at(api), get_client(sync_client=True) as client:
-        known = deployment_named(client, deployment)
-        _check_room(known, parts)
+        target = deployment_named(client, deployment)
+        _check_room(target, parts)
         with suppress(Exception):  # lost runs hold slots of the deployment, and this run would wait for them
-            clear_lost(client, source, under_way(client, known.id))
+            clear_lost(client, source, under_way(client, target.id))
         try:
             flow_run = client.create_flow_run_from_deployment(
-                known.id, parameters=dict(parameters()), name=name
+                target.id, parameters=dict(parameters()), name=name
             )
         except PrefectHTTPStatusError as error:
             raise ServerError(
@@ -227,24 +227,24 @@ def send(
             ) from error
     remote = RemoteFlowRun(source, flow_run, api=api)
     say(f"{name}: {remote.url}")
-    if known.status == DeploymentStatus.NOT_READY:
-        say(_missing(known.work_pool_name))
+    if target.status == DeploymentStatus.NOT_READY:
+        say(_missing(target.work_pool_name))
     return remote
 
 
-def _check_room(known: Any, parts: int) -> None:
+def _check_room(deployment: Any, parts: int) -> None:
     """Check that a deployment does not cancel flow runs which are submitted together.
 
     Raises:
         UsageError: It runs fewer at once, and cancels what is too much.
     """
-    limit, options = known.global_concurrency_limit, known.concurrency_options
+    limit, options = deployment.global_concurrency_limit, deployment.concurrency_options
     if limit is None or options is None or limit.limit >= parts:
         return
     if options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW:
         at_once = "1 flow run" if limit.limit == 1 else f"{limit.limit} flow runs"
         raise UsageError(
-            f"{parts} parts: the deployment {known.name!r} runs {at_once} at a time and cancels the others",
+            f"{parts} parts: the deployment {deployment.name!r} runs {at_once} at a time and cancels the others",
             f"Deploy it with --concurrency {parts}, or with --overlap wait.",
         )
 

@@ -243,10 +243,10 @@ def send(
         UsageError: The deployment would cancel some of the parts.
         ServerError: The API does not answer.
     """
-    made = plan(source, query, options)
-    check_start(source, query, made, options.steps)
-    if not made.n_run:
-        claimed = claim(source, query, made, options)
+    draft = plan(source, query, options)
+    check_start(source, query, draft, options.steps)
+    if not draft.n_run:
+        claimed = claim(source, query, draft, options)
         return RunHandle(claimed.run_id, claimed.finish())
     workspace, config = address_of(source)
     say = on_message or to_stderr
@@ -257,17 +257,17 @@ def send(
 
     def parameters() -> dict[str, Any]:
         """All parameters of the selection: an omitted one would get the value of the deployment's own filter."""
-        asked = asdict(options) | {"part": None if part is None else str(part)}
+        arguments = asdict(options) | {"part": None if part is None else str(part)}
         # workers of an older version do not know `upstream` and `part`
-        unset = [name for name in ("workers", "upstream", "part") if not asked[name]]
+        unset = [name for name in ("workers", "upstream", "part") if not arguments[name]]
         for name in ("debug", "mode", *unset):
-            del asked[name]
+            del arguments[name]
         is_whole = query.is_whole and source.span is None
-        rows = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
-        return {"workspace": workspace, "config": config, "where": None, "rows": rows, **asked}
+        rows = None if is_whole else keep_selection(source.log_store, draft.frame, new_run_id())
+        return {"workspace": workspace, "config": config, "where": None, "rows": rows, **arguments}
 
     which = f" · part {part}" if part else ""
-    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {count_of(made.n_run, 'row')}{which}"
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {count_of(draft.n_run, 'row')}{which}"
     remote = remote_run.send(
         source, deployment, parameters, name=name, api=local, say=say, parts=part.count if part else 1
     )

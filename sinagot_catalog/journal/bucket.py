@@ -32,13 +32,13 @@ class ObjectJournal(Journal):
         self._seeds: dict[str, tuple[int | None, pl.DataFrame]] = {}
 
     def _events(self) -> pl.DataFrame:
-        found = self._found = self.store.tree("")
+        sizes = self._found = self.store.tree("")
         try:
             merged, frames = self.compacted()
         finally:
             self._found = None
-        frames = [*frames, *self._of_runs(_pieces(found, merged))]
-        frames += self._of_seed({path: size for path, size in found.items() if is_seed_log(path)})
+        frames = [*frames, *self._of_runs(_pieces(sizes, merged))]
+        frames += self._of_seed({path: size for path, size in sizes.items() if is_seed_log(path)})
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:  # noqa: ARG002 - the signature of `Journal`
@@ -64,20 +64,20 @@ class ObjectJournal(Journal):
         }
         lines: dict[str, list[bytes]] = {}
         for (path, run), content in zip(new.items(), self.store.read_all(list(new)), strict=True):
-            known = self._known.setdefault(run, {})
+            ends = self._known.setdefault(run, {})
             name, start, end = _parsed(path) or (path, 0, len(content))
-            lines.setdefault(run, []).append(content[max(0, known.get(name, 0) - start) :])
-            known[name] = max(known.get(name, 0), end)
+            lines.setdefault(run, []).append(content[max(0, ends.get(name, 0) - start) :])
+            ends[name] = max(ends.get(name, 0), end)
         for run, parts in lines.items():
             self._frames.setdefault(run, []).append(from_lines(b"".join(parts)))
         return [frame for run in sorted(self._frames) for frame in self._frames[run]]
 
-    def _of_seed(self, found: dict[str, int | None]) -> list[pl.DataFrame]:
+    def _of_seed(self, sizes: dict[str, int | None]) -> list[pl.DataFrame]:
         """The lines of sinagot itself, which appends to its own log files."""
-        new = [path for path, size in found.items() if self._seeds.get(path, (None,))[0] != size]
+        new = [path for path, size in sizes.items() if self._seeds.get(path, (None,))[0] != size]
         for path, content in zip(new, self.store.read_all(new), strict=True):
-            self._seeds[path] = found[path], from_seed(content)
-        return [self._seeds[path][1] for path in found]
+            self._seeds[path] = sizes[path], from_seed(content)
+        return [self._seeds[path][1] for path in sizes]
 
     def read_files(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
         """Read pieces that are to be merged, from their beginning and each byte once."""
@@ -86,10 +86,10 @@ class ObjectJournal(Journal):
         return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - the same class
 
 
-def _pieces(found: dict[str, int | None], without: set[str] | frozenset[str]) -> dict[str, list[str]]:
+def _pieces(sizes: dict[str, int | None], without: set[str] | frozenset[str]) -> dict[str, list[str]]:
     """The pieces of each run; those of one process are in the order of their bytes."""
     runs: dict[str, list[str]] = {}
-    for path in found:
+    for path in sizes:
         parts = path.split("/")
         if len(parts) == 3 and parts[0] == "journal" and path.endswith(".ndjson") and parts[1] not in without:  # noqa: PLR2004
             runs.setdefault(parts[1], []).append(path)
@@ -112,7 +112,7 @@ class ObjectClaims(Claims):
     def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run; see `Claims.take`."""
         if not self.store.can_create("claims"):
-            others = [one.run_id for one in self.all() if self.is_alive(one)]
+            others = [claim.run_id for claim in self.all() if self.is_alive(claim)]
             if others:
                 raise StorageError(
                     f"run {others[0]} is at work in {self.store.root}, and this store cannot keep two runs apart",

@@ -314,13 +314,13 @@ class Claims:
     def sweep(self, now: float) -> None:
         """Delete files of runs that died between two writes: rows and heartbeats without a claim, hidden files."""
         there = self.store.names("claims")
-        known = {claim.run_id for claim in self.all()}
+        run_ids = {claim.run_id for claim in self.all()}
         highest = max(self._numbers(), default=0)
         left = [
             f"claims/{name}"
             for name in there
             if is_leftover(name)
-            or (is_claim_file(name) and name.rpartition(".")[0] not in known and not _is_number(name))
+            or (is_claim_file(name) and name.rpartition(".")[0] not in run_ids and not _is_number(name))
         ]
         left += [
             _path(number) for number in self._numbers() if number < highest and self._claim(number) is None
@@ -349,23 +349,23 @@ class ClaimMonitor:
     def state(self) -> Literal["live", "stopping", "over"]:
         """The state of the run: alive, stopping, or over (its claim is released or gone, or its process died)."""
         try:
-            found = _parse(self._claims.store.read(self._claim.path))
-            heartbeat = None if found.is_ours else self._claims.heartbeat_of(found.run_id)
+            claim = _parse(self._claims.store.read(self._claim.path))
+            heartbeat = None if claim.is_ours else self._claims.heartbeat_of(claim.run_id)
         except (StorageError, ValueError, TypeError) as error:
             # If the store cannot be read, the run may still be alive until a lease has passed.
             is_gone = isinstance(error.__cause__, FileNotFoundError)
             return "over" if is_gone or self._age() >= self._claim.lease else "live"
-        if found.run_id != self._claim.run_id or found.state not in ("live", "stopping"):
+        if claim.run_id != self._claim.run_id or claim.state not in ("live", "stopping"):
             return "over"
-        if found.is_ours:
-            is_alive = start_time(found.pid) == found.pid_start
+        if claim.is_ours:
+            is_alive = start_time(claim.pid) == claim.pid_start
         else:
-            is_alive = heartbeat != self._heartbeat or self._age() < found.lease
-        if found.is_ours or heartbeat != self._heartbeat:
+            is_alive = heartbeat != self._heartbeat or self._age() < claim.lease
+        if claim.is_ours or heartbeat != self._heartbeat:
             self._heartbeat, self._changed_at = heartbeat, time.monotonic()
         if not is_alive:
             return "over"
-        return "stopping" if found.state == "stopping" else "live"
+        return "stopping" if claim.state == "stopping" else "live"
 
     def _age(self) -> float:
         """Seconds since the heartbeat last changed, as far as this process knows."""

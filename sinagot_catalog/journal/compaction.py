@@ -122,7 +122,7 @@ def _number(name: str) -> int:
 def _latest(store: Store, paths: Sequence[str]) -> float:
     """When the newest of some files was written, in seconds; a file that is gone counts as just written."""
     times = store.stat(paths).modified
-    return max((math.inf if one is None else one / 1e9 for one in times), default=math.inf)
+    return max((math.inf if time is None else time / 1e9 for time in times), default=math.inf)
 
 
 def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:

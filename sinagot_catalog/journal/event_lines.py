@@ -81,12 +81,12 @@ def read_json_lines(content: bytes) -> pl.DataFrame:
     try:
         return _read_lines(content)
     except pl.exceptions.PolarsError:
-        good = [line for one in content.splitlines() if (line := _cleaned(one)) is not None]
+        good = [line for text in content.splitlines() if (line := _cleaned(text)) is not None]
     try:
         return _read_lines(b"\n".join(good))
     except pl.exceptions.PolarsError:
         return pl.concat(
-            [pl.DataFrame(schema=LINE), *(one for one in map(_one_line, good) if one is not None)]
+            [pl.DataFrame(schema=LINE), *(line for line in map(_one_line, good) if line is not None)]
         )
 
 

@@ -140,19 +140,19 @@ class Provenance:
     def __init__(
         self,
         *,
-        made: Iterable[Made] = (),
+        outputs: Iterable[Made] = (),
         paths: Iterable[str] = (),
         since_ns: int | None = None,
         until_ns: int | None = None,
         is_accepted: bool = False,
     ) -> None:
-        self.made = tuple(dict.fromkeys(made))
-        self.files = frozenset(paths) | {one.path for one in self.made if one.fingerprint is None}
+        self.made = tuple(dict.fromkeys(outputs))
+        self.files = frozenset(paths) | {output.path for output in self.made if output.fingerprint is None}
         self.folders: dict[str, list[FolderRecord]] = {}
-        for one in self.made:
-            if one.fingerprint is not None:
-                record = FolderRecord(one.fingerprint, frozenset(one.names or ()))
-                self.folders.setdefault(one.path, []).append(record)
+        for output in self.made:
+            if output.fingerprint is not None:
+                record = FolderRecord(output.fingerprint, frozenset(output.names or ()))
+                self.folders.setdefault(output.path, []).append(record)
         self.since_ns = since_ns
         self.until_ns = until_ns
         self.is_accepted = is_accepted
@@ -166,11 +166,13 @@ class Provenance:
             frozenset({'a.txt'})
         """
         members: dict[str, Any] = json.loads(text) if text else {}
-        made = [_made(one) for name in ("done", "publishing", "taken") for one in members.get(name) or ()]
-        known = {one.path for one in made if one.fingerprint}  # a path alone is no proof
+        outputs = [
+            _made(member) for name in ("done", "publishing", "taken") for member in members.get(name) or ()
+        ]
+        folder_paths = {record.path for record in outputs if record.fingerprint}  # a path alone is no proof
         return cls(
-            made=made,
-            paths=(path for path in map(spelled, members.get("paths") or ()) if path not in known),
+            outputs=outputs,
+            paths=(path for path in map(spelled, members.get("paths") or ()) if path not in folder_paths),
             since_ns=members.get("since_ns"),
             until_ns=members.get("until_ns"),
             is_accepted=bool(members.get("accepted")),
@@ -178,20 +180,20 @@ class Provenance:
 
     def earlier(self, path: str) -> list[Made]:
         """The recorded states of a path, the newest last. They are kept while the row publishes a new state."""
-        return [one for one in self.made if one.path == path and one.fingerprint][-_MOST_RECORDS:]
+        return [output for output in self.made if output.path == path and output.fingerprint][-_MOST_RECORDS:]
 
     def earlier_files(self) -> list[str]:
         """The files that the row made before and that no output declares."""
-        return sorted(one.path for one in self.made if one.fingerprint is None)[:MOST_NAMES]
+        return sorted(output.path for output in self.made if output.fingerprint is None)[:MOST_NAMES]
 
 
-def _made(one: Mapping[str, Any]) -> Made:
-    names = one.get("names")
+def _made(line: Mapping[str, Any]) -> Made:
+    names = line.get("names")
     return Made(
-        one["path"],
-        one.get("fingerprint"),
-        one.get("count"),
-        one.get("bytes"),
+        line["path"],
+        line.get("fingerprint"),
+        line.get("count"),
+        line.get("bytes"),
         None if names is None else tuple(names),
     )
 
@@ -263,7 +265,7 @@ def _foreign_name(path: str, existing: ExistingPath, row: Provenance, new: Colle
     records = row.folders.get(path, ())
     now: Fingerprint | None = None
     if records:
-        now = fingerprint((name, one.size, one.mtime_ns) for name, one in existing.files.items())
+        now = fingerprint((name, item.size, item.mtime_ns) for name, item in existing.files.items())
         if any(record.digest == now.digest for record in records):
             return None
     known = frozenset().union(*(record.names for record in records), map(spelled, new))

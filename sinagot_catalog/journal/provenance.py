@@ -83,16 +83,16 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     outputs = rows.filter(may_exist, pl.col("_event").ne_missing("start"))
     if outputs.is_empty() and controls.is_empty():
         return Unrecorded({})
-    made = pl.col("event").is_in(["publishing", "done", "accepted"])
+    publications = pl.col("event").is_in(["publishing", "done", "accepted"])
     failed = (pl.col("event") == "error") & pl.col("error_type").ne_missing("ForeignFile")
-    attempts = made | failed | (pl.col("event") == "start")
-    last = _events_of(outputs, events.filter(made), catalog).unique("row", keep="last")
+    attempts = publications | failed | (pl.col("event") == "start")
+    last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
     started = pl.col("time").dt.timestamp("us") * _US - (pl.col("seconds") * _SECOND).cast(pl.Int64)
     done = last.filter(pl.col("event") == "done").select("row", started - _SKEW).drop_nulls()
-    found = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
+    times = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
     tried = _events_of(controls, events.filter(attempts), catalog)
     new = controls.join(tried, on="row", how="anti")["row"]
-    return Unrecorded(found | dict(done.iter_rows()), frozenset(new.to_list()))
+    return Unrecorded(times | dict(done.iter_rows()), frozenset(new.to_list()))
 
 
 def _is_folder(catalog: Catalog, place: int) -> bool:

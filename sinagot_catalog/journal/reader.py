@@ -162,10 +162,10 @@ class Journal:
         sizes = self.store.stat(paths).size
         frames = []
         for path, size in zip(paths, sizes, strict=True):
-            known = self._read.get(path)
-            if known is None or size is None or known[0] != size:
-                known = self._read[path] = (size, parse(self.store.read(path)))
-            frames.append(known[1])
+            entry = self._read.get(path)
+            if entry is None or size is None or entry[0] != size:
+                entry = self._read[path] = (size, parse(self.store.read(path)))
+            frames.append(entry[1])
         return frames
 
     def end(self, run_id: str) -> None:

@@ -71,10 +71,10 @@ class RunReport(NamesNearest):
             seconds: How long all of it took; by default the sum.
         """
         return cls(
-            pl.concat([one.frame for one in reports]),
-            next((one.run_id for one in reports if one.run_id is not None), None),
-            seconds=sum(one.seconds for one in reports) if seconds is None else seconds,
-            n_excluded=sum(one.n_excluded for one in reports),
+            pl.concat([report.frame for report in reports]),
+            next((report.run_id for report in reports if report.run_id is not None), None),
+            seconds=sum(report.seconds for report in reports) if seconds is None else seconds,
+            n_excluded=sum(report.n_excluded for report in reports),
         )
 
     @property

@@ -71,7 +71,7 @@ def close_spool(folder: str) -> None:
 
 def dead_spools(log: str) -> list[tuple[str, bool]]:
     """Folders of runs whose process has ended, each with whether its journal belongs to this log."""
-    found = []
+    spools = []
     for folder in _home().iterdir():
         try:
             owner = json.loads((folder / "owner").read_text())
@@ -81,10 +81,10 @@ def dead_spools(log: str) -> list[tuple[str, bool]]:
             else:
                 is_dead = time.time() - (folder / "owner").stat().st_mtime > _ABANDONED
             if is_dead:
-                found.append((str(folder), owner["log"] == masked(log)))
+                spools.append((str(folder), owner["log"] == masked(log)))
         except (OSError, ValueError, KeyError):
             continue
-    return found
+    return spools
 
 
 class JournalUploader:

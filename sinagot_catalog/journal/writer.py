@@ -153,11 +153,11 @@ class JournalWriter:
     def _open(self) -> None:
         folder = Path(self.path).parent
         # Create LOG if needed, but nothing above it: an unmounted dataset must not be created again, empty.
-        for one in (folder.parent.parent, folder.parent, folder):
-            one.mkdir(exist_ok=True)
-        for one in (folder.parent, folder):
-            if one.is_symlink():
-                raise OSError(f"{one} is a link: links inside LOG are not followed")
+        for path in (folder.parent.parent, folder.parent, folder):
+            path.mkdir(exist_ok=True)
+        for path in (folder.parent, folder):
+            if path.is_symlink():
+                raise OSError(f"{path} is a link: links inside LOG are not followed")
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
@@ -254,10 +254,10 @@ class UnitStepLines:
         """Write a log line of the script; it is not a status."""
         self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
 
-    def publishing(self, record_id: str, paths: Iterable[str], made: Iterable[Made] = ()) -> None:
+    def publishing(self, record_id: str, paths: Iterable[str], outputs: Iterable[Made] = ()) -> None:
         """Write that several paths, or a folder, will be published: until `done`, old and new ones may be mixed."""
         listed = ", ".join(map(_quoted, paths))
-        more = f', "paths": [{listed}], "made": [{_made_text(made)}]'
+        more = f', "paths": [{listed}], "made": [{_made_text(outputs)}]'
         self._write("publishing", record_id, "Publishing outputs", more)
 
     def done(
@@ -267,7 +267,7 @@ class UnitStepLines:
         seconds: float,
         attempts: int,
         inputs: Sequence[Stamp | None],
-        made: Sequence[Made] = (),
+        outputs: Sequence[Made] = (),
         output: str | None = None,
         params: str | None = None,
         record: Sequence[tuple[str, str | None]] = (),
@@ -279,13 +279,13 @@ class UnitStepLines:
             seconds: The total time of its attempts.
             attempts: How many attempts there were.
             inputs: The state of its inputs.
-            made: The folders that it made, and the files that no output declares.
+            outputs: The folders that it made, and the files that no output declares.
             output: What the row printed.
             params: The parameters that it read, as JSON.
             record: The metadata columns that it read, each with its value as text.
         """
         made_from = _stamps_text(inputs)
-        listed = _made_text(made) if made else ""
+        listed = _made_text(outputs) if outputs else ""
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
@@ -299,7 +299,7 @@ class UnitStepLines:
         record_id: str,
         *,
         inputs: Sequence[Stamp | None],
-        made: Sequence[Made] = (),
+        outputs: Sequence[Made] = (),
         params: str | None = None,
         record: Sequence[tuple[str, str | None]] = (),
     ) -> None:
@@ -308,11 +308,11 @@ class UnitStepLines:
         Args:
             record_id: The record of the row.
             inputs: The present state of its inputs.
-            made: The folders among its outputs.
+            outputs: The folders among its outputs.
             params: The present values of the parameters that it read, as JSON.
             record: The present values of the metadata columns that it read.
         """
-        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(made)}]{self._code}'
+        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(outputs)}]{self._code}'
         more += _reads_text(params, record)
         self._write("accepted", record_id, "Present outputs accepted", more)
 
@@ -383,14 +383,14 @@ def _plain_or_null(text: str | None) -> str:
     return "null" if text is None else _quoted(text)
 
 
-def _made_text(made: Iterable[Made]) -> str:
+def _made_text(outputs: Iterable[Made]) -> str:
     """What a row made, as members of a JSON list."""
     return ", ".join(
-        f'{{"path": {_quoted(one.path)}}}'
-        if one.fingerprint is None
-        else f'{{"path": {_quoted(one.path)}, "fingerprint": "{one.fingerprint}", "count": {one.n_files}'
-        f', "bytes": {one.size}, "names": {_names_text(one.names)}}}'
-        for one in made
+        f'{{"path": {_quoted(output.path)}}}'
+        if output.fingerprint is None
+        else f'{{"path": {_quoted(output.path)}, "fingerprint": "{output.fingerprint}", "count": {output.n_files}'
+        f', "bytes": {output.size}, "names": {_names_text(output.names)}}}'
+        for output in outputs
     )
 
 

@@ -29,7 +29,9 @@ def write_ids(
     pieces = [piece for piece in form.pieces if piece.is_written(template.fields)]
     pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
     framed = _with_fields(framed, template, ids)
-    texts = [pl.lit(one.value) if one.kind == "text" else pl.col(_column(one.value)) for one in pieces]
+    texts = [
+        pl.lit(piece.value) if piece.kind == "text" else pl.col(_column(piece.value)) for piece in pieces
+    ]
     written = framed.with_columns(pl.concat_str(pl.lit(""), *texts).alias("record_id"))
     is_split = written["row"].n_unique() < written.height
     return written.unique(["row", "record_id"]) if is_split else written
@@ -42,17 +44,17 @@ def _column(name: str) -> str:
 
 def _with_fields(frame: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
     """Add a column per field, cut out of the parts of the path. Parts with few unknown fields come first."""
-    known: set[str] = set()
-    todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, known)}
+    names: set[str] = set()
+    todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, names)}
     frame = frame.with_columns(pl.col("path").str.split("/").alias("_parts"))
     while todo:
-        number = min(todo, key=lambda n: len(_unknown(todo[n], known)))
+        number = min(todo, key=lambda n: len(_unknown(todo[n], names)))
         part = todo.pop(number)
-        unknown = _unknown(part, known)
+        unknown = _unknown(part, names)
         if unknown:
             rest = frame["_parts"].list.get(number).alias("_rest")
-            frame = _cut_fields(frame.with_columns(rest), part, known, ids)
-            known |= unknown
+            frame = _cut_fields(frame.with_columns(rest), part, names, ids)
+            names |= unknown
     return frame
 
 
@@ -60,23 +62,23 @@ def _unknown(part: Tokens, known: Collection[str]) -> set[str]:
     return {value for kind, value in part if kind == "field" and value not in known}
 
 
-def _cut_fields(frame: pl.DataFrame, part: Tokens, known: Collection[str], ids: IdPattern) -> pl.DataFrame:
+def _cut_fields(frame: pl.DataFrame, part: Tokens, names: Collection[str], ids: IdPattern) -> pl.DataFrame:
     """Cut the unknown fields of a part of the path out of `_rest`, from both ends, as long as the cut is unique."""
-    tokens, known = list(part), set(known)
+    tokens, names = list(part), set(names)
     rest = pl.col("_rest")
-    while _unknown(tuple(tokens), known):
+    while _unknown(tuple(tokens), names):
         if len(tokens) == 1:
             return frame.with_columns(rest.alias(_column(tokens[0][1]))).filter(rest != "")
         for at_end in (False, True):
-            cut = _one_end(tokens, known, ids, at_end=at_end)
+            cut = _one_end(tokens, names, ids, at_end=at_end)
             if cut is not None:
                 break
         else:
             return _cut_in_every_way(frame, tuple(tokens))
         kind, name = tokens.pop(-1 if at_end else 0)
-        if kind == "field" and name not in known:
+        if kind == "field" and name not in names:
             frame = frame.with_columns(cut.alias(_column(name)))
-            known.add(name)
+            names.add(name)
             cut = pl.col(_column(name))
         fits = rest.str.ends_with(cut) if at_end else rest.str.starts_with(cut)
         left = rest.str.strip_suffix(cut) if at_end else rest.str.strip_prefix(cut)
@@ -85,14 +87,14 @@ def _cut_fields(frame: pl.DataFrame, part: Tokens, known: Collection[str], ids: 
 
 
 def _one_end(
-    tokens: Sequence[tuple[str, str]], known: Collection[str], ids: IdPattern, *, at_end: bool
+    tokens: Sequence[tuple[str, str]], names: Collection[str], ids: IdPattern, *, at_end: bool
 ) -> pl.Expr | None:
     """The text of the first or the last token in `_rest`; None if several cuts are possible."""
     (kind, value), (next_kind, next_value) = tokens[::-1][:2] if at_end else tokens[:2]
     rest = pl.col("_rest").str
     if kind == "text":
         return pl.lit(value)
-    if value in known:
+    if value in names:
         return pl.col(_column(value))
     field = ids.fields[value]
     if field.width:
@@ -106,14 +108,14 @@ def _one_end(
 def _cut_in_every_way(frame: pl.DataFrame, tokens: Tokens) -> pl.DataFrame:
     """The rows of a frame for each possible split of `_rest`, with a column per field."""
     names = sorted({value for kind, value in tokens if kind == "field"})
-    found = [
+    splits = [
         {"_rest": text, **{_column(name): split[name] for name in names}}
         for text in frame["_rest"].unique()
         for split in _splits(text, tokens)
     ]
     schema = dict.fromkeys(["_rest", *map(_column, names)], pl.String)
     told = [_column(name) for name in names if _column(name) in frame.columns]
-    return frame.join(pl.DataFrame(found, schema=schema), on=["_rest", *told])
+    return frame.join(pl.DataFrame(splits, schema=schema), on=["_rest", *told])
 
 
 def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
@@ -128,10 +130,10 @@ def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
                 yield values
             continue
         kind, value = tokens[number]
-        known = value if kind == "text" else values.get(value)
-        if known is not None:
-            if text.startswith(known, at):
-                todo.append((at + len(known), number + 1, values))
+        piece = value if kind == "text" else values.get(value)
+        if piece is not None:
+            if text.startswith(piece, at):
+                todo.append((at + len(piece), number + 1, values))
             continue
         ends = range(at + 1, len(text) + 1) if number + 1 < len(tokens) else [len(text)] * (at < len(text))
         next_kind, next_value = tokens[number + 1] if number + 1 < len(tokens) else ("text", "")
@@ -154,17 +156,17 @@ def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern)
     if rust is not None and not rust.dotted and not rust.odd:
         paths = paths.filter(paths.str.contains(f"[{CONTROLS}]"))
     form = ids.form
-    found: dict[str, str] = {}
-    for one in (variant for template in templates for variant in template.variants.values()):
-        if not one.fields:
+    refusals: dict[str, str] = {}
+    for way in (variant for template in templates for variant in template.variants.values()):
+        if not way.fields:
             continue
-        as_deep = paths.str.count_matches("/", literal=True) == len(one.parts) - 1
+        as_deep = paths.str.count_matches("/", literal=True) == len(way.parts) - 1
         for path in paths.filter(as_deep):
-            values = _values_of(path, one)
+            values = _values_of(path, way)
             record_id = values.get("id") or ("" if isinstance(form, str) else form.write(values))
             if values and record_id and ids.values(record_id) is None and ids.regex.fullmatch(record_id):
-                found.setdefault(path, record_id)
-    return list(found.items())
+                refusals.setdefault(path, record_id)
+    return list(refusals.items())
 
 
 def _values_of(path: str, template: Template) -> dict[str, str]:

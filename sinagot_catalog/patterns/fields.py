@@ -37,13 +37,13 @@ def variants(tokens: Tokens) -> dict[frozenset[str], Tokens]:
     """
     optional = sorted({name for kind, name in tokens if kind == "optional"})
     needed = {name for kind, name in tokens if kind == "field"}
-    found = {}
+    patterns = {}
     for count in range(len(optional) + 1):
         for absent in combinations(optional, count):
             plain = _without(tokens, frozenset(absent))
             if plain and needed.isdisjoint(absent):
-                found[frozenset(absent)] = plain
-    return found
+                patterns[frozenset(absent)] = plain
+    return patterns
 
 
 def _without(tokens: Tokens, absent: Collection[str]) -> Tokens:
@@ -219,8 +219,8 @@ def _names_in(nodes: Any, names: Mapping[int, str]) -> Iterator[str]:
     if isinstance(nodes, tuple) and len(nodes) == 4 and nodes[0] in names:  # noqa: PLR2004 - the node of a group
         yield names[nodes[0]]
     if isinstance(nodes, (tuple, list)) or hasattr(nodes, "data"):
-        for one in getattr(nodes, "data", nodes):
-            yield from _names_in(one, names)
+        for node in getattr(nodes, "data", nodes):
+            yield from _names_in(node, names)
 
 
 def _where(nodes: Any, place: int, names: Mapping[int, str], before: list[str]) -> str:
@@ -262,14 +262,14 @@ class Field:
 def fields_of(text: str) -> dict[str, Field]:
     """The fields of a regular expression, by name."""
     parsed = parse_regex(text)
-    found = {}
+    fields = {}
     for number, nodes in _groups(parsed):
-        name = next((one for one, at in parsed.state.groupdict.items() if at == number), None)
+        name = next((item for item, at in parsed.state.groupdict.items() if at == number), None)
         if name is not None:
             least, most = nodes.getwidth()
             ignores_case = parsed.state.flags & re.IGNORECASE
-            found[name] = Field(None if ignores_case else nodes, int(least) if least == most else None)
-    return found
+            fields[name] = Field(None if ignores_case else nodes, int(least) if least == most else None)
+    return fields
 
 
 def _groups(nodes: Any) -> Iterator[tuple[int, Any]]:
@@ -277,8 +277,8 @@ def _groups(nodes: Any) -> Iterator[tuple[int, Any]]:
     if isinstance(nodes, tuple) and len(nodes) == 4 and hasattr(nodes[3], "getwidth"):  # noqa: PLR2004
         yield nodes[0], nodes[3]
     if isinstance(nodes, (tuple, list)) or hasattr(nodes, "data"):
-        for one in getattr(nodes, "data", nodes):
-            yield from _groups(one)
+        for node in getattr(nodes, "data", nodes):
+            yield from _groups(node)
 
 
 def _may_hold(nodes: Any, char: str) -> bool:
@@ -293,7 +293,7 @@ def _may_hold(nodes: Any, char: str) -> bool:
         elif name == "ANY":
             holds = char != "\n"
         elif name == "BRANCH":
-            holds = any(_may_hold(one, char) for one in value[1])
+            holds = any(_may_hold(branch, char) for branch in value[1])
         elif name == "SUBPATTERN":
             holds = bool(value[1]) or _may_hold(value[3], char)  # flags may change what a letter means
         elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
@@ -307,19 +307,19 @@ def _may_hold(nodes: Any, char: str) -> bool:
 
 def _in_class(items: Any, char: str) -> bool:
     """Whether a character class matches a character."""
-    is_negated, found = False, False
+    is_negated, is_member = False, False
     for kind, value in items:
         if str(kind) == "NEGATE":
             is_negated = True
         elif str(kind) == "LITERAL":
-            found |= chr(value) == char
+            is_member |= chr(value) == char
         elif str(kind) == "RANGE":
-            found |= value[0] <= ord(char) <= value[1]
+            is_member |= value[0] <= ord(char) <= value[1]
         elif str(kind) == "CATEGORY" and str(value) in _CATEGORIES:
-            found |= re.fullmatch(_CATEGORIES[str(value)], char) is not None
+            is_member |= re.fullmatch(_CATEGORIES[str(value)], char) is not None
         else:
             return True
-    return found != is_negated
+    return is_member != is_negated
 
 
 _CATEGORIES = {
@@ -341,7 +341,7 @@ def can_hold_slash(nodes: Any) -> bool:
         if (
             name == "IN"
             and ("NEGATE" not in str(value[0][0]))
-            and any(str(one) == "LITERAL" and what == ord("/") for one, what in value)
+            and any(str(item) == "LITERAL" and what == ord("/") for item, what in value)
         ):
             return True
         inner: Iterable[Any] = ()
@@ -350,8 +350,8 @@ def can_hold_slash(nodes: Any) -> bool:
         elif name in _NODES:
             inner = [value[-1]] if isinstance(value, tuple) else [value]
         elif name == "GROUPREF_EXISTS":
-            inner = [one for one in value[1:] if one]
-        if any(can_hold_slash(one) for one in inner):
+            inner = [part for part in value[1:] if part]
+        if any(can_hold_slash(part) for part in inner):
             return True
     return False
 

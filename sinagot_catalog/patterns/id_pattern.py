@@ -64,12 +64,12 @@ class IdPattern:
         """The values of the placeholders for this id, or None if the id does not fit."""
         if fault_of(record_id) is not None:
             return None
-        found = self.regex.fullmatch(record_id)
-        if found is None:
+        match = self.regex.fullmatch(record_id)
+        if match is None:
             return None
         if not self.groups:
             return {"id": record_id}
-        values = {"id": record_id, **{name: text or "" for name, text in found.groupdict().items()}}
+        values = {"id": record_id, **{name: text or "" for name, text in match.groupdict().items()}}
         return None if "." in record_id and not _SPECIAL.isdisjoint(values.values()) else values
 
     def refusal(self, record_id: str) -> str:
@@ -83,10 +83,10 @@ class IdPattern:
         if fault is not None:
             return f"does not fit id_pattern '{self.text}': the id {fault}"
         # An id that has no dot has no such field; matching it could take for ever.
-        found = self.regex.fullmatch(record_id) if self.groups and "." in record_id else None
-        if found is None:
+        match = self.regex.fullmatch(record_id) if self.groups and "." in record_id else None
+        if match is None:
             return f"does not fit id_pattern '{self.text}'"
-        name, text = next((one for one in found.groupdict().items() if one[1] in _SPECIAL), ("", ""))
+        name, text = next((item for item in match.groupdict().items() if item[1] in _SPECIAL), ("", ""))
         return f"cannot be a record: its field {name} {fault_of(text)}"
 
     @cached_property

@@ -67,7 +67,7 @@ def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> boo
     if isinstance(node, (tuple, list)) or hasattr(node, "data"):
         parts = getattr(node, "data", node)
         return any(
-            _repeats_within(one, with_branches=with_branches, is_repeated=is_repeated) for one in parts
+            _repeats_within(part, with_branches=with_branches, is_repeated=is_repeated) for part in parts
         )
     return False
 
@@ -76,7 +76,7 @@ def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = N
     """The same with Python's regular expressions, once for each distinct text."""
     _refuse_endless(ids, with_branches=only is None)
     unique = (texts if only is None else texts.filter(only)).unique()
-    kept = unique.filter(pl.Series([ids.values(one) is not None for one in unique], dtype=pl.Boolean))
+    kept = unique.filter(pl.Series([ids.values(text) is not None for text in unique], dtype=pl.Boolean))
     return texts.is_in(kept.implode())
 
 
@@ -130,9 +130,9 @@ def rust_of(ids: IdPattern) -> Rust | None:
         pl.Series([""]).str.contains(text)
     except (ImportError, _UnlikeError, RecursionError, pl.exceptions.ComputeError):
         return None
-    odd = tuple(one for one in ("", ".", "..") if ids.regex.fullmatch(one))
+    odd = tuple(name for name in ("", ".", "..") if ids.regex.fullmatch(name))
     some = pl.Series([".", ".."])
-    dotted = tuple(name for name, one in writer.named.items() if some.str.contains(rf"\A(?:{one})\z").any())
+    dotted = tuple(name for name, item in writer.named.items() if some.str.contains(rf"\A(?:{item})\z").any())
     if dotted and not writer.has_groups:
         return None
     return Rust(text, writer.is_exact, writer.has_groups, odd, dotted, writer.named)
@@ -191,7 +191,7 @@ class _Writer:
         if str(kind) in simple:
             return simple[str(kind)](value)
         if str(kind) == "BRANCH":
-            options = [self.sequence(one, is_repeated=is_repeated) for one in value[1]]
+            options = [self.sequence(branch, is_repeated=is_repeated) for branch in value[1]]
             return f"(?:{'|'.join(options)})"
         if str(kind) == "SUBPATTERN":
             return self._group(*value, is_repeated=is_repeated)

@@ -80,16 +80,18 @@ def match_names(
         if template.is_directory or not ids.is_told_by(template):
             continue
         folder, name = template.parted
-        known = groups.setdefault(folder, {}) if not template.is_wild else {}
-        if template.fields != {"id"} or template.is_wild or _n_fields(name) > 1 or name in known:
+        by_name = groups.setdefault(folder, {}) if not template.is_wild else {}
+        if template.fields != {"id"} or template.is_wild or _n_fields(name) > 1 or name in by_name:
             others.append(number)
         else:
-            known[name] = number
+            by_name[name] = number
     parts = [
-        part for folder, known in groups.items() for part in _in_folders(folders, names, folder, known, ids)
+        part
+        for folder, by_name in groups.items()
+        for part in _in_folders(folders, names, folder, by_name, ids)
     ]
     if others:
-        found = match_columns(whole_paths(folders, names), [templates[one] for one in others], ids)
+        found = match_columns(whole_paths(folders, names), [templates[number] for number in others], ids)
         numbers = pl.Series(others, dtype=pl.UInt16).gather(found["template"])
         parts.append(_each(found["row"], numbers, found["record_id"]))
     return _together(parts)
@@ -102,10 +104,10 @@ def with_directories(files: Fits, directories: pl.DataFrame, *, n_files: int) ->
 
 
 def _in_folders(
-    folders: pl.DataFrame, names: pl.Series, folder: Tokens, known: Mapping[Tokens, int], ids: IdPattern
+    folders: pl.DataFrame, names: pl.Series, folder: Tokens, by_name: Mapping[Tokens, int], ids: IdPattern
 ) -> Iterator[Fits]:
     """The matches of patterns that share a folder."""
-    if not known:
+    if not by_name:
         return
     paths = folders["folder"].str.strip_suffix("/")
     if _n_fields(folder):
@@ -117,26 +119,26 @@ def _in_folders(
     rows, keys = rows_in(folders, at)
     inside = pl.DataFrame({"row": rows, "key": keys, "name": names.gather(rows)})
     if _n_fields(folder):
-        yield _told(inside, texts, known)
+        yield _told(inside, texts, by_name)
     else:
-        for name, number in known.items():
+        for name, number in by_name.items():
             cut = cut_id(inside.lazy(), name, "name").collect()
             cut = cut.filter(fitting(cut["record_id"], ids))
             numbers = pl.Series([number], dtype=pl.UInt16).new_from_index(0, cut.height)
             yield _each(cut["row"], numbers, cut["record_id"])
 
 
-def _told(inside: pl.DataFrame, texts: pl.Series, known: Mapping[Tokens, int]) -> Fits:
+def _told(inside: pl.DataFrame, texts: pl.Series, by_name: Mapping[Tokens, int]) -> Fits:
     """The matches in folders that determine the id: the rest of each name selects the pattern.
 
     Args:
         inside: Columns `row`, `key` (the key of the folder's id) and `name`.
         texts: The id of each key.
-        known: The numbers of the patterns by the tokens of their names.
+        by_name: The numbers of the patterns by the tokens of their names.
     """
     parts = [pl.DataFrame(schema=_FITS)]
     by_head: dict[str | None, dict[str, int]] = {}
-    for name, number in known.items():
+    for name, number in by_name.items():
         head, tail = ends_of(name) if _n_fields(name) else (None, "".join(text for _, text in name))
         by_head.setdefault(head, {})[tail] = number
     for head, tails in by_head.items():

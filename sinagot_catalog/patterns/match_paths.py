@@ -45,22 +45,22 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
         [(0, 0, 'REC-1')]
     """
     frame = paths.rename("path").to_frame().with_row_index("row").lazy()
-    plain, found = [], []
+    plain, matches = [], []
     for number, template in enumerate(templates):
         key = pl.lit(number, dtype=pl.UInt16).alias("template")
         if template.fields == {"id"} and not template.is_wild:
             plain.append(cut_id(frame, template.tokens, "path").select("row", key, "record_id"))
         elif template.is_wild and ids.is_told_by(template):
-            found.append(_match_wild(frame, template, ids).select("row", key, "record_id"))
+            matches.append(_match_wild(frame, template, ids).select("row", key, "record_id"))
         elif ids.is_told_by(template):
             for absent, variant in template.variants.items():
                 fits = _match_grouped(frame, variant, absent, ids)
-                found.append(fits.select("row", key, "record_id"))
+                matches.append(fits.select("row", key, "record_id"))
     if plain:
         # Without optimization: merged into one filter, all conditions would be computed for every path.
         cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
-        found.insert(0, cut.filter(fitting(cut["record_id"], ids)))
-    return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
+        matches.insert(0, cut.filter(fitting(cut["record_id"], ids)))
+    return pl.concat(matches).cast(_MATCHES) if matches else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
 
 
 def _match_wild(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
@@ -168,9 +168,11 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
     hard = numbered.filter(wide)
     if hard.height or not parts:
         unique = hard["record_id"].unique()
-        values = [pattern.regex.fullmatch(one) for one in unique]
+        values = [pattern.regex.fullmatch(text) for text in unique]
         table = {
-            name: pl.Series([None if one is None else one[name] or "" for one in values], dtype=pl.String)
+            name: pl.Series(
+                [None if match is None else match[name] or "" for match in values], dtype=pl.String
+            )
             for name in pattern.groups
         }
         parts.append(hard.join(pl.DataFrame({"record_id": unique, **table}), on="record_id", how="left"))
@@ -189,10 +191,10 @@ def id_values(record_id: str, pattern: IdPattern) -> dict[str, str] | None:
         {'id': 'A-1', 'site': 'A'}
         >>> id_values("R" * 60, IdPattern("(R|R)*y"))
     """
-    one = pl.Series([record_id], dtype=pl.String)
-    if not is_safe_id(record_id) or not fitting(one, pattern).item():
+    column = pl.Series([record_id], dtype=pl.String)
+    if not is_safe_id(record_id) or not fitting(column, pattern).item():
         return None
-    return {"id": record_id, **id_columns(one, pattern).drop("record_id").row(0, named=True)}
+    return {"id": record_id, **id_columns(column, pattern).drop("record_id").row(0, named=True)}
 
 
 def near_misses(
@@ -224,7 +226,7 @@ def near_misses(
         .bottom_k(most)
         .sort()
     )
-    return [(path, max(templates, key=lambda one: _likeness(path, one)).text) for path in missed]
+    return [(path, max(templates, key=lambda template: _likeness(path, template)).text) for path in missed]
 
 
 def _likeness(path: str, template: Template) -> tuple[bool, float]:
@@ -318,7 +320,7 @@ def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> 
     if {value for kind, value in tokens if kind == "field"} == {"id"}:
         return cut_id(framed.lazy(), tokens, "_part").collect()
     texts = framed["_part"].unique()
-    options = [_options(one, tokens, ids) for one in texts]
+    options = [_options(text, tokens, ids) for text in texts]
     table = pl.DataFrame({"_part": texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
     return framed.join(table.explode("record_id"), on="_part").filter(pl.col("record_id").is_not_null())
 
@@ -326,7 +328,7 @@ def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> 
 def _best_part(template: Template) -> tuple[int, Tokens]:
     """The part of the pattern, between slashes, that determines the id best: the part with the id alone."""
     with_id = [(n, tokens) for n, tokens in enumerate(template.parts) if ("field", "id") in tokens]
-    return min(with_id, key=lambda one: len({value for kind, value in one[1] if kind == "field"}))
+    return min(with_id, key=lambda candidate: len({value for kind, value in candidate[1] if kind == "field"}))
 
 
 # -- trying ids ----------------------------------------------------------------------------------------
@@ -340,15 +342,15 @@ def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
     right = after[0][1] if after and after[0][0] == "text" else ""
     last_start = _size(before) if _is_literal(before) else len(text)
     first_end = len(text) - _size(after) if _is_literal(after) else 0
-    found: dict[str, None] = {}
+    options: dict[str, None] = {}
     for start in range(_size(before), last_start + 1):
         if not text.startswith(left, start - len(left)):
             continue
         for end in range(max(start, first_end), len(text) - _size(after) + 1):
             values = ids.values(text[start:end]) if text.startswith(right, end) else None
             if values is not None and _matches(text, tokens, values):
-                found[text[start:end]] = None
-    return list(found)
+                options[text[start:end]] = None
+    return list(options)
 
 
 def _is_literal(tokens: Iterable[tuple[str, str]]) -> bool:

@@ -49,7 +49,7 @@ def holds(outer: Template, inner: Template) -> bool:
         return True
     if inner.is_wild:  # one of its files
         return _matches(inner, outer)
-    return outer.is_wild and any(_matches(outer, one) for one in (*inner.folders(), inner))
+    return outer.is_wild and any(_matches(outer, template) for template in (*inner.folders(), inner))
 
 
 def _matches(wild: Template, other: Template) -> bool:
@@ -94,7 +94,7 @@ def meetings(
         >>> list(meetings(made, {1: parse_template("out/{id}.csv", fields={"id"})}, IdPattern(r"\w+")))
         []
     """
-    most = max((one.depth for some in (outer, inner) for one in some.values()), default=0)
+    most = max((variant.depth for some in (outer, inner) for variant in some.values()), default=0)
     ours, theirs = (
         [
             _Candidate(place, variant, variant.parts)
@@ -103,10 +103,10 @@ def meetings(
         ]
         for some in (outer, inner)
     )
-    for one, other in _meet(ours, theirs, 0, ids):
-        is_whole = len(one.segments) >= len(other.segments)
-        path = other.template if is_whole else list(other.template.folders())[len(one.segments) - 1]
-        yield Meeting(one.place, other.place, path, is_whole)
+    for own, other in _meet(ours, theirs, 0, ids):
+        is_whole = len(own.segments) >= len(other.segments)
+        path = other.template if is_whole else list(other.template.folders())[len(own.segments) - 1]
+        yield Meeting(own.place, other.place, path, is_whole)
 
 
 def _meet(
@@ -114,14 +114,14 @@ def _meet(
 ) -> Iterator[tuple[_Candidate, _Candidate]]:
     """The pairs among patterns that agree in their first parts."""
     ours, theirs = (defaultdict[Segment, list[_Candidate]](list) for _ in range(2))
-    for one in outer:
-        if len(one.segments) > depth:
-            ours[one.segments[depth]].append(one)
+    for variant in outer:
+        if len(variant.segments) > depth:
+            ours[variant.segments[depth]].append(variant)
         else:
-            yield from ((one, other) for other in inner)
-    for one in inner:
-        if len(one.segments) > depth:
-            theirs[one.segments[depth]].append(one)
+            yield from ((variant, other) for other in inner)
+    for variant in inner:
+        if len(variant.segments) > depth:
+            theirs[variant.segments[depth]].append(variant)
     open_ones = [part for part in theirs if not _is_literal(part)]
     for part in ours:
         # most parts are literal, and match only themselves
@@ -158,19 +158,19 @@ def _share_a_text(left: tuple[str | None, ...], right: tuple[str | None, ...]) -
         """Whether the rests have a text in common, if neither current gap has to match a character."""
         if here == len(left) or there == len(right):
             return here == len(left) and there == len(right)
-        one, other = left[here], right[there]
-        if one is None and other is None:
+        own, other = left[here], right[there]
+        if own is None and other is None:
             return meet(here + 1, there + 1) or meet(here + 1, there) or meet(here, there + 1)
-        if one is None:
+        if own is None:
             return meet(here, there + 1) or meet(here + 1, there + 1)
         if other is None:
             return meet(here + 1, there) or meet(here + 1, there + 1)
-        return one == other and meet(here + 1, there + 1)
+        return own == other and meet(here + 1, there + 1)
 
     return meet(0, 0)
 
 
-def may_meet(one: Template, other: Template) -> bool:
+def may_meet(first: Template, second: Template) -> bool:
     """Whether some values make the paths of two patterns the same, or one a folder around the other.
 
     Fields may have any text here; only the ids of a catalog decide whether the paths do overlap.
@@ -182,11 +182,11 @@ def may_meet(one: Template, other: Template) -> bool:
         >>> meet("one/{sub}_pre.csv", "one/{id}.csv"), meet("raw/{id}.csv", "raw/{id}.txt")
         (True, False)
     """
-    most = max(one.depth, other.depth)
+    most = max(first.depth, second.depth)
     return any(
         all(_share(left, right) for left, right in zip(ours.parts, theirs.parts, strict=False))
-        for ours in expanded(one, most)
-        for theirs in expanded(other, most)
+        for ours in expanded(first, most)
+        for theirs in expanded(second, most)
     )
 
 

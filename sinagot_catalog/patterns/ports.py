@@ -79,8 +79,8 @@ def any_of(*patterns: Any) -> InputPattern:
     if not patterns:
         raise PatternError("any_of() names no pattern", "Give it at least one.")
     return InputPattern(
-        tuple(one for pattern in patterns for one in as_patterns(pattern)),
-        is_optional=any(isinstance(one, InputPattern) and one.is_optional for one in patterns),
+        tuple(part for pattern in patterns for part in as_patterns(pattern)),
+        is_optional=any(isinstance(pattern, InputPattern) and pattern.is_optional for pattern in patterns),
     )
 
 
@@ -123,7 +123,7 @@ def parse_inputs(value: Any, *, fields: Collection[str]) -> tuple[InputPort, ...
     if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
         return ()
     if isinstance(value, Mapping) and not is_table(value):
-        return tuple(_parsed(str(label), one, fields) for label, one in value.items())
+        return tuple(_parsed(str(label), item, fields) for label, item in value.items())
     return (_parsed(None, value, fields),)
 
 
@@ -143,7 +143,7 @@ def is_table(value: object) -> bool:
 def _parsed(label: str | None, value: Any, fields: Collection[str]) -> InputPort:
     if is_table(value):
         value = _from_table(value)
-    ways = tuple(parse_template(one, fields=fields, wildcards=True) for one in as_patterns(value))
+    ways = tuple(parse_template(pattern, fields=fields, wildcards=True) for pattern in as_patterns(value))
     return InputPort(label, ways, isinstance(value, InputPattern) and value.is_optional)
 
 

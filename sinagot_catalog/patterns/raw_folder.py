@@ -32,13 +32,13 @@ class RawFolder:
         known = values if ids.is_told_by(template) else {name: values[name] for name in template.fields}
         self._declared = [
             re.compile(tokens_regex(way.bind(known).tokens), re.DOTALL)
-            for one in inside
-            for way in one.variants.values()
+            for template in inside
+            for way in template.variants.values()
         ]
 
     def is_declared(self, path: str) -> bool:
         """Whether a step declares a path."""
-        return any(self._fits(one, path) for one in self._declared)
+        return any(self._fits(regex, path) for regex in self._declared)
 
     def has_own(self, files: Iterable[str]) -> bool:
         """Whether the folder has a file of raw data: no step declares it or a folder around it."""
@@ -51,8 +51,8 @@ class RawFolder:
         return not any(map(self.is_declared, heads))
 
     def _fits(self, regex: re.Pattern[str], path: str) -> bool:
-        found = regex.fullmatch(path)
-        if found is None:
+        match = regex.fullmatch(path)
+        if match is None:
             return False
-        record_id = found.groupdict().get("id")
+        record_id = match.groupdict().get("id")
         return record_id is None or self._ids.values(record_id) is not None

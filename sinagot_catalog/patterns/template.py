@@ -109,7 +109,7 @@ class Template:
     def prefix(self) -> str:
         """The longest literal folder of all its paths, `""` or ending in `/`."""
         if self.optional:
-            return min((one.prefix for one in self.variants.values()), key=len)
+            return min((variant.prefix for variant in self.variants.values()), key=len)
         head = self.tokens[0][1] if self.tokens[0][0] == "text" else ""
         return head[: head.rfind("/") + 1]
 
@@ -126,7 +126,7 @@ class Template:
             >>> parse_template("sub-{sub}/ses-{ses?}/eeg", fields={"sub", "ses"}).depths
             (2, 3)
         """
-        return tuple(sorted({one.depth for one in self.variants.values()}))
+        return tuple(sorted({variant.depth for variant in self.variants.values()}))
 
     @cached_property
     def parted(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
@@ -292,7 +292,7 @@ def parse_template(value: object, *, fields: Collection[str], wildcards: bool = 
     if "\0" in text:
         raise PatternError(f"{text!r} holds a zero byte, which no path can")
     text = "/".join(part for part in parts if part not in ("", "."))
-    tokens = tuple(token for one in _tokens(text, fields) for token in _split_stars(*one))
+    tokens = tuple(token for word in _tokens(text, fields) for token in _split_stars(*word))
     template = Template(_joined(tokens), is_directory)
     if template.is_wild and not wildcards:
         raise PatternError(
@@ -307,8 +307,8 @@ def parse_template(value: object, *, fields: Collection[str], wildcards: bool = 
 def _tokens(text: str, fields: Collection[str]) -> Iterator[tuple[str, str]]:
     """Split a pattern; a name in braces that is no placeholder is an error, other braces are literal."""
     end = 0
-    for found in _FIELD.finditer(text):
-        name, is_optional = found[1].removesuffix("?"), found[1].endswith("?")
+    for match in _FIELD.finditer(text):
+        name, is_optional = match[1].removesuffix("?"), match[1].endswith("?")
         if name not in fields:
             if not name.isidentifier():
                 continue
@@ -321,10 +321,10 @@ def _tokens(text: str, fields: Collection[str]) -> Iterator[tuple[str, str]]:
                 f"{{{name}?}} in {text!r}: only a named group of id_pattern can be optional",
                 f"Write {{{name}}}.",
             )
-        if found.start() > end:
-            yield "text", text[end : found.start()]
+        if match.start() > end:
+            yield "text", text[end : match.start()]
         yield "optional" if is_optional else "field", name
-        end = found.end()
+        end = match.end()
     if end < len(text):
         yield "text", text[end:]
 
@@ -335,13 +335,13 @@ def _split_stars(kind: str, value: str) -> Iterator[tuple[str, str]]:
         yield kind, value
         return
     end = 0
-    for found in _STARS.finditer(value):
-        yield "text", value[end : found.start()]
-        if found[1]:
+    for match in _STARS.finditer(value):
+        yield "text", value[end : match.start()]
+        if match[1]:
             yield "text", "*"
         else:
-            yield ("any", "*") if len(found[2]) == 1 else ("deep", "**")
-        end = found.end()
+            yield ("any", "*") if len(match[2]) == 1 else ("deep", "**")
+        end = match.end()
     yield "text", value[end:]
 
 
@@ -366,7 +366,7 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
     if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
         return ()
     if isinstance(value, Mapping):
-        return tuple((str(label), parse_template(one, fields=fields)) for label, one in value.items())
+        return tuple((str(label), parse_template(item, fields=fields)) for label, item in value.items())
     return ((None, parse_template(value, fields=fields)),)
 
 

@@ -55,10 +55,10 @@ class Reduction:
             >>> way.reduced.text, way.reduce("raw/R1/a.png"), way.reduce("raw/R1/.a.png")
             ('raw/{id}', 'raw/R1', None)
         """
-        found = re.fullmatch(self.regex, path)
-        if found is None:
+        match = re.fullmatch(self.regex, path)
+        if match is None:
             return None
-        return "/".join(found.groups()) or _NOTHING
+        return "/".join(match.groups()) or _NOTHING
 
 
 @lru_cache(maxsize=1024)

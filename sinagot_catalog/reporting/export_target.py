@@ -35,8 +35,8 @@ def _is_export(path: Path) -> bool:
         import polars as pl
 
         try:
-            found = pl.read_parquet_metadata(path)
+            metadata = pl.read_parquet_metadata(path)
         except (OSError, pl.exceptions.PolarsError):
             return False
-        return TABLE_METADATA.items() <= found.items()
+        return TABLE_METADATA.items() <= metadata.items()
     return head.startswith(b"<!doctype html>") and "· sinagot_catalog</title>".encode() in head

@@ -211,7 +211,7 @@ class Page:
             .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
             .filter(~pl.all_horizontal(names))
         )
-        found = [
+        lacks = [
             {
                 "n": n,
                 "examples": examples,
@@ -223,7 +223,7 @@ class Page:
             }
             for *flags, n, examples in kinds.iter_rows()
         ]
-        return sorted(found, key=lambda kind: (-kind["n"], len(kind["absent"]), kind["examples"]))[:_LACKS]
+        return sorted(lacks, key=lambda kind: (-kind["n"], len(kind["absent"]), kind["examples"]))[:_LACKS]
 
     @property
     def _needs(self) -> list[tuple[int, ...]]:

@@ -137,12 +137,12 @@ class Results:
         )
         names = ["task", "modality", "step", "label"]
         parts = files.partition_by(names, as_dict=True, maintain_order=True)
-        found = []
+        outputs = []
         for (*step, port), part in parts.items():
             name = row_label(*(value and str(value) for value in step))
             files = part.unique(["root", "path"], keep="first", maintain_order=True)
-            found.append((f"{name}: {port}" if port else name, files))
-        return found
+            outputs.append((f"{name}: {port}" if port else name, files))
+        return outputs
 
     # --- pictures ----------------------------------------------------------------------------------------
 

@@ -103,15 +103,15 @@ class Graph:
         ]
         for node in self.nodes:
             x, y = corners[node.index]
-            made, total = done.get(node.index, (0, 0))
-            share = _WIDE * made / total if total else 0
+            n_done, total = done.get(node.index, (0, 0))
+            share = _WIDE * n_done / total if total else 0
             parts.append(
-                f"<g><title>{escape(node.name)}: {made:,} of {total:,} done; "
+                f"<g><title>{escape(node.name)}: {n_done:,} of {total:,} done; "
                 f"reads {escape(node.reads or 'nothing')}</title>"
                 f'<rect class="node" x="{x}" y="{y}" width="{_WIDE}" height="{_HIGH}" rx="6"/>'
                 f'<rect class="made" x="{x}" y="{y + _HIGH - 5}" width="{share:.1f}" height="5" rx="2"/>'
                 f'<text x="{x + 10}" y="{y + 19}">{escape(_cut(node.step))}</text>'
-                f'<text class="less" x="{x + 10}" y="{y + 34}">{made:,} of {total:,}</text></g>'
+                f'<text class="less" x="{x + 10}" y="{y + 34}">{n_done:,} of {total:,}</text></g>'
             )
         return "".join([*parts, "</svg>"])
 

@@ -136,26 +136,26 @@ def _write_cell(
     for row, record_id in enumerate(rows["record_id"]):
         made = [one for of_port in outputs if (one := of_port[row]) is not None]
         stamps = [of_port[row] for of_port in inputs]
-        lines.accepted(record_id, inputs=stamps, made=made, params=params[row], record=record[row])
+        lines.accepted(record_id, inputs=stamps, outputs=made, params=params[row], record=record[row])
 
 
 def _stamps(found: pl.DataFrame) -> Iterator[Stamp | None]:
     """The present state of one input of some rows, as a run records it."""
-    for one in found.iter_rows(named=True):
-        if one["size"] is None:
+    for row in found.iter_rows(named=True):
+        if row["size"] is None:
             yield None
-        elif one["is_folder"]:
-            yield one["size"], one["count"], as_number(one["etag"])
+        elif row["is_folder"]:
+            yield row["size"], row["count"], as_number(row["etag"])
         else:
-            yield one["size"], one["mtime_ns"]
+            yield row["size"], row["mtime_ns"]
 
 
-def _made(source: Session, root: str, found: pl.DataFrame) -> Iterator[Made | None]:
+def _made(source: Session, root: str, outputs: pl.DataFrame) -> Iterator[Made | None]:
     """The provenance of one output of some rows; None for a file: the declaration is enough to own it."""
     store = source.stores[root]
-    folders = found.filter("is_folder")["path"].unique().to_list()
+    folders = outputs.filter("is_folder")["path"].unique().to_list()
     contents = dict(zip(folders, store.contents(folders), strict=True))
-    for path in found["path"]:
+    for path in outputs["path"]:
         files = contents.get(path)
         if files is None:
             yield None

@@ -163,12 +163,12 @@ class ResourceQueue(BatchQueue):
             self._add(self._back.popleft())
         while True:
             needs = sorted((need for need, line in self._lines.items() if line), key=self._earliest)
-            found = self._allocator.first(needs)
-            if found is not None:
+            index = self._allocator.first(needs)
+            if index is not None:
                 break
             if not self._read_ahead():
                 return None
-        need = needs[found]
+        need = needs[index]
         line, size = self._lines[need], self._next_size(need)
         while len(line) < size and self._read_ahead():
             pass

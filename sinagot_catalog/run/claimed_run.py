@@ -73,29 +73,29 @@ class _Taken:
     spool: Spool | None = None
 
 
-def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> ClaimedRun:
+def claim(source: Session, query: Query, plan: Plan, options: RunOptions) -> ClaimedRun:
     """Claim the rows of a plan that are to run.
 
     Args:
         source: The session of the workspace.
         query: The selection that was planned.
-        made: The plan.
+        plan: The plan.
         options: The options of the run.
 
     Raises:
         SinagotError: The run cannot start; nothing is claimed.
     """
-    check_start(source, query, made, options.steps)
+    check_start(source, query, plan, options.steps)
     begun = time.monotonic()
-    rows = made.rows.with_row_index("row").filter(pl.col("action") == "run")
+    rows = plan.rows.with_row_index("row").filter(pl.col("action") == "run")
     spec = build_spec(source, new_run_id(), options, rows)
     taken = _Taken(rows, rows.clear(), spec, {}, begun)
     if rows.height:
         provenance = provenance_of(rows, source.events(), source.catalog())
-        taken = _take(source, made, replace(taken, provenance=provenance), options)
+        taken = _take(source, plan, replace(taken, provenance=provenance), options)
     elif has_left(source):
         sweep(source)  # a killed run may have left the inputs of records that are not seen now
-    run = ClaimedRun(source, query, made, options, taken)
+    run = ClaimedRun(source, query, plan, options, taken)
     if taken.lease is not None:
         taken.lease.start()
     if taken.spool is not None:
@@ -103,7 +103,7 @@ def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> Cla
     return run
 
 
-def _take(source: Session, made: Plan, wanted: _Taken, options: RunOptions) -> _Taken:
+def _take(source: Session, plan: Plan, wanted: _Taken, options: RunOptions) -> _Taken:
     """Claim rows, clear what dead runs left, and open the spool."""
     mode = options.local_mode(source.config)
     check_places(source, mode)
@@ -119,7 +119,7 @@ def _take(source: Session, made: Plan, wanted: _Taken, options: RunOptions) -> _
             workers = 1 if mode == "main_process" else options.most_workers(source.config)
             spool = Spool(source, spec.run_id, workers)
             spec = spool.spec(spec)
-        write_groups(made, spec, source.log_store)
+        write_groups(plan, spec, source.log_store)
     except BaseException:
         source.claims.release(taken)  # the claim would stay live as long as this process
         raise
@@ -322,11 +322,11 @@ def _rows_without_files(source: Session, query: Query, rows: pl.DataFrame) -> pl
     """The rows of records that the user selected by id and that have no file; logs a warning."""
     if query.rows is None:
         return rows.clear()
-    known = source.catalog().row_ids
+    ids = source.catalog().row_ids
     selected = query.rows["record_id"].unique(maintain_order=True)
-    absent = selected.filter(~selected.is_in(known.implode()))
+    absent = selected.filter(~selected.is_in(ids.implode()))
     if len(absent):
-        near = did_you_mean(absent[0], known.to_list())
+        near = did_you_mean(absent[0], ids.to_list())
         _logger.warning(
             "%d of %d records have no file, such as %r%s", len(absent), len(selected), absent[0], near
         )

@@ -47,11 +47,11 @@ def sweep(source: Session, asker: Claim | None = None) -> int:
         check_links(source.log_store.root)
     # List staging before the claims: a run takes its claim before it makes its staging folder. So a folder listed
     # here without a live claim belongs to a dead run.
-    found = list(_folders(Path(source.log_store.root) / ".staging")) if source.log_store.is_local else []
+    folders = list(_folders(Path(source.log_store.root) / ".staging")) if source.log_store.is_local else []
     with suppress(StorageError):
         source.claims.sweep(source.claims.now(asker))
-    alive = source.claims.alive(asker) if found else frozenset()
-    dead = [folder for folder in found if folder.name not in alive]
+    alive = source.claims.alive(asker) if folders else frozenset()
+    dead = [folder for folder in folders if folder.name not in alive]
     dataset = source.stores["dataset"].root
     outputs = source.stores.get("outputs", source.stores["dataset"]).root
     restored = [path for folder in dead for path in clear_staging(str(folder), outputs, dataset)]
@@ -76,7 +76,7 @@ def has_left(source: Session) -> bool:
 def _folders(path: Path) -> Iterator[Path]:
     """The staging folders of runs; the library did not make any other entry there."""
     with suppress(OSError):
-        yield from (one for one in path.iterdir() if is_run_id(one.name) and not one.is_symlink())
+        yield from (entry for entry in path.iterdir() if is_run_id(entry.name) and not entry.is_symlink())
 
 
 def gc(source: Session, older_than: str | timedelta) -> GcResult:

@@ -58,8 +58,8 @@ def run(
     if not source.ranges:
         return _run_at_once(source, query, options, progress=progress, watch=watch, observer=observer)
     reports: list[RunReport] = []
-    for one in source.ranges.sessions(query, is_fresh=True):
-        report = _run_at_once(one, query, options, progress=progress, watch=watch, observer=observer)
+    for session in source.ranges.sessions(query, is_fresh=True):
+        report = _run_at_once(session, query, options, progress=progress, watch=watch, observer=observer)
         reports.append(report)
         options = options.after(len(report))
         if options.limit == 0 or report.counts().get("cancelled"):
@@ -78,12 +78,12 @@ def _run_at_once(
     observer: Observer | None,
 ) -> RunReport:
     """Plan, claim and run steps that one look holds."""
-    made = plan(source, query, options)
+    run_plan = plan(source, query, options)
     executor = local_executor(source, options)
     try:
-        if not made.needs:  # else each row decides what its worker is like
-            executor.start_workers(made.n_run)  # they start while the rows are claimed
-        with claim(source, query, made, options) as claimed:
+        if not run_plan.needs:  # else each row decides what its worker is like
+            executor.start_workers(run_plan.n_run)  # they start while the rows are claimed
+        with claim(source, query, run_plan, options) as claimed:
             claimed.use(executor)
             if claimed.n_rows:
                 with nullcontext() if observer is None else observer(claimed, executor):

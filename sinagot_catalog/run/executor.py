@@ -64,7 +64,7 @@ def passing_on(groups: Iterable[Group] | WaitingGroups, on_results: OnResults) -
     def pass_on(results: list[Result]) -> None:
         while results:
             on_results(results)
-            results = groups.ended((one.row, one.outcome) for one in results)
+            results = groups.ended((result.row, result.outcome) for result in results)
 
     return pass_on
 

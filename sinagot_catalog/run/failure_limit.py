@@ -51,17 +51,17 @@ class FailureLimit:
         if self._most is None or self.sentence is not None:
             return False
         with self._lock:
-            for one in results:
-                if one.outcome not in _COUNTED:
+            for result in results:
+                if result.outcome not in _COUNTED:
                     continue
-                line = (one.message or "").strip().partition("\n")[0][:_WIDTH]
-                step = self._steps[one.row]
-                kind = (step, one.error_type, re.sub(VARYING, "…", line))
+                line = (result.message or "").strip().partition("\n")[0][:_WIDTH]
+                step = self._steps[result.row]
+                kind = (step, result.error_type, re.sub(VARYING, "…", line))
                 self._counts[kind] += 1
                 if self._counts[kind] >= self._most and self.sentence is None:
                     failures = "1 failure" if self._most == 1 else f"{self._most} failures of one kind"
                     self.sentence = (
-                        f"stopped after {failures}, {step}: {one.error_type or one.outcome}: {line}"
+                        f"stopped after {failures}, {step}: {result.error_type or result.outcome}: {line}"
                     )
                     return True
         return False

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage import Store
 
 
-def write_groups(made: Plan, spec: RunSpec, log: Store) -> None:
+def write_groups(plan: Plan, spec: RunSpec, log: Store) -> None:
     """Write the members of the groups that a plan runs, a file per group step.
 
     Args:
-        made: The plan.
+        plan: The plan.
         spec: The run.
         log: The store of the `LOG` folder: if it is in a bucket, workers on other hosts read the files from there.
     """
-    if not made.members:
+    if not plan.members:
         return
-    wanted = made.rows.filter(pl.col("action") == "run").select("_rec", "_cell", "record_id")
-    for cell, members in made.members.items():
+    wanted = plan.rows.filter(pl.col("action") == "run").select("_rec", "_cell", "record_id")
+    for cell, members in plan.members.items():
         groups = wanted.filter(pl.col("_cell") == cell)
         if groups.is_empty():
             continue

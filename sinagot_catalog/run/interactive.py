@@ -56,20 +56,20 @@ def script_of(
         """The path of an input that exists, else of its first alternative."""
         bound = [layout.places[link.place] for link in port]
         is_plain = len(bound) == 1 and not port[0].is_optional
-        for one in bound:
-            for root in (roots[name] for name in one.roots):
-                if one.template.is_wild:
-                    many = find_many(root, one.template.filled(values))
+        for place in bound:
+            for root in (roots[name] for name in place.roots):
+                if place.template.is_wild:
+                    many = find_many(root, place.template.filled(values))
                     if many:
                         return [f"{root}/{path}" for path in many]
-                elif is_plain or Path(f"{root}/{one.template.format(values)}").exists():
-                    return f"{root}/{one.template.format(values)}"
+                elif is_plain or Path(f"{root}/{place.template.format(values)}").exists():
+                    return f"{root}/{place.template.format(values)}"
         return None
 
     def paths(role: str) -> Any:
         places = [(link.label, layout.places[link.place]) for link in first.linked(role)]
         return port_paths(
-            (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
+            (label, f"{roots[place.root]}/{place.template.format(values)}") for label, place in places
         )
 
     return load_script(source, step, task, modality)(
@@ -116,14 +116,14 @@ def _find(source: Session, step: str, task: str | None, modality: str | None) ->
     Raises:
         NotFoundError: When there is no such step, or its patterns are not known.
     """
-    found = [
+    unit_steps = [
         cell
         for cell in source.layout().cells
         if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality)
     ]
-    if not found:
+    if not unit_steps:
         raise NotFoundError(*no_step(source, step, source.layout().steps, " here"))
-    for cell in found:
+    for cell in unit_steps:
         if cell.error:
             raise NotFoundError(cell.error)
-    return found
+    return unit_steps

@@ -120,15 +120,15 @@ def _groups(root: Path, own: str, controller: str) -> Iterator[tuple[Path, bool]
 
 def _memory(environment: Mapping[str, str]) -> int:
     """The bytes of memory that this process may use; 0 if the system does not tell."""
-    found = list(memory_limits(_CGROUPS, _own_groups()))
+    sizes = list(memory_limits(_CGROUPS, _own_groups()))
     with suppress(OSError, ValueError):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    per_node, per_cpu = (_number(environment, f"SLURM_MEM_PER_{one}") for one in ("NODE", "CPU"))
+        sizes.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    per_node, per_cpu = (_number(environment, f"SLURM_MEM_PER_{unit}") for unit in ("NODE", "CPU"))
     if per_node:  # 0 is all memory of the node
-        found.append(per_node * _MIB)
+        sizes.append(per_node * _MIB)
     elif per_cpu:
-        found.append(per_cpu * _MIB * cpus(environment))
-    return min((one for one in found if one > 0), default=0)
+        sizes.append(per_cpu * _MIB * cpus(environment))
+    return min((size for size in sizes if size > 0), default=0)
 
 
 def gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -141,12 +141,12 @@ def gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     visible = environment.get(_VISIBLE)
     if visible is None:
         return tuple(_listed_by_driver())
-    found: list[str] = []
+    names: list[str] = []
     for name in map(str.strip, visible.split(",")):
         if not name or name.startswith("-") or name == "NoDevFiles":  # CUDA ignores what comes after it
             break
-        found.append(name)
-    return tuple(dict.fromkeys(found))
+        names.append(name)
+    return tuple(dict.fromkeys(names))
 
 
 @cache
@@ -171,12 +171,12 @@ def _names(listing: str) -> list[str]:
         >>> _names("GPU 0: A100 (UUID: GPU-1)\n  MIG 1g.5gb Device 0: (UUID: MIG-7)\nGPU 1: A100\n")
         ['MIG-7', '1']
     """
-    found: list[str] = []
+    names: list[str] = []
     for line in listing.splitlines():
         if whole := re.match(r"GPU (\d+):", line):
-            found.append(whole[1])
+            names.append(whole[1])
         elif slice_ := re.search(r"UUID: (MIG-[^)]+)\)", line):
-            if found and found[-1].isdecimal():  # a GPU that is divided cannot be used as a whole
-                found.pop()
-            found.append(slice_[1])
-    return found
+            if names and names[-1].isdecimal():  # a GPU that is divided cannot be used as a whole
+                names.pop()
+            names.append(slice_[1])
+    return names

@@ -88,7 +88,7 @@ class RunOptions:
     def of(
         cls,
         keywords: Any,
-        known: type,
+        keyword_type: type,
         step: str | Sequence[str] | None = None,
         **given: Any,
     ) -> RunOptions:
@@ -96,14 +96,14 @@ class RunOptions:
 
         Args:
             keywords: The further keywords of the call.
-            known: The typed dictionary that has all keywords of the function.
+            keyword_type: The typed dictionary that has all keywords of the function.
             step: The steps that the user named.
             given: The options that the function declares itself.
 
         Raises:
             TypeError: The function has no such keyword; names similar ones.
         """
-        names = known.__annotations__
+        names = keyword_type.__annotations__
         for name in keywords:
             if name not in names:
                 raise TypeError(f"there is no option {name!r}{did_you_mean(name, [*names, *given])}")

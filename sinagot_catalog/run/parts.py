@@ -68,7 +68,7 @@ def part_numbers(ids: pl.Series, count: int) -> pl.Series:
         [4, 2]
     """
     # Polars has no CRC; it is computed once per record
-    return pl.Series([crc32(one.encode()) % count + 1 for one in ids], dtype=pl.UInt32)
+    return pl.Series([crc32(record_id.encode()) % count + 1 for record_id in ids], dtype=pl.UInt32)
 
 
 def part_of(value: str | Sequence[int] | None) -> Part | None:
@@ -82,11 +82,11 @@ def part_of(value: str | Sequence[int] | None) -> Part | None:
     if value == LAST:
         return Part(None)
     text = value if isinstance(value, str) else "/".join(map(str, value)) if _is_pair(value) else ""
-    found = _NUMBERED.fullmatch(text)
-    if found is None:
+    match = _NUMBERED.fullmatch(text)
+    if match is None:
         near = did_you_mean(value, [LAST]) if isinstance(value, str) else ""
         raise SelectionError(f"part: {value!r} is not a part such as 3/8, or {LAST}{near}")
-    number, count = map(int, found.groups())
+    number, count = map(int, match.groups())
     if not 1 <= number <= count:
         raise SelectionError(
             f"part: {text} does not exist",
@@ -96,7 +96,7 @@ def part_of(value: str | Sequence[int] | None) -> Part | None:
 
 
 def _is_pair(value: object) -> bool:
-    return isinstance(value, (tuple, list)) and all(type(one) is int for one in value)
+    return isinstance(value, (tuple, list)) and all(type(number) is int for number in value)
 
 
 def steps_of_no_part(
@@ -117,11 +117,11 @@ def steps_of_no_part(
         shared: Pairs of a unit step and one that reads its outputs of other records.
     """
     readers = {reader for _, reader in shared}
-    found: set[int] = set()
+    unit_steps: set[int] = set()
     for index in order:
         cell = layout.cells[index]
         reads = {maker for place in cell.places("input") for maker in makers.get(place, ())} - {index}
         writes_shared = any(place not in layout.telling for place in cell.places("output"))
-        if cell.by is not None or index in readers or writes_shared or reads & found:
-            found.add(index)
-    return frozenset(found)
+        if cell.by is not None or index in readers or writes_shared or reads & unit_steps:
+            unit_steps.add(index)
+    return frozenset(unit_steps)

@@ -52,7 +52,7 @@ class Results:
 
     def add(self, results: list[Result]) -> None:
         """Add results."""
-        self.extras += [path for one in results for path in one.extras]
+        self.extras += [path for result in results for path in result.extras]
         self._new += results
         if len(self._new) >= _LUMP:
             self._lumps.append(self._frame_of_new())
@@ -152,7 +152,7 @@ class Phase:
         blocked: list[Result] = []
         if self._block is not None and not self._hurt.isdisjoint(groups):
             blocked = self._block(rows.filter(pl.col("_group").is_in(list(self._hurt))))
-            rows = rows.filter(~pl.col("row").is_in([one.row for one in blocked]))
+            rows = rows.filter(~pl.col("row").is_in([result.row for result in blocked]))
         self._n_blocked += len(groups) - rows["_group"].n_unique()
         self._released.extend(_groups_of(rows))
         for group in groups:  # last: a thread that finds no group waits as long as `is_waiting`
@@ -193,7 +193,7 @@ class Blocking:
             return []
         lost = self._rows.join(failed.select("row"), on="row", how="semi")
         here = self._rows.join(rows.select("row"), on="row", how="semi").sort("_position")
-        found: list[Result] = []
+        new_results: list[Result] = []
         for (cell,), part in here.partition_by("_cell", as_dict=True, maintain_order=True).items():
             waits = self._waits(self._catalog.layout.cells[int(str(cell))], lost)
             if not waits:
@@ -205,11 +205,11 @@ class Blocking:
             ).drop_nulls("_for")
             lost = pl.concat([lost, blocked.select(lost.columns)])
             message = "waits for {}, which failed"
-            found += [
+            new_results += [
                 Result(row, "blocked", message=message.format(step))
                 for row, step in blocked.select("row", "_for").iter_rows()
             ]
-        return found
+        return new_results
 
     def _waits(self, cell: UnitStep, lost: pl.DataFrame) -> list[tuple[pl.Expr, pl.Series]]:
         """The steps that failed to make an input of a step, each with the rows that wait for it."""

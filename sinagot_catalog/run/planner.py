@@ -118,8 +118,8 @@ def joined(plans: Sequence[Plan]) -> Plan:
     """Return the plan of several ranges of records. It does not measure bytes: their catalogs are not kept."""
     keys = ["record_id", "step", "action", "_median", "_cell"]
     return Plan(
-        pl.concat([one.frame for one in plans]),
-        pl.concat([one.rows.select(keys) for one in plans]),
+        pl.concat([plan.frame for plan in plans]),
+        pl.concat([plan.rows.select(keys) for plan in plans]),
         resources=plans[0].resources,
     )
 
@@ -287,11 +287,11 @@ class _Decisions:
 
     def _inputs(self, cell: UnitStep) -> list[pl.Series]:
         """Whether all inputs will exist, and whether this run makes any of them; a row per record."""
-        made = {place: self.made.get(place, self.nothing) for place in cell.places("input")}
+        new_outputs = {place: self.made.get(place, self.nothing) for place in cell.places("input")}
         layout = self.catalog.layout
         own = [port for port in cell.required if cell.by is None or layout.is_per_group(cell, port)]
         there = [
-            reduce(or_, [self.catalog.presence[link.place] | made[link.place] for link in port])
+            reduce(or_, [self.catalog.presence[link.place] | new_outputs[link.place] for link in port])
             for port in own
         ]
         after = self._fresh(cell)
@@ -339,7 +339,7 @@ class _Decisions:
         outputs = cell.places("output")
         if not outputs:
             return rows
-        made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
+        is_repeat = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
         if outputs[0] not in self.catalog.by_id:
             values = self.catalog.row_values.drop("record_id")[rows["_rec"]]
@@ -351,8 +351,8 @@ class _Decisions:
             first = rows.with_columns(path["path"]).with_columns(
                 (pl.col("action") == "run").cum_sum().over("path").alias("_nth")
             )["_nth"]
-            made = made | (first > 1)
-        twin = (pl.col("action") == "run") & pl.lit(made)
+            is_repeat = is_repeat | (first > 1)
+        twin = (pl.col("action") == "run") & pl.lit(is_repeat)
         return rows.with_columns(
             twin.alias("_twin"),
             pl.when(twin).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action"),

@@ -161,10 +161,10 @@ class Pool:
             self._free.remove(slot)
             # An idle process may still hold memory of a GPU.
             rivals = [
-                one for one in self._free if one.kind and {*(one.kind.gpus or ())} & {*(kind.gpus or ())}
+                slot for slot in self._free if slot.kind and {*(slot.kind.gpus or ())} & {*(kind.gpus or ())}
             ]
-            for one in rivals:
-                one.become(kind)
+            for rival in rivals:
+                rival.become(kind)
         slot.become(kind)
         try:
             yield slot

@@ -59,7 +59,7 @@ def check_places(source: Session, mode: str) -> None:
     config = source.config
     source.check_trusted()
     if mode != "main_process" and any(
-        one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)
+        root.startswith("memory://") for root in (config.dataset, config.outputs, config.log)
     ):
         raise UsageError("memory:// is seen by this process alone", "Run with mode='main_process'.")
     outputs = source.stores.get("outputs", source.stores["dataset"])

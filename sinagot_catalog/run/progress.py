@@ -89,7 +89,7 @@ class _Tally:
     def add(self, results: list[Result]) -> None:
         """Count results."""
         self.done += len(results)
-        self._outcomes.update(one.outcome for one in results)
+        self._outcomes.update(result.outcome for result in results)
         if results:
             self._step = self._steps[results[-1].row]
 
@@ -203,11 +203,11 @@ class _Lines:
         """Write a line per row."""
         if self.console is None:
             return
-        for one in results:
-            level = _LEVELS.get(one.outcome, logging.INFO)
+        for result in results:
+            level = _LEVELS.get(result.outcome, logging.INFO)
             if self.console.isEnabledFor(level):
-                keys = self.rows.row(one.row, named=True)
-                self.console.log(level, "%s", _message(one), extra={"row": keys})
+                keys = self.rows.row(result.row, named=True)
+                self.console.log(level, "%s", _message(result), extra={"row": keys})
 
 
 def _message(result: Result) -> str:

@@ -30,10 +30,10 @@ class Replaced(NamedTuple):
     foreign: pl.Series
 
 
-def replaced(source: Session, made: Plan) -> Replaced:
+def replaced(source: Session, plan: Plan) -> Replaced:
     """Find the existing outputs and control files that a plan replaces."""
     catalog = source.catalog()
-    rows = made.rows.filter(pl.col("action") == "run").with_row_index("row")
+    rows = plan.rows.filter(pl.col("action") == "run").with_row_index("row")
     links = catalog.links(rows)
     there = links.filter(pl.col("role").is_in(["output", "control"]) & pl.col("exists")).unique(
         ["root", "path"]
@@ -46,8 +46,8 @@ def replaced(source: Session, made: Plan) -> Replaced:
         kinds = store.kinds(paths)
         files = [path for path, kind in zip(paths, kinds, strict=True) if kind == "file"]
         folders = [path for path, kind in zip(paths, kinds, strict=True) if kind == "directory"]
-        size = sum(one or 0 for one in store.stat(files).size)
-        size += sum(one or 0 for path in folders for one in store.tree(path).values())
+        size = sum(n_bytes or 0 for n_bytes in store.stat(files).size)
+        size += sum(n_bytes or 0 for path in folders for n_bytes in store.tree(path).values())
         total += round(size * part.height / len(paths))
     unmade = unrecorded(rows, source.events(), catalog)
     outputs = [row for row, since in unmade.outputs.items() if since == NEVER]

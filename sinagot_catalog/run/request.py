@@ -28,8 +28,8 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     """Plan the steps of a selection, from a fresh listing; range by range if the listing is too large to hold."""
     if source.ranges:
         plans = []
-        for one in source.ranges.sessions(query, is_fresh=True):
-            plans.append(planner.joined([plan(one, query, options)]))  # drops its catalog
+        for session in source.ranges.sessions(query, is_fresh=True):
+            plans.append(planner.joined([plan(session, query, options)]))  # drops its catalog
             options = options.after(plans[-1].n_run)
         return planner.joined(plans)
     query = of_steps(source, query.seen_as("steps"), options)
@@ -52,10 +52,10 @@ def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
     Raises:
         SelectionError: When there is no such step; the message suggests similar names.
     """
-    known = source.layout().steps
+    steps = source.layout().steps
     for step in options.steps:
-        if step not in known:
-            raise SelectionError(*no_step(source, step, known))
+        if step not in steps:
+            raise SelectionError(*no_step(source, step, steps))
     return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
 
 
@@ -97,8 +97,8 @@ def _listed(rows: Any) -> Any:
         rows = rows.tolist()
     if not isinstance(rows, (list, tuple, set, frozenset)):
         return rows
-    given = [getattr(one, "id", one) for one in rows]
-    ids = [one for one in given if isinstance(one, str)]
+    given = [getattr(row, "id", row) for row in rows]
+    ids = [item for item in given if isinstance(item, str)]
     if len(ids) < len(given):
         return rows
     return pl.DataFrame({"record_id": sorted(ids)}, schema={"record_id": pl.String})
@@ -122,8 +122,8 @@ def check_rows(source: Session, rows: pl.DataFrame) -> None:
             f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
         )
     if source.span is not None:
-        for one in rows.filter(~source.span.holds(pl.col("record_id")))["record_id"].head(1):
-            source.check_span(one)
+        for record_id in rows.filter(~source.span.holds(pl.col("record_id")))["record_id"].head(1):
+            source.check_span(record_id)
     cells = source.layout().cells
     named = [name for name in ("task", "modality", "step") if name in rows.columns]
     if not named:

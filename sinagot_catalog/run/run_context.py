@@ -63,10 +63,10 @@ class RunContext:
 
     def provenance_of(self, tasks: Iterable[Task]) -> dict[int, str]:
         """The provenance of the rows of some tasks; only rows that have one."""
-        known = self.provenance
-        if not known:
+        provenance = self.provenance
+        if not provenance:
             return {}
-        return {row[0]: known[row[0]] for rows, _, _ in tasks for row in rows if row[0] in known}
+        return {row[0]: provenance[row[0]] for rows, _, _ in tasks for row in rows if row[0] in provenance}
 
     def name(self) -> str:
         """A new worker name: each worker writes its own journal file, so no name is used twice in a run."""
@@ -136,10 +136,10 @@ class RunContext:
 
     def _note_publishing(self, number: int, event: Mapping[str, Any]) -> None:
         """Add what a dead process may have published to the row's provenance, so that a retry may replace it."""
-        told = json.loads(self.provenance.get(number, "{}"))
-        told["publishing"] = event.get("made")  # the event includes what was recorded before
-        told["paths"] = [*(told.get("paths") or ()), *event["paths"]]
-        self.provenance[number] = json.dumps(told)
+        members = json.loads(self.provenance.get(number, "{}"))
+        members["publishing"] = event.get("made")  # the event includes what was recorded before
+        members["paths"] = [*(members.get("paths") or ()), *event["paths"]]
+        self.provenance[number] = json.dumps(members)
 
     def _key(self, row: Row) -> tuple[str | None, str | None, str]:
         cell = self.spec.cells[row[1]]

@@ -115,7 +115,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         return tuple(Port(label, place.template, (), place.roots) for label, place in bound)
 
     def inside(place: int) -> tuple[Template, ...]:
-        return tuple(places[one].template for one in source.layout().raw_folders.get(place, ()))
+        return tuple(places[folder].template for folder in source.layout().raw_folders.get(place, ()))
 
     return UnitStepSpec(
         task=cell.task,
@@ -145,6 +145,7 @@ def _kind_of(layout: Layout, cell: UnitStep, port: list[Link]) -> Literal["row",
     lower = layout.member_by(cell)
     templates = [layout.places[link.place].template for link in port]
     names_member = any(
-        layout.ids.is_told_by(one) if lower is None else set(lower) <= one.fields for one in templates
+        layout.ids.is_told_by(template) if lower is None else set(lower) <= template.fields
+        for template in templates
     )
     return "member" if names_member else "shared"

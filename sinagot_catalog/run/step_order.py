@@ -54,13 +54,17 @@ class StepOrder:
                 for maker in makers.get(place, []):
                     if maker != cell.index and maker not in faults:
                         self.before[cell.index].add(maker)
-                        made = layout.cells[maker].places("output")
+                        outputs = layout.cells[maker].places("output")
                         is_near = maker not in layout.makers.get(place, [])
                         of_groups = layout.cells[maker].by is not None
                         are_groups = of_groups or cell.by is not None
-                        if is_near or are_groups or any(one not in layout.telling for one in (place, *made)):
+                        if (
+                            is_near
+                            or are_groups
+                            or any(number not in layout.telling for number in (place, *outputs))
+                        ):
                             self.shared.add((maker, cell.index))
-                        are_told = of_groups or all(one in layout.telling for one in made)
+                        are_told = of_groups or all(number in layout.telling for number in outputs)
                         if is_near or not (are_groups and are_told):
                             self.barred.add((maker, cell.index))
         self.barred &= self.shared
@@ -110,7 +114,7 @@ class StepOrder:
         levels: dict[int, int] = {}
         for cell in self.cells:
             levels[cell] = max(
-                (levels[one] + ((one, cell) in steps_up) for one in self.before[cell]), default=0
+                (levels[maker] + ((maker, cell) in steps_up) for maker in self.before[cell]), default=0
             )
         return levels
 
@@ -119,9 +123,9 @@ class StepOrder:
         """Per unit step: its position, its phase, and its component; rows of a component and record run in turn."""
         component = {cell: cell for cell in self.cells}
         for cell in self.cells:
-            for one in self.before[cell]:
-                if (one, cell) not in self.shared:
-                    old, new = component[one], component[cell]
+            for maker in self.before[cell]:
+                if (maker, cell) not in self.shared:
+                    old, new = component[maker], component[cell]
                     component = {key: new if value == old else value for key, value in component.items()}
         rows = [(cell, spot, self.phases[cell], component[cell]) for spot, cell in enumerate(self.cells)]
         names = ("_cell", "_position", "_phase", "_component")

@@ -27,21 +27,21 @@ def upstream_rows(catalog: Catalog, selected: pl.DataFrame) -> pl.DataFrame:
     makers = {maker for makers in catalog.makers.values() for maker in makers}
     others = others.filter(pl.col("_cell").is_in(makers))
     keys = others.select(*_KEY, "record_id", "task", "modality", "step")
-    made = catalog.links(others).filter(pl.col("role") == "output")
-    made = made.join(keys, on=["record_id", "task", "modality", "step"], nulls_equal=True)
-    made = _with_folders(made.select(*_KEY, "path"))
-    found, new = keys.select(_KEY).clear(), selected.filter(pl.col("status").ne_missing("DONE"))
+    outputs = catalog.links(others).filter(pl.col("role") == "output")
+    outputs = outputs.join(keys, on=["record_id", "task", "modality", "step"], nulls_equal=True)
+    outputs = _with_folders(outputs.select(*_KEY, "path"))
+    ancestors, new = keys.select(_KEY).clear(), selected.filter(pl.col("status").ne_missing("DONE"))
     while not new.is_empty():
         missing = catalog.links(new).filter(pl.col("role") == "input", ~pl.col("exists"))
         # A step may make the file itself, a folder around it, or a file in a folder that is read.
         wanted = _with_folders(missing.select("path").unique())
-        hits = made.join(wanted, on="_at", suffix="_wanted").filter(
+        hits = outputs.join(wanted, on="_at", suffix="_wanted").filter(
             (pl.col("_at") == pl.col("path")) | (pl.col("_at") == pl.col("path_wanted"))
         )
-        keys = hits.select(_KEY).unique().join(found, on=_KEY, how="anti")
-        found = pl.concat([found, keys])
+        keys = hits.select(_KEY).unique().join(ancestors, on=_KEY, how="anti")
+        ancestors = pl.concat([ancestors, keys])
         new = others.join(keys, on=_KEY, how="semi")
-    rows = others.join(found, on=_KEY, how="semi", maintain_order="left")
+    rows = others.join(ancestors, on=_KEY, how="semi", maintain_order="left")
     return rows.with_columns(pl.lit(False).alias("_selected"))
 
 

@@ -42,7 +42,7 @@ def _sampled(catalog: Catalog, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
     for (cell,), part in rows.partition_by("_cell", as_dict=True, maintain_order=True).items():
         templates = [
-            catalog.layout.places[one].template for one in catalog.layout.cells[cell].places("input")
+            catalog.layout.places[place].template for place in catalog.layout.cells[cell].places("input")
         ]
         is_per_row = catalog.layout.cells[cell].by is None and all(
             map(catalog.layout.ids.is_told_by, templates)

@@ -68,19 +68,19 @@ def watch(
         SinagotError: In the first round, or with `once`. Later errors go to `say`, and the watch goes on.
     """
     state = WatchState(source, query, options, stable_for)
-    said, is_first, has_settled = "", True, False
+    last_fault, is_first, has_settled = "", True, False
     try:
         with closing(Changes(say)) as changes:
             while True:
                 begin = time.monotonic()
                 try:
                     report = state.round(act)
-                    said, is_first = "", False
+                    last_fault, is_first = "", False
                 except (SinagotError, OSError) as error:
                     if is_first or once:
                         raise
                     report = None
-                    said = _say_fault(error, said, interval, say)
+                    last_fault = _say_fault(error, last_fault, interval, say)
                 if report is not None:
                     yield report
                     continue  # the run may have made other rows ready
@@ -98,21 +98,23 @@ def watch(
             raise
 
 
-def _say_fault(error: SinagotError | OSError, said: str, interval: float, say: Callable[[str], None]) -> str:
+def _say_fault(
+    error: SinagotError | OSError, last_fault: str, interval: float, say: Callable[[str], None]
+) -> str:
     """Report the error of a round, unless the round before had the same error; return its text."""
     text = error.message if isinstance(error, SinagotError) else str(error)
-    if text != said:
+    if text != last_fault:
         say(f"error: {text} (the watch goes on, and looks again within {interval:g} s)")
     return text
 
 
 def without_repeats(say: Callable[[str], None]) -> Callable[[str], None]:
     """Wrap `say` so that it gets each line only the first time; else every round would repeat it."""
-    said: set[str] = set()
+    lines: set[str] = set()
 
     def talk(line: str) -> None:
-        if line not in said:
-            said.add(line)
+        if line not in lines:
+            lines.add(line)
             say(line)
 
     return talk
@@ -186,14 +188,14 @@ class WatchState:
     def _folders(self) -> list[str]:
         """The folders of inputs that no step makes: the part of their patterns before the first field."""
         layout = self.source.layout()
-        found = set()
+        folders = set()
         for cell in layout.cells:
             for number in cell.places("input"):
                 place = layout.places[number]
                 for store in (self.source.stores[root] for root in place.telling):
                     if store.is_local and number not in layout.makers:
-                        found.add(_nearest(store.root, place.template.tokens[0]))
-        return sorted(one for one in found if not any(_lies_in(one, other) for other in found))
+                        folders.add(_nearest(store.root, place.template.tokens[0]))
+        return sorted(path for path in folders if not any(_lies_in(path, other) for other in folders))
 
     def _open_again(self) -> None:
         """Read the config again if one of its local files was edited."""

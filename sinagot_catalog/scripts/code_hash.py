@@ -160,18 +160,18 @@ class CodeHashes:
         own = self._file(script, "")
         if own is None:
             return None
-        found = {script: own}
+        files = {script: own}
         waiting = list(own[2])
         while waiting:
             path_and_package = _find(waiting.pop(), folders)
-            if path_and_package is None or path_and_package[0] in found:
+            if path_and_package is None or path_and_package[0] in files:
                 continue
             path, package = path_and_package
             file = self._file(path, package)
             if file is not None and not (file[3] and _is_installed(path)):
-                found[path] = file
+                files[path] = file
                 waiting += file[2]
-        lines = sorted(f"{os.path.relpath(path, scripts)}\0{file[1]}" for path, file in found.items())
+        lines = sorted(f"{os.path.relpath(path, scripts)}\0{file[1]}" for path, file in files.items())
         return _digest("\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def of_command(self, command: str, scripts: str) -> str:

@@ -74,8 +74,8 @@ def parse_command(text: str, names: Collection[str] | None = None) -> tuple[Argu
 
 def _pieces(word: str, names: Collection[str] | None) -> Iterator[tuple[str, str]]:
     end = 0
-    for found in _PLACEHOLDER.finditer(word):
-        literal, name = found[1], found[2]
+    for match in _PLACEHOLDER.finditer(word):
+        literal, name = match[1], match[2]
         name_like = (name if literal is None else literal).partition(".")[0].isidentifier()
         if not name_like:
             continue
@@ -87,10 +87,10 @@ def _pieces(word: str, names: Collection[str] | None) -> Iterator[tuple[str, str
                 f"unknown placeholder {{{name}}}{did_you_mean(name, names, most=1) or known}",
                 f"A name in double braces is not filled in: {{{{{name}}}}}.",
             )
-        if found.start() > end:
-            yield "text", word[end : found.start()]
+        if match.start() > end:
+            yield "text", word[end : match.start()]
         yield ("field", name) if literal is None else ("text", f"{{{literal}}}")
-        end = found.end()
+        end = match.end()
     if end < len(word) or not word:
         yield "text", word[end:]
 
@@ -139,10 +139,10 @@ class CommandScript(ScriptTemplate):
             if kind == "field" and name not in values:
                 values[name] = self._parameter(name)
         command = [text for argument in self.arguments for text in _texts(argument, values)]
-        code, said = _run(command, self.folder)
+        code, tail = _run(command, self.folder)
         if code:
             name = Path(command[0]).name
-            lines = said.decode("utf-8", "replace").strip().splitlines()
+            lines = tail.decode("utf-8", "replace").strip().splitlines()
             told = f": {lines[-1].strip()}" if lines else ""
             raise CommandError(f"{name} {_ended(code)}{told}")
 
@@ -161,12 +161,12 @@ class CommandScript(ScriptTemplate):
     def _parameter(self, name: str) -> str | list[str]:
         """The text of a parameter, or of a value of the record; a list for a list."""
         group, _, rest = name.partition(".")
-        found: Any = self.params if group == "params" else self.record
+        value: Any = self.params if group == "params" else self.record
         for key in rest.split("."):
-            found = found[key]
-        if isinstance(found, Parameters):
-            raise PatternError(f"{{{name}}} is a table: name one of its keys, {', '.join(found)}")
-        return [_word(one) for one in found] if isinstance(found, list) else _word(found)
+            value = value[key]
+        if isinstance(value, Parameters):
+            raise PatternError(f"{{{name}}} is a table: name one of its keys, {', '.join(value)}")
+        return [_word(word) for word in value] if isinstance(value, list) else _word(value)
 
 
 def _word(value: object) -> str:
@@ -202,14 +202,14 @@ def _texts(argument: Argument, values: Mapping[str, str | list[str]]) -> list[st
     for kind, value in argument:
         filled = value if kind == "text" else values[value]
         several = [filled] if isinstance(filled, str) else filled
-        texts = [text + one for text in texts for one in several]
+        texts = [text + word for text in texts for word in several]
     return texts
 
 
 def _run(command: list[str], folder: str) -> tuple[int, bytes]:
     """Run a program to its end; returns its exit code and the end of its standard error."""
     place = Path(folder).absolute()
-    cwd = next((one for one in (place, *place.parents) if one.is_dir()), place)
+    cwd = next((folder for folder in (place, *place.parents) if folder.is_dir()), place)
     try:
         process = subprocess.Popen(  # noqa: S603 the workspace's config defines the command; no shell
             command,
@@ -246,7 +246,7 @@ def _forward(process: subprocess.Popen[bytes]) -> bytes:
     poll = select.poll()
     for pipe in pipes:
         poll.register(pipe, select.POLLIN)
-    said = b""
+    tail = b""
     while pipes:
         ready = poll.poll(100)
         for pipe, _ in ready:
@@ -256,12 +256,12 @@ def _forward(process: subprocess.Popen[bytes]) -> bytes:
                 del pipes[pipe]
                 continue
             if pipe == errors:
-                said = (said + piece)[-_TAIL:]
+                tail = (tail + piece)[-_TAIL:]
             with suppress(OSError):
                 _pass_on(piece, *pipes[pipe])
         if not ready and process.poll() is not None:
             break
-    return said
+    return tail
 
 
 def _pass_on(piece: bytes, fd: int, stream: Any) -> None:

@@ -120,9 +120,9 @@ def _read(
     except FileNotFoundError:
         folder = Path(script).parent
         if not folder.exists():
-            near = did_you_mean(folder.name, [one.name for one in folder.parent.glob("*/")], most=1)
+            near = did_you_mean(folder.name, [path.name for path in folder.parent.glob("*/")], most=1)
             return ScriptSource(script, name=name, error=f"there is no folder {folder} of scripts{near}")
-        beside = [one.stem for one in folder.glob("*.py")]
+        beside = [path.stem for path in folder.glob("*.py")]
         near = did_you_mean(Path(script).stem, beside, most=1)
         return ScriptSource(script, name=name, error=f"script file {name} is missing{near}")
     except OSError as error:
@@ -130,7 +130,7 @@ def _read(
             script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"
         )
     reading = Reading(_parse(source))
-    found, computed, line = reading.script()
+    values, computed, line = reading.script()
     words = {attribute: word for word, attribute in KEYWORDS.items()} if reading.is_function else {}
     if computed:
         reason = distrust()
@@ -139,9 +139,9 @@ def _read(
             if cache is None or key not in cache:
                 cache = {} if cache is None else cache
                 cache[key] = evaluate(script, scripts)
-            found |= _evaluated(cache[key], computed)
+            values |= _evaluated(cache[key], computed)
         else:
-            needed = [one for one in computed if one in PATHS]
+            needed = [name for name in computed if name in PATHS]
             if needed:
                 raise FaultError(
                     f"{words.get(needed[0], needed[0])} is computed; "
@@ -150,18 +150,18 @@ def _read(
                     + (f" ({reason})" if reason else ""),
                     computed[needed[0]] or line,
                 )
-    lines = {**{one: at or line for one, at in computed.items()}, **reading.lines}
+    lines = {**{item: at or line for item, at in computed.items()}, **reading.lines}
     for path in PATHS:
-        found[path] = _checked_path(words.get(path, path), found.get(path), lines.get(path, line))
+        values[path] = _checked_path(words.get(path, path), values.get(path), lines.get(path, line))
 
     def setting(name: str) -> tuple[str, Any, int | None]:
-        return words.get(name, name), found.get(name), lines.get(name, line)
+        return words.get(name, name), values.get(name), lines.get(name, line)
 
     return ScriptSource(
         script=script,
-        path_in=found["PATH_IN"],
-        path_out=found["PATH_OUT"],
-        path_control=found["PATH_CONTROL"],
+        path_in=values["PATH_IN"],
+        path_out=values["PATH_OUT"],
+        path_control=values["PATH_CONTROL"],
         version=_checked_version(*setting("VERSION")),
         retries=_checked_retries(*setting("RETRIES")),
         timeout=_checked_timeout(*setting("TIMEOUT")),
@@ -201,7 +201,7 @@ def _checked_path(name: str, value: Any, line: int | None) -> object:
     if isinstance(value, Mapping) and not is_table(value):
         if not all(isinstance(label, str) for label in value):
             raise FaultError(f"{name} is a dict whose labels are not all texts", line)
-        return {label: _checked_input(f"{name}[{label!r}]", one, line) for label, one in value.items()}
+        return {label: _checked_input(f"{name}[{label!r}]", item, line) for label, item in value.items()}
     return _checked_input(name, value, line)
 
 
@@ -213,7 +213,7 @@ def _checked_input(name: str, value: Any, line: int | None) -> object:
         return _checked_parts(name, value, line)
     if not name.startswith(("PATH_IN", "inputs")):
         raise FaultError(f"{name} uses many, optional or any_of, which only inputs have", line)
-    patterns = tuple(_checked_parts(name, one, line) for one in value.patterns)
+    patterns = tuple(_checked_parts(name, pattern, line) for pattern in value.patterns)
     return InputPattern(patterns, value.is_optional)
 
 
@@ -255,7 +255,7 @@ def _checked_timeout(name: str, value: Any, line: int | None) -> float | None:
 def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    if isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value):
+    if isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value):
         return tuple(value)
     if isinstance(value, str):
         raise FaultError(f"{name} is not a list of names of fields: write [{value!r}]", line)
@@ -274,7 +274,7 @@ def _checked_table(name: str, value: Any, line: int | None) -> Mapping[str, Any]
     raise FaultError(f"{name} is not a dict such as {{'cpus': 4, 'memory': '8GB'}}", line)
 
 
-def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:
-    if "error" in told:
-        raise FaultError(f"{', '.join(computed)} cannot be computed: {told['error']}", told.get("line"))
-    return {name: told.get(name) for name in computed}
+def _evaluated(result: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:
+    if "error" in result:
+        raise FaultError(f"{', '.join(computed)} cannot be computed: {result['error']}", result.get("line"))
+    return {name: result.get(name) for name in computed}

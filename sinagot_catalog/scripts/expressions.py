@@ -124,10 +124,10 @@ def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911  # a 
         case ast.Constant(value=str() | int() | float() | None as constant):
             return constant
         case ast.Name(id=name):
-            found = scope.get(name, COMPUTED)
-            if found is COMPUTED:
+            variable = scope.get(name, COMPUTED)
+            if variable is COMPUTED:
                 raise _ComputedError
-            return found
+            return variable
         case ast.Attribute(value=owner, attr=name):
             return _member(value(owner), name)
         case ast.JoinedStr(values=parts):
@@ -159,18 +159,18 @@ def _bounded(value: Any) -> Any:
     """Refuse values that a hostile source makes too large: `a = a + a`, repeated forty times."""
     stack, size = [value], 0
     while stack:
-        one = stack.pop()
-        if isinstance(one, str):
-            size += len(one)
-        elif isinstance(one, PurePath):
-            size += len(str(one))
-        elif isinstance(one, (tuple, list)):
-            stack.extend(one)
-        elif isinstance(one, InputPattern):
-            stack.extend(one.patterns)
-        elif isinstance(one, dict):
-            stack.extend(one.values())
-        elif isinstance(one, int) and abs(one) > _NUMBER_LIMIT:
+        item = stack.pop()
+        if isinstance(item, str):
+            size += len(item)
+        elif isinstance(item, PurePath):
+            size += len(str(item))
+        elif isinstance(item, (tuple, list)):
+            stack.extend(item)
+        elif isinstance(item, InputPattern):
+            stack.extend(item.patterns)
+        elif isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, int) and abs(item) > _NUMBER_LIMIT:
             raise _ComputedError
         size += 1
         if size + len(stack) > _SIZE_LIMIT:

@@ -127,17 +127,19 @@ class Folder:
         self.depth += 1
         if self.depth > 1:
             return
-        known = sys.modules
+        modules = sys.modules
         for name in self.helpers:
-            if name in known:
+            if name in modules:
                 self.hidden |= {
-                    one: known[one] for one in list(known) if one == name or one.startswith(f"{name}.")
+                    module: modules[module]
+                    for module in list(modules)
+                    if module == name or module.startswith(f"{name}.")
                 }
         for name in self.hidden:
-            del known[name]
-        known.update(self.modules)
-        self.main = known.get("__main__")
-        known["__main__"] = NO_MAIN
+            del modules[name]
+        modules.update(self.modules)
+        self.main = modules.get("__main__")
+        modules["__main__"] = NO_MAIN
         sys.meta_path.insert(0, self)
 
     def __exit__(self, *_: object) -> None:
@@ -228,7 +230,7 @@ class ScriptHost:
         folder = self._folder(script)
         stamp = file_stamp(script)
         loaded = self._loaded.get(script)
-        if loaded is not None and all(file_stamp(path) == one for path, one in loaded[1].items()):
+        if loaded is not None and all(file_stamp(path) == item for path, item in loaded[1].items()):
             return _class_of(loaded[0], script, name)
         folder.look()
         with self.importing(script):
@@ -241,31 +243,31 @@ class ScriptHost:
         return self._folder(script)
 
     def _folder(self, script: str) -> Folder:
-        found = self._by_script.get(script)
-        if found is None:
+        folder = self._by_script.get(script)
+        if folder is None:
             own = str(Path(script).absolute().parent)
-            found = self._folders.setdefault(own, Folder([own, self._scripts]))
-            self._by_script[script] = found
-        return found
+            folder = self._folders.setdefault(own, Folder([own, self._scripts]))
+            self._by_script[script] = folder
+        return folder
 
 
 def _class_of(module: types.ModuleType, script: str, name: str) -> type:
-    found = getattr(module, name, None)
+    script_class = getattr(module, name, None)
     own = [
-        one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
+        var for var in vars(module).values() if isinstance(var, type) and var.__module__ == module.__name__
     ]
-    functions = [one for one in own if issubclass(one, FunctionScript) and one.__name__ in vars(module)]
-    if name == "Script" and functions and functions != [found]:
-        if len(functions) == 1 and found is None:
+    functions = [cls for cls in own if issubclass(cls, FunctionScript) and cls.__name__ in vars(module)]
+    if name == "Script" and functions and functions != [script_class]:
+        if len(functions) == 1 and script_class is None:
             return functions[0]
-        told = ", ".join(one.__name__ for one in functions)
+        names = ", ".join(function.__name__ for function in functions)
         both = (
             "both a class Script and the step function"
-            if found is not None
+            if script_class is not None
             else "more than one step function:"
         )
-        raise NotFoundError(f"{script} has {both} {told}; a file is one step")
-    if isinstance(found, type):
-        return found
-    classes = [one.__name__ for one in own]
+        raise NotFoundError(f"{script} has {both} {names}; a file is one step")
+    if isinstance(script_class, type):
+        return script_class
+    classes = [cls.__name__ for cls in own]
     raise NotFoundError(f"{script} has no class {name}{did_you_mean(name, classes)}")

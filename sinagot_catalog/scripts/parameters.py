@@ -132,10 +132,10 @@ def leaves(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         >>> leaves({"cutoff": 30, "filter": {"low": 0.5}})
         {'cutoff': 30, 'filter.low': 0.5}
     """
-    found: dict[str, Any] = {}
+    items: dict[str, Any] = {}
     for name, value in values.items():
-        found |= leaves(value, f"{path}{name}.") if isinstance(value, Mapping) else {f"{path}{name}": value}
-    return found
+        items |= leaves(value, f"{path}{name}.") if isinstance(value, Mapping) else {f"{path}{name}": value}
+    return items
 
 
 def changes(recorded: str, values: Mapping[str, Any]) -> list[str]:
@@ -145,7 +145,7 @@ def changes(recorded: str, values: Mapping[str, Any]) -> list[str]:
         >>> changes('{"cutoff": 30, "filter.low": 0.5}', {"cutoff": 40, "filter": {"low": 0.5}})
         ['cutoff was 30, is 40']
     """
-    found: dict[str, str] = {}
+    clauses: dict[str, str] = {}
     for path, before in json.loads(recorded).items():
         present = value_at(values, path)
         if isinstance(before, dict) and isinstance(present, Mapping):
@@ -156,8 +156,8 @@ def changes(recorded: str, values: Mapping[str, Any]) -> list[str]:
             pairs = {path: (before, present)}
         for name, (then, now) in pairs.items():
             if to_json(then) != to_json(now):
-                found[name] = f"{name} was {_shown(then)}, is {_shown(now)}"
-    return list(found.values())
+                clauses[name] = f"{name} was {_shown(then)}, is {_shown(now)}"
+    return list(clauses.values())
 
 
 def _shown(value: object) -> str:

@@ -38,13 +38,13 @@ class Mirror:
         self._folder = None
 
     def _fetch(self) -> str:
-        found = {path: size for path, size in self._store.tree("").items() if _is_wanted(path)}
-        if len(found) > _MOST_FILES or sum(size or 0 for size in found.values()) > _MOST_BYTES:
+        sizes = {path: size for path, size in self._store.tree("").items() if _is_wanted(path)}
+        if len(sizes) > _MOST_FILES or sum(size or 0 for size in sizes.values()) > _MOST_BYTES:
             raise StorageError(
-                f"{self._store.root} holds {len(found)} files: too much for a folder of scripts",
+                f"{self._store.root} holds {len(sizes)} files: too much for a folder of scripts",
                 "Set [path] scripts to a folder that holds the scripts alone.",
             )
-        contents = dict(zip(found, self._store.read_all(list(found)), strict=True))
+        contents = dict(zip(sizes, self._store.read_all(list(sizes)), strict=True))
         digest = hashlib.sha256()
         for path, content in sorted(contents.items()):
             digest.update(f"{path}\0{len(content)}\0".encode())

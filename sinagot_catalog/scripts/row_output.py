@@ -121,7 +121,9 @@ class MainOutput:
 
     def __enter__(self) -> Self:
         self._before = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = (None if one is None else Tee(one, self._keep) for one in self._before)
+        sys.stdout, sys.stderr = (
+            None if stream is None else Tee(stream, self._keep) for stream in self._before
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -64,19 +64,19 @@ class Reading:
 
     def script(self) -> tuple[dict[str, Any], dict[str, int | None], int]:
         """The attributes of the class `Script` or the step function: values, computed names with lines, line."""
-        found = self.names.get("Script")
+        declaration = self.names.get("Script")
         if self._functions:
-            found = self._only_function(found)
-        if found is None:
+            declaration = self._only_function(declaration)
+        if declaration is None:
             raise FaultError(*self._no_script())
-        if not isinstance(found, ClassValue):
+        if not isinstance(declaration, ClassValue):
             line = next((n.lineno for n in self.module.body if "Script" in _bound_names(n)), 1)
             return {}, dict.fromkeys((*PATHS, *SETTINGS), line), line
         values: dict[str, Any] = {}
         computed: dict[str, int | None] = {}
         unknown = []
         for name in (*PATHS, *SETTINGS):
-            value, line = found.find(name)
+            value, line = declaration.find(name)
             if value is ABSENT:
                 continue
             if value is UNKNOWN:
@@ -86,15 +86,15 @@ class Reading:
             else:
                 values[name] = value
                 self.lines[name] = line
-        _check_names(found, {*values, *computed, *unknown})
+        _check_names(declaration, {*values, *computed, *unknown})
         # A base class in another file may set these; it is evaluated if the script itself has no input or output.
         needed = {"PATH_IN", "PATH_OUT"} & set(unknown)
-        computed |= {name: found.line if name in needed else None for name in unknown}
+        computed |= {name: declaration.line if name in needed else None for name in unknown}
         if unknown and not needed:
             computed = {
                 name: line for name, line in computed.items() if name not in PATHS or line is not None
             }
-        return values, computed, found.line
+        return values, computed, declaration.line
 
     def _only_function(self, script: Any) -> ClassValue:
         """The single function under `@step`; a file is one step."""
@@ -178,7 +178,7 @@ class Reading:
         """Mark as computed the names that a statement may bind, and the lists and dicts that it may change."""
         names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
         touched = [scope.get(name) for name in names if isinstance(scope.get(name), (list, dict))]
-        changed = {name for name, value in scope.items() if any(value is one for one in touched)}
+        changed = {name for name, value in scope.items() if any(value is item for item in touched)}
         for name in _bound_names(node) | changed:
             self._set(name, COMPUTED, getattr(node, "lineno", 1), scope, lines)
 
@@ -192,10 +192,10 @@ class Reading:
             case ast.Tuple(elts=targets) | ast.List(elts=targets) if (
                 isinstance(result, (tuple, list))
                 and len(result) == len(targets)
-                and all(isinstance(one, ast.Name) for one in targets)
+                and all(isinstance(target, ast.Name) for target in targets)
             ):
-                for one, part in zip(targets, result, strict=True):
-                    self._set(getattr(one, "id", ""), part, line, scope, lines)
+                for element, part in zip(targets, result, strict=True):
+                    self._set(getattr(element, "id", ""), part, line, scope, lines)
             case _:
                 self._mark_computed(target, scope, lines)
 
@@ -218,7 +218,7 @@ class Reading:
                 continue
             full = f"{'os.path' if module == 'posixpath' else module}.{alias.name}"
             is_ours = module.partition(".")[0] in ("sinagot_catalog", "sinagot")
-            named = {"ScriptTemplate": TEMPLATE, "step": STEP, **{one.__name__: one for one in PORTS}}
+            named = {"ScriptTemplate": TEMPLATE, "step": STEP, **{port.__name__: port for port in PORTS}}
             ours = named.get(alias.name) if is_ours else None
             scope[alias.asname or alias.name] = ours or MEMBERS.get(full, COMPUTED)
 
@@ -227,13 +227,13 @@ class Reading:
         for base in node.bases:
             match base:
                 case ast.Name(id=name):
-                    known = scope.get(name, self.names.get(name))
-                    is_template = known is TEMPLATE or name in ("ScriptTemplate", "object")
+                    base_value = scope.get(name, self.names.get(name))
+                    is_template = base_value is TEMPLATE or name in ("ScriptTemplate", "object")
                 case _:
-                    known = None
+                    base_value = None
                     is_template = isinstance(base, ast.Attribute) and base.attr == "ScriptTemplate"
-            if isinstance(known, ClassValue):
-                bases.append(known)
+            if isinstance(base_value, ClassValue):
+                bases.append(base_value)
             elif not is_template:
                 is_whole = False
         read = ClassValue(node.name, node.lineno, tuple(bases), is_whole)
@@ -245,14 +245,14 @@ class Reading:
         return read
 
 
-def _check_names(script: ClassValue, known: Collection[str]) -> None:
+def _check_names(script: ClassValue, names: Collection[str]) -> None:
     """Refuse a name such as `PATH_OUTPUT` if `PATH_OUT` is not set: it would have no effect."""
     for name, line in script.lines.items():
         meant = _MEANT.fullmatch(name.replace("_", ""))
-        as_long = [one for one in PATHS if len(one) == len(name)]
+        as_long = [path for path in PATHS if len(path) == len(name)]
         similar = get_close_matches(name, as_long, n=1, cutoff=_SIMILAR)
         path = f"PATH_{meant[1]}" if meant else similar[0] if similar else name
-        if name != path and path not in known:
+        if name != path and path not in names:
             raise FaultError(
                 f"the class {script.name} has {name}, which is not read; did you mean {path!r}?", line
             )
@@ -273,7 +273,9 @@ def _check_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
 def _bound_names(node: ast.AST) -> set[str]:
     """Every name that a statement may bind, in its own scope or in an inner one."""
     names = {
-        one.id for one in ast.walk(node) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)
+        child.id
+        for child in ast.walk(node)
+        if isinstance(child, ast.Name) and not isinstance(child.ctx, ast.Load)
     }
     kinds = (
         ast.FunctionDef,
@@ -285,11 +287,11 @@ def _bound_names(node: ast.AST) -> set[str]:
     )
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return {node.name}
-    names |= {one.name for one in ast.walk(node) if isinstance(one, kinds) and one.name}
+    names |= {child.name for child in ast.walk(node) if isinstance(child, kinds) and child.name}
     names |= {
         (alias.asname or alias.name).partition(".")[0]
-        for one in ast.walk(node)
-        if isinstance(one, (ast.Import, ast.ImportFrom))
-        for alias in one.names
+        for child in ast.walk(node)
+        if isinstance(child, (ast.Import, ast.ImportFrom))
+        for alias in child.names
     }
     return names

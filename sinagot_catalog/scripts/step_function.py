@@ -149,13 +149,13 @@ def _asked(function: Callable[..., object]) -> tuple[tuple[str, ...], tuple[str,
     """The names of a function's parameters: first the positional-only ones, then the others."""
     by_place: list[str] = []
     by_name: list[str] = []
-    for one in inspect.signature(function).parameters.values():
-        is_several = one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    for parameter in inspect.signature(function).parameters.values():
+        is_several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         name = getattr(function, "__name__", "check")
-        fault = parameter_fault(name, one.name, is_several=is_several)
+        fault = parameter_fault(name, parameter.name, is_several=is_several)
         if fault is not None:
             raise UsageError(_at(function, fault))
-        (by_place if one.kind is one.POSITIONAL_ONLY else by_name).append(one.name)
+        (by_place if parameter.kind is parameter.POSITIONAL_ONLY else by_name).append(parameter.name)
     return tuple(by_place), tuple(by_name)
 
 
@@ -163,10 +163,10 @@ def _checker(function: Callable[..., object]) -> Callable[[FunctionScript], None
     """The method `check` that calls a function with the values of its parameters."""
     if not callable(function):
         raise UsageError(f"@step: check is a function, not {type(function).__name__} ({function!r:.60})")
-    asked = _asked(function)
+    names = _asked(function)
 
     def check(self: FunctionScript) -> None:
-        self._call(function, asked)
+        self._call(function, names)
 
     return check
 

@@ -55,7 +55,7 @@ def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict
         start_new_session=True,
     )
     try:
-        said, _ = child.communicate(timeout=seconds)
+        output, _ = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         return {"error": f"the script did not load within {seconds:g} seconds", "line": None}
     finally:
@@ -63,13 +63,13 @@ def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict
             os.killpg(child.pid, signal.SIGKILL)
         child.communicate()
     try:
-        told: dict[str, Any] = json.loads(said)
+        attributes: dict[str, Any] = json.loads(output)
     except ValueError:
         return {
             "error": f"the script ended its process when loaded (exit code {child.returncode})",
             "line": None,
         }
-    return told
+    return attributes
 
 
 def _plain(value: Any) -> Any:
@@ -81,11 +81,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, InputPattern):
-        return {"any_of": [_plain(one) for one in value.patterns], "optional": value.is_optional}
+        return {"any_of": [_plain(pattern) for pattern in value.patterns], "optional": value.is_optional}
     if isinstance(value, Mapping):
-        return {str(label): _plain(one) for label, one in value.items()}
+        return {str(label): _plain(item) for label, item in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if value is None or isinstance(value, (str, int, float)):
         return value
     raise SinagotError(f"{type(value).__name__} is not a path pattern")
@@ -98,7 +98,7 @@ def _ask(script: str, scripts: str) -> dict[str, Any]:
     except SinagotError as error:
         return {"error": error.message, "line": None}
     except BaseException as error:  # noqa: BLE001  # a script may raise anything, SystemExit too
-        frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == script]
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == script]
         line = error.lineno if isinstance(error, SyntaxError) else (frames[-1].lineno if frames else None)
         return {"error": f"{type(error).__name__}: {error}"[:500], "line": line}
 

@@ -71,15 +71,15 @@ def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
     config: dict[str, Any] = {_S3_NAMES[key]: value for key, value in flat.items() if value is not None}
     if options.get("anon"):
         return {**config, "skip_signature": True}
-    known = {**os.environ, **{f"AWS_{key.upper()}": value for key, value in config.items()}}
-    has_keys = bool(known.get("AWS_ACCESS_KEY_ID") and known.get("AWS_SECRET_ACCESS_KEY"))
+    environment = {**os.environ, **{f"AWS_{key.upper()}": value for key, value in config.items()}}
+    has_keys = bool(environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"))
     if not has_keys or (os.environ.get("AWS_PROFILE") and "key" not in flat):
         return None  # a profile or a role: only s3fs can resolve these
     if "endpoint" not in config and _has_endpoint_elsewhere():
         return None
-    if endpoint := known.get("AWS_ENDPOINT_URL_S3") or known.get("AWS_ENDPOINT_URL"):
+    if endpoint := environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"):
         config.setdefault("endpoint", endpoint)
-    if region := known.get("AWS_REGION") or known.get("AWS_DEFAULT_REGION"):
+    if region := environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"):
         config.setdefault("region", region)
     return config
 
@@ -135,13 +135,13 @@ def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
     keys = asyncio.run_coroutine_threadsafe(frozen(), fs.loop).result(_PATIENCE)
     if keys is None:
         return None
-    told = {
+    credentials = {
         "access_key_id": keys.access_key,
         "secret_access_key": keys.secret_key,
         "session_token": keys.token,
         **where,
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in credentials.items() if value}
 
 
 def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -153,15 +153,15 @@ def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if set(options) - {"account_name", "account_key", "sas_token", "connection_string"}:
         return None
-    told = {name: getattr(fs, name) for name in ("account_name", "account_key", "sas_token")}
+    account = {name: getattr(fs, name) for name in ("account_name", "account_key", "sas_token")}
     if fs.connection_string:
-        told = dict(part.split("=", 1) for part in fs.connection_string.split(";") if "=" in part)
-    config = {_AZURE_NAMES[key]: value for key, value in told.items() if key in _AZURE_NAMES and value}
+        account = dict(part.split("=", 1) for part in fs.connection_string.split(";") if "=" in part)
+    config = {_AZURE_NAMES[key]: value for key, value in account.items() if key in _AZURE_NAMES and value}
     if "account_name" not in config or len({"account_key", "sas_key"} & set(config)) != 1:
         return None
     if any(os.environ.get(name) not in (None, "", *config.values()) for name in _AZURE_KEYS):
         return None  # obstore would use those of the environment, too
-    if told.get("EndpointSuffix", "core.windows.net") != "core.windows.net" and "endpoint" not in config:
+    if account.get("EndpointSuffix", "core.windows.net") != "core.windows.net" and "endpoint" not in config:
         return None
     return config
 
@@ -235,10 +235,10 @@ def peek(keys: Any, key: str) -> Mapping[str, Any] | None:
     from obstore.exceptions import NotFoundError
 
     try:
-        found: Mapping[str, Any] = keys.head(key)
+        info: Mapping[str, Any] = keys.head(key)
     except (FileNotFoundError, NotFoundError):
         return {"type": "directory"} if next(iter(keys.list(key, chunk_size=1)), None) else None
-    return found
+    return info
 
 
 def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", retries: Any = None) -> Any:
@@ -282,10 +282,10 @@ def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = N
 
     def pages(after: str) -> Iterable[Any]:
         offset: Any = {"offset": after} if after else {}
-        found: Iterable[Any] = cloud.list(
+        batches: Iterable[Any] = cloud.list(
             prefix.rstrip("/") or None, chunk_size=_PAGE, return_arrow=True, **offset
         )
-        return found
+        return batches
 
     pace = ConcurrencyLimiter(most=1) if isinstance(cloud, AzureStore) else ConcurrencyLimiter()
     schema: dict[str, Any] = {
@@ -295,7 +295,7 @@ def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = N
         "e_tag": pl.String,
     }
     frames = Ranges(pages, prefix, on_page, pace).run()
-    listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *(one[COLUMNS] for one in frames)])
+    listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *(frame[COLUMNS] for frame in frames)])
     if isinstance(cloud, GCSStore):
         # Google's XML API, which obstore uses, gives other etags than its JSON API, which gcsfs uses.
         listed = listed.with_columns(e_tag=pl.lit(None, pl.String))

@@ -33,17 +33,17 @@ def find_entry(
     """
     full = f"{root}/{path}"
     try:
-        found = os.stat(full)
+        info = os.stat(full)
     except OSError as error:
         if is_absent(error):
             return None
         raise
-    is_folder = stat.S_ISDIR(found.st_mode)
-    if not is_folder and (is_directory or not stat.S_ISREG(found.st_mode)):
+    is_folder = stat.S_ISDIR(info.st_mode)
+    if not is_folder and (is_directory or not stat.S_ISREG(info.st_mode)):
         return None
     if varies and _has_linked_folder(root, path, varies, is_folder=is_folder):
         return None
-    return found if not is_folder or holds_file(full) else None
+    return info if not is_folder or holds_file(full) else None
 
 
 def _has_linked_folder(root: str, path: str, varies: Sequence[bool], *, is_folder: bool) -> bool:
@@ -70,7 +70,7 @@ def varying_depths(varies: Sequence[bool], count: int) -> Iterator[int]:
         ([2], [2, 3])
     """
     if count == len(varies):
-        yield from (depth for depth, one in enumerate(varies, start=1) if one)
+        yield from (depth for depth, vary in enumerate(varies, start=1) if vary)
     elif True in varies:
         behind = list(reversed(varies)).index(True)
         yield from range(list(varies).index(True) + 1, count - behind + 1)

@@ -51,11 +51,11 @@ def reason_of(error: BaseException, hidden: Iterable[str] = ()) -> str:
         hidden: Texts that no message may show.
     """
     chain = list(_chain(error))
-    for one in chain:
-        code = _code(one)
+    for cause in chain:
+        code = _code(cause)
         if code in _CODES:
             return _CODES[code]
-    status = next((number for one in chain if (number := status_of(one)) in _STATUS), None)
+    status = next((number for cause in chain if (number := status_of(cause)) in _STATUS), None)
     if status is not None:
         return _STATUS[status]
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
@@ -66,7 +66,7 @@ def reason_of(error: BaseException, hidden: Iterable[str] = ()) -> str:
         text = text.replace(secret, "***")
     text = masked(text)[:_LONGEST]
     if isinstance(error, PermissionError):
-        code = next((code for one in chain if (code := _code(one))), "")
+        code = next((code for cause in chain if (code := _code(cause))), "")
         detail = ": ".join(part for part in (code, _detail(error, text)) if part)
         return f"access denied: {detail}" if detail else "access denied"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -83,11 +83,11 @@ def _detail(error: PermissionError, text: str) -> str:
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """An error and the errors that caused it."""
     seen: set[int] = set()
-    one: BaseException | None = error
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        yield one
-        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
 
 
 def _code(error: BaseException) -> str:
@@ -115,15 +115,15 @@ def is_refusal(error: BaseException) -> bool:
     code = getattr(error, "code", None) or getattr(error, "status", None)
     told = f"{code} {error} {error.__cause__ or ''}"
     return (isinstance(error, OSError) and error.errno == errno.EINVAL) or any(
-        one in told for one in _REFUSED
+        word in told for word in _REFUSED
     )
 
 
 def secrets_in(options: Any, name: str = "") -> set[str]:
     """Every text in some options that no message may show."""
     if isinstance(options, dict):
-        return {one for key, value in options.items() for one in secrets_in(value, str(key))}
+        return {secret for key, value in options.items() for secret in secrets_in(value, str(key))}
     if isinstance(options, (list, tuple)):
-        return {one for value in options for one in secrets_in(value, name)}
+        return {secret for value in options for secret in secrets_in(value, name)}
     is_secret = isinstance(options, str) and len(options) >= _SHORTEST_SECRET and _SECRET.search(name)
     return {options} if is_secret else set()

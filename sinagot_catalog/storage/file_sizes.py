@@ -27,13 +27,13 @@ def look_at(root: str, paths: Sequence[str]) -> tuple[array[int], array[int]]:
     try:
         for path in paths:
             try:
-                one = look(path, dir_fd=top)  # quicker than to resolve the root's path for every file
+                stat = look(path, dir_fd=top)  # quicker than to resolve the root's path for every file
             except (OSError, ValueError):
                 sizes.append(ABSENT)
                 times.append(0)
             else:
-                sizes.append(one.st_size)
-                times.append(one.st_mtime_ns)
+                sizes.append(stat.st_size)
+                times.append(stat.st_mtime_ns)
     finally:
         os.close(top)
     return sizes, times

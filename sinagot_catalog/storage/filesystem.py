@@ -54,19 +54,19 @@ class Info:
 
     __slots__ = ("etag", "is_directory", "mtime_ns", "size")
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
+    def __init__(self, answer: Mapping[str, Any]) -> None:
         # Some stores report a folder marker as a file; its name, or the URL of a page, shows that it is none.
-        names = (str(told.get(key) or "") for key in ("name", "url"))
+        names = (str(answer.get(key) or "") for key in ("name", "url"))
         is_marker = any(
             (key.lower(), value) == ("hdi_isfolder", "true")
-            for key, value in (told.get("metadata") or {}).items()
+            for key, value in (answer.get("metadata") or {}).items()
         )
         self.is_directory = (
-            told.get("type") == "directory" or is_marker or any(one.endswith("/") for one in names)
+            answer.get("type") == "directory" or is_marker or any(name.endswith("/") for name in names)
         )
-        self.size: int | None = told.get("size")
-        self.mtime_ns = _whole_seconds(told)
-        etag = told.get("ETag") or told.get("etag") or told.get("e_tag")
+        self.size: int | None = answer.get("size")
+        self.mtime_ns = _whole_seconds(answer)
+        etag = answer.get("ETag") or answer.get("etag") or answer.get("e_tag")
         self.etag: str | None = etag.strip('"') if isinstance(etag, str) else None
 
 
@@ -116,10 +116,10 @@ def file_system(root: str, options: Mapping[str, Any]) -> tuple[Any, str]:
             f"pip install 'sinagot-catalog[{extra}]'" if extra else "Install the package that it names.",
         ) from error
     except ValueError as error:
-        known = fsspec.available_protocols()
-        wrong = next(name for name in protocols_of(root) if name not in known)
+        protocols = fsspec.available_protocols()
+        wrong = next(name for name in protocols_of(root) if name not in protocols)
         raise StorageError(
-            f"{shown}: no storage is known for {wrong!r}{did_you_mean(wrong, known)}"
+            f"{shown}: no storage is known for {wrong!r}{did_you_mean(wrong, protocols)}"
         ) from error
     own = kinds[protocol]._get_kwargs_from_urls(root) if "::" not in root else {}  # noqa: SLF001 - fsspec's own way
     given = {key: value for key, value in options.items() if key not in own}

@@ -81,12 +81,12 @@ def input_files(folder: str) -> dict[str, tuple[int, int]]:
     for prefix, entry in walk(folder):
         if any(part.startswith(".") and part.endswith(".tmp") for part in (*prefix.split("/"), entry.name)):
             continue
-        found = entry.stat(follow_symlinks=False)
-        if stat.S_ISLNK(found.st_mode):
+        info = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(info.st_mode):
             with suppress(OSError):
                 target = entry.stat()
-                found = target if stat.S_ISREG(target.st_mode) else found
-        files[prefix + entry.name] = found.st_size, found.st_mtime_ns
+                info = target if stat.S_ISREG(target.st_mode) else info
+        files[prefix + entry.name] = info.st_size, info.st_mtime_ns
     return files
 
 

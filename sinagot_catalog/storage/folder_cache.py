@@ -67,8 +67,8 @@ class FolderSnapshot:
 def columns(parts: Sequence[FolderBatch | PackedBatch]) -> tuple[FolderSnapshot, int]:
     """Join the batches of a tree, and count the names in them that are not UTF-8 and were left out."""
     frames, names, undecodable = [pl.DataFrame(schema=_ROW)], [pl.Series("name", [], dtype=pl.String)], 0
-    for one in parts:
-        part = one
+    for folder in parts:
+        part = folder
         try:
             names.append(_texts("name", part.names, sum(part.counts)))
         except UnicodeEncodeError:
@@ -89,17 +89,17 @@ def _texts(name: str, texts: Sequence[str], count: int) -> pl.Series:
     return pl.Series(name, texts if count else [], dtype=pl.String)
 
 
-def joined(seen: FolderSnapshot, order: Sequence[int], found: FolderSnapshot) -> FolderSnapshot:
+def joined(seen: FolderSnapshot, order: Sequence[int], additions: FolderSnapshot) -> FolderSnapshot:
     """Join a snapshot with newly listed folders.
 
     Args:
         seen: The earlier snapshot.
-        order: The present folders in their order: positions in `seen`, then, counted on, positions in `found`.
-        found: The folders listed since.
+        order: The present folders in their order: positions in `seen`, then, counted on, positions in `additions`.
+        additions: The folders listed since.
     """
-    every = pl.concat([seen.folders, found.folders])
+    every = pl.concat([seen.folders, additions.folders])
     at = pl.Series(order, dtype=pl.UInt32)
     rows, _ = rows_in(every, at)
     return FolderSnapshot(
-        every.select(pl.all().gather(at)), pl.concat([seen.names, found.names]).gather(rows)
+        every.select(pl.all().gather(at)), pl.concat([seen.names, additions.names]).gather(rows)
     )

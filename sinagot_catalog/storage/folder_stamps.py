@@ -105,16 +105,16 @@ class Notes:
 
 def decodable(part: FolderBatch) -> FolderBatch:
     """A batch without the names that are not UTF-8, which no column can hold; their folders get no stamp."""
-    kept, begin = list[str](), 0
+    names, begin = list[str](), 0
     counts, looks = array("I"), array("Q", part.looks)
     for position, count in enumerate(part.counts):
         added = [name for name in part.names[begin : begin + count] if is_text(name)]
         begin += count
-        kept += added
+        names += added
         counts.append(len(added))
         if len(added) < count:
             looks[3 * position : 3 * position + 3] = array("Q", _NO_LOOK)
-    return FolderBatch(part.folders, counts, looks, kept, len(part.names) - len(kept))
+    return FolderBatch(part.folders, counts, looks, names, len(part.names) - len(names))
 
 
 def packed(part: FolderBatch) -> PackedBatch:
@@ -142,10 +142,10 @@ def is_kept_here(path: str) -> bool:
 
 def _is_kept(fd: int) -> bool:
     try:
-        told = re.search(r"^mnt_id:\s*(\d+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(), re.MULTILINE)
+        match = re.search(r"^mnt_id:\s*(\d+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(), re.MULTILINE)
         mounts = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
     except OSError:  # not Linux, or the information is not available
         return False
     # By the number of the mount, as btrfs makes up a device number for each subvolume.
-    mount = told and re.search(rf"^{told[1]} .*? - (\S+) ", mounts, re.MULTILINE)
+    mount = match and re.search(rf"^{match[1]} .*? - (\S+) ", mounts, re.MULTILINE)
     return bool(mount and mount[1] in _KEPT_BY_THIS_KERNEL)

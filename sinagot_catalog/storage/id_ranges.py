@@ -159,33 +159,33 @@ class KeyFilter:
     def _ways(self) -> dict[str, list[_Way]]:
         """The forms of the patterns in which the id follows the first text, by that text."""
         ways: dict[str, list[_Way]] = {}
-        for one in dict.fromkeys(self._all_ways):
-            if one.has_id:
-                ways.setdefault(one.head, []).append(one)
+        for fromkey in dict.fromkeys(self._all_ways):
+            if fromkey.has_id:
+                ways.setdefault(fromkey.head, []).append(fromkey)
         return ways
 
     @property
     def _all_ways(self) -> Iterator[_Way]:
-        return (_Way(one.tokens) for template in self.templates for one in template.variants.values())
+        return (_Way(variant.tokens) for template in self.templates for variant in template.variants.values())
 
     @cached_property
     def _others(self) -> list[str]:
         """The texts that the other forms begin with."""
-        return list(dict.fromkeys(one.head for one in self._all_ways if not one.has_id))
+        return list(dict.fromkeys(way.head for way in self._all_ways if not way.has_id))
 
     def may_be(self, column: pl.Expr, base: str = "") -> pl.Expr:
         """Whether a key may belong to a wanted record; leaves out most of the others."""
-        found = self._own(column, base)
+        condition = self._own(column, base)
         for head in self._others:
-            found |= column.str.starts_with(base + head)
-        return found
+            condition |= column.str.starts_with(base + head)
+        return condition
 
     def _own(self, column: pl.Expr, base: str) -> pl.Expr:
         """Whether the text behind the beginning of a pattern lies in the range, as an id and perhaps more.
 
         An id that is the beginning of a bound lies below it; what follows it in a key may lie above.
         """
-        found = pl.lit(value=False)
+        condition = pl.lit(value=False)
         for head, ways in self._ways.items():
             own = column >= base + head + self.span.first
             if self.span.end is not None:
@@ -194,8 +194,8 @@ class KeyFilter:
                 own &= column.str.starts_with(base + head)
             for way in ways:
                 own = self._with_shorter(own, way, column, base)
-            found |= own
-        return found
+            condition |= own
+        return condition
 
     def _with_shorter(self, own: pl.Expr, way: _Way, column: pl.Expr, base: str) -> pl.Expr:
         """Correct the keys of a range by those of ids that are the beginning of a bound, where they lie above it.
@@ -227,11 +227,13 @@ class KeyFilter:
     @property
     def is_exact(self) -> bool:
         """Whether it selects no key of another record: in all patterns the id follows a beginning of its own."""
-        with_id = [one for one in self.templates if self.ids.is_told_by(one)]
-        if not all(_Way(one.tokens).has_id for template in with_id for one in template.variants.values()):
+        with_id = [template for template in self.templates if self.ids.is_told_by(template)]
+        if not all(
+            _Way(variant.tokens).has_id for template in with_id for variant in template.variants.values()
+        ):
             return False
         others = [*self._ways, *self._others]
-        return not any(head.startswith(one) for head in self._ways for one in others if one != head)
+        return not any(head.startswith(other) for head in self._ways for other in others if other != head)
 
     @property
     def is_shared(self) -> bool:
@@ -254,10 +256,10 @@ class KeyFilter:
         found = match_columns(paths["path"], self.templates, self.ids)
         inside = found.filter(self.span.holds(pl.col("record_id")))
         others = found.join(inside, on="row", how="anti").select(pl.col("row").unique())
-        kept = (
+        rows = (
             paths.with_row_index("row").join(others, on="row", how="anti", maintain_order="left").drop("row")
         )
-        return listing.only(kept)
+        return listing.only(rows)
 
 
 def divided(keys: pl.Series, wanted: KeyFilter, most: int) -> list[IdRange]:

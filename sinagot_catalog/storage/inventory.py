@@ -67,7 +67,7 @@ def count_keys(given: Any, options: Callable[[str], Mapping[str, Any]]) -> int:
         if not (isinstance(given, (str, Path)) and _is_csv(str(given), options)):
             yield from (part.select(pl.len()) for part in _parts(given, options))
 
-    return sum(one.item() for one in _collected(given, counts))
+    return sum(count.item() for count in _collected(given, counts))
 
 
 def sample_keys(
@@ -94,7 +94,7 @@ def sample_keys(
 def _collected(given: Any, tables: Callable[[], Iterator[pl.LazyFrame]]) -> list[pl.DataFrame]:
     """Collect tables of a provided listing, one after the other."""
     try:
-        return [one.collect(engine="streaming") for one in tables()]
+        return [table.collect(engine="streaming") for table in tables()]
     except SinagotError:
         raise
     except (pl.exceptions.PolarsError, KeyError, AttributeError, TypeError, ValueError) as error:
@@ -144,8 +144,8 @@ def _manifest(where: str, options: Callable[[str], Mapping[str, Any]]) -> dict[s
 
 def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Iterator[pl.LazyFrame]:
     manifest = _manifest(where, options)
-    for one in manifest["files"]:
-        part = _part(where, manifest, one["key"])
+    for file in manifest["files"]:
+        part = _part(where, manifest, file["key"])
         if manifest["fileFormat"] == "Parquet":
             yield _parquet(part, options)
         else:
@@ -180,7 +180,7 @@ def _part(where: str, manifest: Mapping[str, Any], key: str) -> str:
         return f"{protocol}://{str(manifest['destinationBucket']).rpartition(':')[2]}/{key}"
     folder, name = Path(where).parent, key.rpartition("/")[2]
     places = (folder / key, folder / name, folder / "data" / name, folder.parent / "data" / name)
-    return str(next((one for one in places if one.exists()), places[1]))
+    return str(next((place for place in places if place.exists()), places[1]))
 
 
 def _unquoted(keys: pl.Series) -> pl.Series:
@@ -193,7 +193,9 @@ def _unquoted(keys: pl.Series) -> pl.Series:
 
 def _cleaned(frame: pl.LazyFrame, dataset: str, wanted: KeyFilter | None) -> pl.LazyFrame:
     schema = frame.collect_schema()
-    names = {ours: next((one for one in theirs if one in schema), None) for ours, theirs in _NAMES.items()}
+    names = {
+        ours: next((their for their in theirs if their in schema), None) for ours, theirs in _NAMES.items()
+    }
     if names["path"] is None and names["key"] is None:
         raise ConfigError(
             f"listing: it has no column 'path' or 'key', only {', '.join(schema)}{did_you_mean('key', schema)}"

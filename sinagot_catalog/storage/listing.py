@@ -77,7 +77,7 @@ class Listing:
         """Columns `path` and `kind`, a row per file, in the order of `names`, and then one per directory."""
         parts = (("file", whole_paths(self.folders, self.names)), ("directory", self.directories))
         return pl.concat(
-            [one.alias("path").to_frame().with_columns(kind=pl.lit(kind).cast(KIND)) for kind, one in parts]
+            [part.alias("path").to_frame().with_columns(kind=pl.lit(kind).cast(KIND)) for kind, part in parts]
         )
 
     @property
@@ -85,10 +85,10 @@ class Listing:
         """How many files there are."""
         return len(self.names)
 
-    def only(self, kept: pl.DataFrame) -> "Listing":
+    def only(self, rows: pl.DataFrame) -> "Listing":
         """This listing with only some rows of its `paths`."""
-        folders, names = in_folders(kept.filter(pl.col("kind") == "file")["path"])
-        directories = kept.filter(pl.col("kind") == "directory")["path"]
+        folders, names = in_folders(rows.filter(pl.col("kind") == "file")["path"])
+        directories = rows.filter(pl.col("kind") == "directory")["path"]
         return replace(self, folders=folders, names=names, directories=directories, empty=())
 
     def with_paths(self, new: pl.DataFrame) -> "Listing":
@@ -116,10 +116,10 @@ def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_
     """Which folders a listing must enter for some patterns."""
     patterns = {
         tuple(None if "\0" in part else part for part in _varying(variant).split("/"))
-        for one in templates
-        for variant in expanded(one, MOST_FOLDERS)
+        for template in templates
+        for variant in expanded(template, MOST_FOLDERS)
     }
-    may_be_bare = any(not one.is_directory and "." not in one.text_end for one in templates)
+    may_be_bare = any(not template.is_directory and "." not in template.text_end for template in templates)
     return Reach(tuple(sorted(patterns, key=str)), everything, follow_links, may_be_bare)
 
 
@@ -131,34 +131,34 @@ def scan(store: Store, reach: Reach) -> Listing:
     """List one root by names only."""
     if not reach.patterns and not reach.everything:
         return Listing()
-    found = store.find(reach)
-    if found.keys is not None:
-        listing = from_keys(found.keys, reach, is_local=store.is_local)
-        says_nothing = found.keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
+    result = store.find(reach)
+    if result.keys is not None:
+        listing = from_keys(result.keys, reach, is_local=store.is_local)
+        says_nothing = result.keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
         # stats that a listing lacks are read later
         stats = None if says_nothing else listing.stats
-        return replace(listing, stats=stats, unreadable=tuple(sorted(set(found.unreadable))))
-    folders, names = _columns(found)
-    directories = pl.Series("path", sorted(set(found.directories)), dtype=pl.String)
-    unreadable = tuple(sorted(set(found.unreadable)))
-    empty = tuple(sorted(set(found.empty)))
+        return replace(listing, stats=stats, unreadable=tuple(sorted(set(result.unreadable))))
+    folders, names = _columns(result)
+    directories = pl.Series("path", sorted(set(result.directories)), dtype=pl.String)
+    unreadable = tuple(sorted(set(result.unreadable)))
+    empty = tuple(sorted(set(result.empty)))
     return Listing(
         folders,
         names,
         directories,
         unreadable,
-        tuple(sorted(filter(is_text, found.links))),
-        found.undecodable,
-        tuple(sorted(filter(is_text, found.dangling))),
+        tuple(sorted(filter(is_text, result.links))),
+        result.undecodable,
+        tuple(sorted(filter(is_text, result.dangling))),
         store.is_local,
         empty=empty,
     )
 
 
-def _columns(found: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
+def _columns(result: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
     """Folders that hold files, and the names of these files, without hidden temporary files of a killed run."""
-    folders = found.folders
-    names = _sorted_in_large(folders["n"], found.names)
+    folders = result.folders
+    names = _sorted_in_large(folders["n"], result.names)
     hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
     if not hidden.any():
         return folders.filter(folders["n"] > 0), names
@@ -247,8 +247,8 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
         folders, names, files = *in_folders(keys["path"]), keys
     else:
         parts = [(level.folders_of(files), files) for level in levels if (files := level.files).height]
-        folders = pl.concat([pl.DataFrame(schema=FOLDERS), *(one for one, _ in parts)])
-        files = pl.concat([keys.clear(), *(one for _, one in parts)])
+        folders = pl.concat([pl.DataFrame(schema=FOLDERS), *(part for part, _ in parts)])
+        files = pl.concat([keys.clear(), *(part for _, part in parts)])
         names = files["rest"].alias("name")
     is_file = directories.is_in(files["path"].implode())
     directories, twofold = directories.filter(~is_file), directories.filter(is_file)
@@ -275,16 +275,18 @@ def _levels(
     keys: pl.DataFrame, patterns: Sequence[_Pattern], depth: int, folder: str | None
 ) -> Iterator[_Level]:
     """The folders that a walk would enter: those of a literal name come apart from those whose names vary."""
-    deeper = [one for one in patterns if len(one) > depth]
-    names = sorted({name for one in deeper if (name := one[depth]) is not None})
-    others = [one for one in deeper if one[depth] is None]
+    deeper = [pattern for pattern in patterns if len(pattern) > depth]
+    names = sorted({name for parts in deeper if (name := parts[depth]) is not None})
+    others = [parts for parts in deeper if parts[depth] is None]
     only = None if others else tuple(names)
     yield _Level(keys, folder, depth > 0 and len(deeper) < len(patterns), only)
     for name in names:
         fits = _REST.str.starts_with(f"{name}/")
         inside = keys.filter(fits).with_columns(_REST.str.slice(len(name) + 1))
         below = None if folder is None else f"{folder}{name}/"
-        yield from _levels(inside, [one for one in deeper if one[depth] in (None, name)], depth + 1, below)
+        yield from _levels(
+            inside, [parts for parts in deeper if parts[depth] in (None, name)], depth + 1, below
+        )
         keys = keys.filter(~fits) if others else keys
     if others:
         end = _REST.str.find("/", literal=True)

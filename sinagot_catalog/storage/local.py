@@ -61,7 +61,7 @@ class LocalStore:
         try:
             if not root.is_dir():
                 parent = root.parent
-                near = [one.name for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
+                near = [entry.name for entry in parent.iterdir() if entry.is_dir()] if parent.is_dir() else []
                 what = "is not a folder" if root.exists() else "does not exist"
                 raise NotFoundError(
                     f"the dataset folder {self.root} {what}{did_you_mean(root.name, near)}",
@@ -98,10 +98,10 @@ class LocalStore:
         from sinagot_catalog.storage.local_walk import Walk, walk_below
         from sinagot_catalog.storage.parallel_walk import HelperPool
 
-        asked = reach, os.geteuid(), os.getegid(), tuple(os.getgroups())
+        key = reach, os.geteuid(), os.getegid(), tuple(os.getgroups())
         before, seen = self._last
         how: dict[str, Any] = {
-            "takes_notes": before == asked and is_kept_here(self.root),
+            "takes_notes": before == key and is_kept_here(self.root),
             "settled": self._settled,
         }
         walk = Walk(self.root, reach, seen if how["takes_notes"] else None, **how)
@@ -111,7 +111,7 @@ class LocalStore:
         now, undecodable = columns(walk.parts)
         if walk.before is not None:
             now = joined(walk.before, walk.order, now) if now.folders.height else walk.before
-        self._last = asked, now if now.is_of_use else None
+        self._last = key, now if now.is_of_use else None
         return replace(
             walk.found, folders=now.folders.select("folder", "n"), names=now.names, undecodable=undecodable
         )
@@ -133,8 +133,8 @@ class LocalStore:
                 piece = paths[at : min(at + _PIECE, end)]
                 at += len(piece)
                 _add(look_at(self.root, piece), sizes, times)
-            for one in reversed(given):
-                _add(one.result() or look_at_text(self.root, one.work), sizes, times)
+            for job in reversed(given):
+                _add(job.result() or look_at_text(self.root, job.work), sizes, times)
         nothing: list[None] = [None] * len(paths)
         if ABSENT not in sizes:
             return Stat(sizes, times, nothing)
@@ -152,7 +152,9 @@ class LocalStore:
     def _entries(self, folder: str, *, files: bool) -> list[str]:
         try:
             with os.scandir(self._at(folder)) as entries:
-                return sorted(one.name for one in entries if one.is_file() is files and is_text(one.name))
+                return sorted(
+                    entry.name for entry in entries if entry.is_file() is files and is_text(entry.name)
+                )
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -163,9 +165,9 @@ class LocalStore:
         top = Path(self._at(folder))
         files = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
         return {
-            one.relative_to(self.root).as_posix(): one.stat().st_size
-            for one in sorted(files)
-            if one.is_file()
+            file.relative_to(self.root).as_posix(): file.stat().st_size
+            for file in sorted(files)
+            if file.is_file()
         }
 
     def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:

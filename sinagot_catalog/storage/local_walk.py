@@ -36,21 +36,21 @@ class _Level:
     """
 
     def __init__(self, patterns: Sequence[tuple[str | None, ...]], depth: int, *, everything: bool) -> None:
-        self._patterns = [one for one in patterns if len(one) > depth]
+        self._patterns = [pattern for pattern in patterns if len(pattern) > depth]
         self._depth = depth
         self._everything = everything
         self._below: dict[str | None, tuple[bool, _Level | None]] = {}
-        self.names = sorted({name for one in self._patterns if (name := one[depth]) is not None})
-        self.is_literal = not everything and all(one[depth] is not None for one in self._patterns)
+        self.names = sorted({name for pattern in self._patterns if (name := pattern[depth]) is not None})
+        self.is_literal = not everything and all(pattern[depth] is not None for pattern in self._patterns)
 
     def below(self, name: str) -> tuple[bool, _Level | None]:
         """Whether a pattern ends at a folder of this name, and the level in it if a pattern goes on."""
         key = name if name in self.names else None
         if key not in self._below:
             deep = self._depth + 1
-            here = [one for one in self._patterns if one[self._depth] in (None, key)]
-            ends = any(len(one) == deep for one in here)
-            goes_on = self._everything or any(len(one) > deep for one in here)
+            here = [pattern for pattern in self._patterns if pattern[self._depth] in (None, key)]
+            ends = any(len(parts) == deep for parts in here)
+            goes_on = self._everything or any(len(parts) > deep for parts in here)
             level = _Level(here, deep, everything=self._everything) if goes_on else None
             self._below[key] = ends, level
         return self._below[key]
@@ -159,17 +159,17 @@ class Walk:
         if not given:
             return
         self._close_part()
-        for one in reversed(given):
-            told = one.result()
-            part, found = told or walk_below(
-                self.root, self.reach, one.work, takes_notes=self._takes_notes, settled=self._settled
+        for job in reversed(given):
+            told = job.result()
+            part, result = told or walk_below(
+                self.root, self.reach, job.work, takes_notes=self._takes_notes, settled=self._settled
             )
             self.parts.append(part)
-            self.found.directories += found.directories
-            self.found.empty += found.empty
-            self.found.unreadable += found.unreadable
-            self.found.links += found.links
-            self.found.dangling += found.dangling
+            self.found.directories += result.directories
+            self.found.empty += result.empty
+            self.found.unreadable += result.unreadable
+            self.found.links += result.links
+            self.found.dangling += result.dangling
 
     # --- the last snapshot ---------------------------------------------------------------------------------------
 
@@ -278,13 +278,13 @@ class Walk:
         folders: list[str] = []
         try:
             with os.scandir(path if fd is None else fd) as entries:
-                for one in entries:
-                    if one.is_file(follow_symlinks=False):
-                        names.append(one.name)
-                    elif one.is_dir(follow_symlinks=False):
-                        folders.append(one.name)
-                    elif one.is_symlink():
-                        self._link(folder, one, level, folders)
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        names.append(entry.name)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.name)
+                    elif entry.is_symlink():
+                        self._link(folder, entry, level, folders)
         except (FileNotFoundError, NotADirectoryError):  # it was removed, or is no folder: nothing is there
             self._is_odd = True
         except OSError:
@@ -317,24 +317,24 @@ class Walk:
         """Treat a link to a file as a file; enter a link to a folder if a pattern or the config allows it."""
         self._is_odd = True  # its target may appear or vanish without a change of this folder
         try:
-            found = entry.stat()
+            info = entry.stat()
         except OSError as error:
             if is_absent(error):
                 self.found.dangling.append(folder + entry.name)
             else:
                 self._unreadable(folder)
             return
-        if stat.S_ISREG(found.st_mode):
+        if stat.S_ISREG(info.st_mode):
             self._notes.names.append(entry.name)
-        elif not stat.S_ISDIR(found.st_mode):
+        elif not stat.S_ISDIR(info.st_mode):
             return
         elif not self.reach.follow_links:
             if entry.name in level.names:
                 folders.append(entry.name)
             else:
                 self.found.links.append(folder + entry.name)
-        elif (found.st_dev, found.st_ino) not in self._entered:  # a loop is entered once
-            self._entered.add((found.st_dev, found.st_ino))
+        elif (info.st_dev, info.st_ino) not in self._entered:  # a loop is entered once
+            self._entered.add((info.st_dev, info.st_ino))
             folders.append(entry.name)
 
     def _note_unreadable(self, folder: str) -> None:
@@ -356,7 +356,7 @@ def walk_below(
 def _share(todo: list[_Rest], hands: HelperPool, count: int) -> None:
     """Give free helpers a share of the folders that would be entered last."""
     while hands.are_free(count):
-        rest = next((one for one in todo if len(one.folders) >= _FEWEST), None)
+        rest = next((batch for batch in todo if len(batch.folders) >= _FEWEST), None)
         if rest is None:
             return
         share = max(_LEAST, len(rest.folders) // (2 * hands.number + 2))

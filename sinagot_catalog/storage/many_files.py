@@ -30,7 +30,7 @@ def find_many(root: str, template: Template, *, follow_links: bool = False) -> d
     Raises:
         OSError: When a folder cannot be read.
     """
-    found = {}
+    files = {}
     for path in _expand(root, "", tuple(template.parts), follow_links=follow_links):
         with suppress(FileNotFoundError, NotADirectoryError):
             info = os.stat(f"{root}/{path}")
@@ -39,8 +39,8 @@ def find_many(root: str, template: Template, *, follow_links: bool = False) -> d
             else:
                 is_there = stat.S_ISREG(info.st_mode)
             if is_there:
-                found[path] = info
-    return dict(sorted(found.items()))
+                files[path] = info
+    return dict(sorted(files.items()))
 
 
 def _expand(root: str, folder: str, parts: _Parts, *, follow_links: bool) -> Iterator[str]:

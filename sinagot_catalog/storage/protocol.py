@@ -32,9 +32,9 @@ class Reach:
     @property
     def prefixes(self) -> list[str]:
         """The literal folders that hold every pattern, none inside another."""
-        heads = {"" if self.everything else _literal_head(one) for one in self.patterns}
+        heads = {"" if self.everything else _literal_head(pattern) for pattern in self.patterns}
         return sorted(
-            one for one in heads if not any(one != other and one.startswith(other) for other in heads)
+            head for head in heads if not any(head != other and head.startswith(other) for other in heads)
         )
 
 

@@ -134,7 +134,7 @@ class Ranges:
             thread.join()
         if self._error is not None:
             raise self._error
-        return [frame for one in sorted(self._done, key=lambda one: one.lo) for frame in one.frames]
+        return [frame for part in sorted(self._done, key=lambda part: part.lo) for frame in part.frames]
 
     def _hire(self) -> None:
         """Start reading the waiting ranges, as far as the limit allows."""
@@ -147,22 +147,22 @@ class Ranges:
         if self._error is not None:
             self._waiting.clear()
 
-    def _read(self, one: _Range) -> None:
+    def _read(self, part: _Range) -> None:
         try:
-            self._stream(one)
+            self._stream(part)
         except BaseException as error:  # noqa: BLE001 - `run` raises it
             with self._changed:
                 self._error = self._error or error
         with self._changed:
-            self._reading.remove(one)
-            self._done.append(one)
+            self._reading.remove(part)
+            self._done.append(part)
             self._changed.notify_all()
 
-    def _stream(self, one: _Range) -> None:
+    def _stream(self, part: _Range) -> None:
         import polars as pl
 
         begin = time.monotonic()
-        for batch in self._pages(one.at):
+        for batch in self._pages(part.at):
             seconds = time.monotonic() - begin
             page = pl.DataFrame(batch)
             if page.is_empty():
@@ -170,32 +170,34 @@ class Ranges:
             self._on_page(page.height)
             paths = page["path"]
             first, last = paths[0], paths[-1]
-            if first <= one.at or not paths.is_sorted():
-                raise OddError(f"keys out of order behind {one.at}")
+            if first <= part.at or not paths.is_sorted():
+                raise OddError(f"keys out of order behind {part.at}")
             with self._changed:
                 self._pace.note(seconds)
-                if one.hi is not None and last > one.hi:
-                    one.frames.append(page[: paths.search_sorted(one.hi, side="right")])
+                if part.hi is not None and last > part.hi:
+                    part.frames.append(page[: paths.search_sorted(part.hi, side="right")])
                     return
-                one.frames.append(page)
-                one.first, one.at = one.first or first, last
-                if one.hi == last or self._error is not None:
+                part.frames.append(page)
+                part.first, part.at = part.first or first, last
+                if part.hi == last or self._error is not None:
                     return
                 if page.height >= _PAGE:
-                    self._split(one)
+                    self._split(part)
             begin = time.monotonic()
 
-    def _split(self, one: _Range) -> None:
+    def _split(self, part: _Range) -> None:
         """Split the range ahead of a reader for free streams."""
         free = self._pace.limit - len(self._reading) - len(self._waiting)
         if free < 1:
             return
-        cuts = _cuts(one.first or one.at, one.at, one.hi, len(self._prefix), pages=len(one.frames))[:free]
+        cuts = _cuts(part.first or part.at, part.at, part.hi, len(self._prefix), pages=len(part.frames))[
+            :free
+        ]
         cuts.sort()
         if not cuts:
             return
-        ends = [*cuts[1:], one.hi]
-        one.hi = cuts[0]
+        ends = [*cuts[1:], part.hi]
+        part.hi = cuts[0]
         self._waiting += [_Range(lo, hi) for lo, hi in zip(cuts, ends, strict=True)]
         self._changed.notify_all()
 
@@ -218,10 +220,10 @@ def _cuts(first: str, at: str, hi: str | None, start: int, pages: int = 1) -> li
     steps = ord(at[varies]) - ord(first[varies]) if varies < min(len(first), len(at)) else 0
     cuts: list[str] = []
     for index in range(start, min(len(at), varies + 1)):
-        kind = next((one for one in _CLASSES if at[index] in one), None)
+        kind = next((chars for chars in _CLASSES if at[index] in chars), None)
         if kind is None or (kind is not _CLASSES[0] and index < varies):
             continue
         if index >= varies - 1 and pages * len(kind) ** (varies - index) < _WORTH * max(steps, 1):
             continue
         cuts += [f"{at[:index]}{char}" for char in kind[kind.index(at[index]) + 1 :]]
-    return [one for one in dict.fromkeys(cuts) if hi is None or one < hi]
+    return [fromkey for fromkey in dict.fromkeys(cuts) if hi is None or fromkey < hi]

@@ -74,10 +74,10 @@ def read_regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
 def file_stamp(path: str) -> tuple[int, int] | None:
     """Return time and size of a local file, None if it is absent: the value changes when the file is edited."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - paths are texts here
+        info = os.stat(path)  # noqa: PTH116 - paths are texts here
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size
+    return info.st_mtime_ns, info.st_size
 
 
 def _check_kind(mode: int, path: str) -> None:

@@ -85,10 +85,10 @@ class RemoteStore(RemoteRoot):
 
     def info(self, path: str) -> Info | None:
         """The object or prefix at a path; None if there is nothing but a marker of a folder."""
-        found = self.peek(path)
-        if found is not None and found.is_directory and not self.infos(path):
+        info = self.peek(path)
+        if info is not None and info.is_directory and not self.infos(path):
             return None
-        return found
+        return info
 
     def stat(self, paths: Sequence[str]) -> Stat:
         """Read size, time and etag of each key, several at a time."""

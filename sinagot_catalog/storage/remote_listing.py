@@ -165,10 +165,10 @@ class RemoteListing:
             if unreadable:
                 raise self._root.fault(unreadable[0], "cannot be listed", PermissionError())
             return below
-        found: dict[str, Any] = {}
+        details: dict[str, Any] = {}
         with self._root.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
-            found = self._root.fs.find(self._root.full(folder), detail=True)
-        infos = {self._root.relative(name): Info(answer) for name, answer in sorted(found.items())}
+            details = self._root.fs.find(self._root.full(folder), detail=True)
+        infos = {self._root.relative(name): Info(answer) for name, answer in sorted(details.items())}
         infos = {
             path: info
             for path, info in infos.items()

@@ -110,11 +110,11 @@ class RemoteRoot:
         """The store's information about a path; a marker of a folder is a directory."""
         if path and self._keys is not None:
             try:
-                told = cloud_listing.peek(self._keys, f"{self.base.partition('/')[2]}/{path}".strip("/"))
+                answer = cloud_listing.peek(self._keys, f"{self.base.partition('/')[2]}/{path}".strip("/"))
             except Exception:  # noqa: BLE001 - from now on the plain way, which reports its own error
                 self._keys = None
             else:
-                return None if told is None else Info(told)
+                return None if answer is None else Info(answer)
         try:
             return Info(self.fs.info(self.full(path)))
         except (FileNotFoundError, NotADirectoryError) as error:

@@ -103,12 +103,12 @@ class LinkedFiles:
         Raises:
             NotFoundError: When there is none.
         """
-        found = list(self)[position : position + 1] if position >= 0 else []
-        if found and inside is not None:
-            found = self.inside(found[0])[inside : inside + 1] if inside >= 0 else []
-        if not found:
+        files = list(self)[position : position + 1] if position >= 0 else []
+        if files and inside is not None:
+            files = self.inside(files[0])[inside : inside + 1] if inside >= 0 else []
+        if not files:
             raise NotFoundError("the row has no such file", "Load the page of the row again.")
-        return found[0]
+        return files[0]
 
     def content(self, file: LinkedFile) -> bytes:
         """Read a file of bounded size.

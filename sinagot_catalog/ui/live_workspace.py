@@ -70,7 +70,7 @@ class Look:
         steps = catalog.whole_steps
         rows = steps.select(*_COLUMNS, "outcome", "run_id").hash_rows()
         n_files = catalog.n_files
-        told = (rows.sum(), steps.height, n_files, tuple(one.text for one in self.source.notices()))
+        told = (rows.sum(), steps.height, n_files, tuple(notice.text for notice in self.source.notices()))
         return f"{hash((*told, self.source.events().height)) & (2**64 - 1):x}"
 
 

@@ -37,7 +37,9 @@ def rows_url(where: str = "", **more: object) -> str:
 def row_url(key: Mapping[str, Any], page: str = "/row", **more: object) -> str:
     """Return the address of the page of one row."""
     named = {name: key[name] for name in KEYS if key[name] is not None}
-    return f"{page}?" + urlencode({**named, **{name: one for name, one in more.items() if one is not None}})
+    return f"{page}?" + urlencode(
+        {**named, **{name: item for name, item in more.items() if item is not None}}
+    )
 
 
 def both(where: str, condition: str) -> str:
@@ -212,14 +214,14 @@ class RowPage:
         """Its inputs and outputs with previews."""
         files = LinkedFiles(self._look.source, self.key)
         out = []
-        for linked, told in zip(files, self.told.files, strict=True):
-            inside = [self._shown(files, one) for one in files.inside(linked)]
-            shown = self._shown(files, linked, size=told.size, is_folder=told.count is not None)
-            note = f"{told.count:,} files" if told.count is not None else ""
-            if not told.exists:
-                made = f", made by {' or '.join(told.made_by)}" if told.made_by else ""
-                note = f"absent{made}" + (f"; there is {told.near}" if told.near else "")
-            out.append(ShownFile(linked, shown.url, told.size, note, shown.preview, inside))
+        for linked, file in zip(files, self.told.files, strict=True):
+            inside = [self._shown(files, path) for path in files.inside(linked)]
+            shown = self._shown(files, linked, size=file.size, is_folder=file.count is not None)
+            note = f"{file.count:,} files" if file.count is not None else ""
+            if not file.exists:
+                made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
+                note = f"absent{made}" + (f"; there is {file.near}" if file.near else "")
+            out.append(ShownFile(linked, shown.url, file.size, note, shown.preview, inside))
         return out
 
     def _shown(
@@ -243,8 +245,11 @@ class RowPage:
         """What would change its status, each with the command that does it, if a run does."""
         words = ["sinagot-catalog", "run", *workspace_words(self._look.source)]
         return [
-            (one.text, None if one.run is None else shell_join([*words, *self.told.run_words(one.run)]))
-            for one in self.told.changes
+            (
+                change.text,
+                None if change.run is None else shell_join([*words, *self.told.run_words(change.run)]),
+            )
+            for change in self.told.changes
         ]
 
 

@@ -138,11 +138,11 @@ class Routes:
         """Send a file that a row reads or writes."""
         key = {"record_id": record_id, "task": task, "modality": modality, "step": step}
         files = LinkedFiles(self._live.look.source, key)
-        found = files.find(n, inside)
+        linked_file = files.find(n, inside)
         with self._readers:
-            content = files.content(found)
+            content = files.content(linked_file)
         kind = picture_type(content)
-        name = quote(found.name, safe="")
+        name = quote(linked_file.name, safe="")
         headers = {
             "content-security-policy": FILE_POLICY,
             "content-disposition": f"{'inline' if kind else 'attachment'}; filename*=UTF-8''{name}",
@@ -179,7 +179,7 @@ class Routes:
                     parts.append(change(source, (rows.records if is_whole else rows)._query))  # noqa: SLF001
             note = missing_line(source)
             self._live.list_again()
-        done = pl.concat([one.rename({one.columns[len(KEYS)]: "is_done"}) for one in parts])
+        done = pl.concat([part.rename({part.columns[len(KEYS)]: "is_done"}) for part in parts])
         n_done = int(done["is_done"].sum())
         left = done.filter(~pl.col("is_done"))["reason"].drop_nulls().unique(maintain_order=True)
         verb = "included" if change is include else "excluded"
@@ -230,12 +230,12 @@ class Routes:
 async def _body(request: Request) -> dict[str, Any]:
     """Read the JSON of a POST."""
     try:
-        found = json.loads(await request.body())
+        body = json.loads(await request.body())
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        body = None
+    if not isinstance(body, dict):
         raise UsageError("the request is no JSON object")
-    return found
+    return body
 
 
 def _keys(body: Mapping[str, Any]) -> pl.DataFrame:
@@ -245,7 +245,7 @@ def _keys(body: Mapping[str, Any]) -> pl.DataFrame:
         raise UsageError(f"a request names 1 to {_MOST_ROWS:,} rows")
     for row in rows:
         values = [row.get(name) for name in KEYS] if isinstance(row, dict) else [None]
-        if not isinstance(values[0], str) or not all(isinstance(one, str | None) for one in values):
+        if not isinstance(values[0], str) or not all(isinstance(value, str | None) for value in values):
             raise UsageError("a row has a record_id, and task, modality and step as texts")
     return pl.DataFrame([{name: row.get(name) for name in KEYS} for row in rows], schema=KEYS)
 

@@ -72,16 +72,16 @@ def regroup(path: str, group: int | None, *, sets_group: bool) -> bool:
 
 def _set_group(path: str, group: int | None, *, sets_group: bool) -> None:
     """Set the group of one path, and the set-group-id bit of a folder."""
-    found = os.lstat(path)
-    mode = stat.S_IMODE(found.st_mode)
+    info = os.lstat(path)
+    mode = stat.S_IMODE(info.st_mode)
     wanted = mode
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(info.st_mode):
         wanted = mode | stat.S_ISGID if sets_group else mode & ~stat.S_ISGID
     is_given = False
-    if group is not None and group != found.st_gid:
+    if group is not None and group != info.st_gid:
         is_given = True
         os.chown(path, -1, group, follow_symlinks=False)  # this clears the special mode bits of files
-    if (wanted != mode or (is_given and mode & 0o7000)) and not stat.S_ISLNK(found.st_mode):
+    if (wanted != mode or (is_given and mode & 0o7000)) and not stat.S_ISLNK(info.st_mode):
         os.chmod(path, wanted)
 
 
@@ -99,16 +99,16 @@ def copy(source: str, target: str) -> None:
 
 
 def _copy_file(source: str, target: str) -> None:
-    found = os.stat(source)
+    info = os.stat(source)
     # No other user can read the file before it has its mode.
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     shutil.copyfile(source, target)
-    os.chmod(target, stat.S_IMODE(found.st_mode))
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    os.chmod(target, stat.S_IMODE(info.st_mode))
+    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def _copy_folder(source: str, target: str) -> None:
-    found = os.stat(source)
+    info = os.stat(source)
     os.mkdir(target, 0o700)
     with os.scandir(source) as entries:
         for entry in entries:
@@ -119,8 +119,8 @@ def _copy_folder(source: str, target: str) -> None:
             else:
                 _copy_file(entry.path, f"{target}/{entry.name}")
     inherited = os.stat(target).st_mode & stat.S_ISGID
-    os.chmod(target, stat.S_IMODE(found.st_mode) & ~stat.S_ISGID | inherited)
-    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    os.chmod(target, stat.S_IMODE(info.st_mode) & ~stat.S_ISGID | inherited)
+    os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 @cache
@@ -132,17 +132,17 @@ def _exchange_call() -> Callable[[bytes, bytes], int] | None:
     try:
         if sys.platform == "darwin":
             call, swap = system.renamex_np, 2
-            return lambda one, other: int(call(one, other, swap))
+            return lambda first, second: int(call(first, second, swap))
         call, swap, here = system.renameat2, 2, -100
-        return lambda one, other: int(call(here, one, here, other, swap))
+        return lambda first, second: int(call(here, first, here, second, swap))
     except AttributeError:
         return None
 
 
-def exchange(one: str, other: str) -> bool:
+def exchange(first: str, second: str) -> bool:
     """Exchange two names atomically; returns whether it was done."""
     call = _exchange_call()
-    return call is not None and call(os.fsencode(one), os.fsencode(other)) == 0
+    return call is not None and call(os.fsencode(first), os.fsencode(second)) == 0
 
 
 def remove(path: str) -> None:

@@ -297,7 +297,7 @@ class JobRunner:
                 seconds=seconds,
                 attempts=row.attempt,
                 inputs=row.stamps,
-                made=row.records,
+                outputs=row.records,
                 output=self._output.since(row.mark, DONE_BOUND),
                 **(self._scripts.reads(row.script) if row.script is not None else {}),
             )

@@ -105,14 +105,14 @@ class LocalFiles:
             template: The pattern, filled for a record.
             roots: See `PathQuery`.
         """
-        found: dict[str, tuple[str, os.stat_result]] = {}
+        files: dict[str, tuple[str, os.stat_result]] = {}
         for root in self.roots_of(PathQuery(roots=tuple(roots))):
             for path, info in self._list_many(root, template).items():
-                if path not in found:
-                    found[path] = f"{root}/{path}", info
+                if path not in files:
+                    files[path] = f"{root}/{path}", info
                     if self._is_apart:
                         self._root_of[path] = root
-        return dict(sorted(found.items()))
+        return dict(sorted(files.items()))
 
     def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
         """The paths that a pattern with wildcards has below one root."""

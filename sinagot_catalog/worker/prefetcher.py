@@ -54,11 +54,13 @@ class Prefetcher:
             rows: The row that begins now, and the following ones in their order. A row that reads or writes a path
                 which an earlier row makes is not prefetched: the path will have changed when the row runs.
         """
-        made: set[str] = set()
+        earlier_outputs: set[str] = set()
         pending: dict[_Paths, Future[_TimedAnswers | None]] = {}
         for inputs, outputs, queries in rows:
-            is_free = not any(is_related(path, other) for path in (*inputs, *outputs) for other in made)
-            made.update(outputs)
+            is_free = not any(
+                is_related(path, other) for path in (*inputs, *outputs) for other in earlier_outputs
+            )
+            earlier_outputs.update(outputs)
             if is_free and len(pending) < _ROWS:
                 key = (tuple(inputs), tuple(outputs))
                 known = self._pending.pop(key, None)

@@ -66,13 +66,13 @@ class StepPorts:
         Raises:
             PatternError: When a port that is a single path has none for the record.
         """
-        found: list[list[tuple[Port, Template | str]]] = []
+        ways: list[list[tuple[Port, Template | str]]] = []
         for port in self.ports:
             if port.per != "row":  # `RowInputs` fills it for each member
-                found.append([])
+                ways.append([])
                 continue
-            found.append(ways_of(port, values))
-        return found
+            ways.append(ways_of(port, values))
+        return ways
 
     def as_seen(self, paths: Sequence[FoundPath]) -> Any:
         """The value that a script sees: one `Path`, a list of them, a dict by label, or None."""
@@ -89,11 +89,11 @@ class StepPorts:
 
 def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
     """Every path of some inputs: an input may be many files, those of members, or absent."""
-    for one in paths:
-        if isinstance(one, str):
-            yield one
-        elif one is not None:
-            yield from flat_paths(one)
+    for path in paths:
+        if isinstance(path, str):
+            yield path
+        elif path is not None:
+            yield from flat_paths(path)
 
 
 def ways_of(port: Port, values: dict[str, str]) -> list[tuple[Port, Template | str]]:
@@ -105,12 +105,12 @@ def ways_of(port: Port, values: dict[str, str]) -> list[tuple[Port, Template | s
     ways: list[tuple[Port, Template | str]] = []
     for way in (port, *port.others):
         try:
-            one = way.template.filled(values) if way.template.is_wild else way.template.format(values)
+            filled = way.template.filled(values) if way.template.is_wild else way.template.format(values)
         except PatternError:
             if port.others or port.is_optional:
                 continue
             raise
-        ways.append((way, one))
+        ways.append((way, filled))
     return ways
 
 

@@ -341,12 +341,12 @@ class _Noted(NamedTuple):
             and _captures() == self.captures
             and logging.root.manager.loggerDict == self.names
             and all(
-                one.level == level
-                and one.disabled == disabled
-                and one.propagate == propagate
-                and one.handlers == handlers
-                and one.filters == filters
-                for one, level, disabled, propagate, handlers, filters in self.loggers
+                logger.level == level
+                and logger.disabled == disabled
+                and logger.propagate == propagate
+                and logger.handlers == handlers
+                and logger.filters == filters
+                for logger, level, disabled, propagate, handlers, filters in self.loggers
             )
         )
 
@@ -368,9 +368,9 @@ def _look() -> _Noted:
         _captures(),
         logging.root.manager.loggerDict.copy(),
         [
-            (one, one.level, one.disabled, one.propagate, [*one.handlers], [*one.filters])
-            for one in (logging.root, *logging.root.manager.loggerDict.values())
-            if isinstance(one, logging.Logger)
+            (logger, logger.level, logger.disabled, logger.propagate, [*logger.handlers], [*logger.filters])
+            for logger in (logging.root, *logging.root.manager.loggerDict.values())
+            if isinstance(logger, logging.Logger)
         ],
     )
 
@@ -381,13 +381,13 @@ def _undo_logging(noted: _Noted) -> None:
     logging.disable(noted.disabled)
     if now.captures != noted.captures:
         logging.captureWarnings(noted.captures)
-    before = {one[0]: one for one in noted.loggers}
-    for one in now.loggers:
-        logger = one[0]
+    before = {logger[0]: logger for logger in noted.loggers}
+    for state in now.loggers:
+        logger = state[0]
         if logger not in before and _is_of_library(logger.name):
             continue
         old = before.get(logger, (logger, logging.NOTSET, False, True, [], []))
-        if one != old:
+        if state != old:
             _, level, logger.disabled, logger.propagate, handlers, filters = old
             logger.handlers[:], logger.filters[:] = handlers, filters
             logger.setLevel(level)

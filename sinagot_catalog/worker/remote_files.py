@@ -161,30 +161,30 @@ class RemoteFiles(LocalFiles):
     def find_input(self, path: str, query: PathQuery = ANY) -> tuple[str, os.stat_result | None]:
         """The path to which `fetch` brings an input, and its `stat`; None when it is absent."""
         fetched = f"{self._fetched.folder}/{path}"
-        full, found = fetched, None
+        full, status = fetched, None
         for root in self.roots_of(query):
             if root not in self._stores:
                 full = f"{root}/{path}"
-                found = find_entry(root, path, is_directory=query.is_directory, varies=query.varies)
+                status = find_entry(root, path, is_directory=query.is_directory, varies=query.varies)
             elif (info := self._query(root, path)) is not None and (
                 info.is_directory or not query.is_directory
             ):
                 self._fetched.wanted[path] = root, info
-                full, found = fetched, _as_stat(info)
-            if found is not None:
+                full, status = fetched, _as_stat(info)
+            if status is not None:
                 self._root_of[path] = root
                 break
-        return full, found
+        return full, status
 
     def find_many(self, template: Template, roots: Sequence[str]) -> dict[str, tuple[str, os.stat_result]]:
         """The same as for local files; `fetch` brings the files of a bucket."""
-        found = super().find_many(template, roots)
-        for path, (full, info) in found.items():
+        files = super().find_many(template, roots)
+        for path, (full, info) in files.items():
             if path in self._fetched.wanted:
-                found[path] = f"{self._fetched.folder}/{path}", info
+                files[path] = f"{self._fetched.folder}/{path}", info
             else:
                 self._root_of[path] = full.removesuffix(f"/{path}")
-        return found
+        return files
 
     def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
         """The paths that a pattern with wildcards has in a bucket, or below a local root."""
@@ -192,18 +192,18 @@ class RemoteFiles(LocalFiles):
             return super()._list_many(root, template)
         (way,) = reductions(template, _ANY_ID).values()
         infos = self._retry(lambda: self._stores[root].infos(template.prefix.removesuffix("/")))
-        found = {}
+        files = {}
         for path, info in infos.items():
             if path.startswith("LOG/"):
                 continue
             cuts = [path] if not template.is_directory else _folders_of(path)
-            for one in cuts:
-                if one not in self._fetched.wanted and way.reduce(one) is not None:
-                    entry = info if one == path else self._query(root, one)
+            for cut in cuts:
+                if cut not in self._fetched.wanted and way.reduce(cut) is not None:
+                    entry = info if cut == path else self._query(root, cut)
                     if entry is not None:
-                        self._fetched.wanted[one] = root, entry
-                        found[one] = _as_stat(entry)
-        return found
+                        self._fetched.wanted[cut] = root, entry
+                        files[cut] = _as_stat(entry)
+        return files
 
     def is_fetched(self, path: str) -> bool:
         """Whether an input of the running row is a fetched copy."""

@@ -46,7 +46,7 @@ class RemotePublisher:
         if is_folder or (info is not None and info.is_directory):
             infos = self._retry(lambda: self._store.infos(path))
             start = len(path) + 1
-            below = {key[start:]: _existing_file(one) for key, one in infos.items() if len(key) > start}
+            below = {key[start:]: _existing_file(item) for key, item in infos.items() if len(key) > start}
             if below or info is None or info.is_directory:
                 return ExistingPath("folder", below) if below else None
         return None if info is None else ExistingPath("file", {"": _existing_file(info)})

@@ -80,26 +80,26 @@ class RowInputs:
         of_members = self._find_members(row, [port for port in ports if port.per != "row"])
         for port, ways in zip(ports, row.input_ways, strict=True):
             if port.per != "row":
-                found = next(of_members)
+                input_file = next(of_members)
             else:
-                found = self._find_way(row, ways)
-                if found is None and not port.is_optional:
+                input_file = self._find_way(row, ways)
+                if input_file is None and not port.is_optional:
                     row.missing.append(_missing(port, ways))
-            row.full_inputs.append(None if found is None else found.full)
-            row.stamps.append(None if found is None else found.stamp)
-            paths.append(None if found is None else found.path)
+            row.full_inputs.append(None if input_file is None else input_file.full)
+            row.stamps.append(None if input_file is None else input_file.stamp)
+            paths.append(None if input_file is None else input_file.path)
         row.input_paths = paths
         row.inputs = list(flat_paths(paths))
 
     def _find_way(self, row: RowState, ways: Sequence[tuple[Port, Template | str]]) -> "_Found | None":
         """The first alternative of an input that is there."""
-        for way, one in ways:
-            if isinstance(one, str):
+        for way, finder in ways:
+            if isinstance(finder, str):
                 query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
-                full, stamp, is_there = self._find_one(row, way, one, query)
+                full, stamp, is_there = self._find_one(row, way, finder, query)
                 if is_there:
-                    return _Found(one, full, stamp, [(one, stamp)])
-            elif many := self._files.find_many(one, way.roots):
+                    return _Found(finder, full, stamp, [(finder, stamp)])
+            elif many := self._files.find_many(finder, way.roots):
                 self._note_many(row, many)
                 entries = [(path, (info.st_size, info.st_mtime_ns)) for path, (_, info) in many.items()]
                 return _Found(list(many), [path for path, _ in many.values()], _stamp_of_many(many), entries)
@@ -117,19 +117,19 @@ class RowInputs:
         members: list[str] = []
         columns: list[list[_Found | None]] = [[] for _ in ports]
         for member in row.members:
-            found, lacking = [], []
+            input_files, lacking = [], []
             for port in ports:
                 ways = self._ways_of(port, member, spec.member_by)
                 one = self._find_way(row, ways)
-                found.append(one)
+                input_files.append(one)
                 if one is None and not port.is_optional:
                     lacking.append(_missing(port, ways))
             if lacking and may_lack:
                 continue
             row.missing += lacking
             members.append(member)
-            for column, one in zip(columns, found, strict=True):
-                column.append(one)
+            for column, item in zip(columns, input_files, strict=True):
+                column.append(item)
         row.members = members
         if not members:
             row.missing.append("no member has its inputs")
@@ -171,7 +171,7 @@ class RowInputs:
         """The first of some full paths, relative to its root, and the number of the others."""
         roots = (self._files.dataset, self._files.outputs)
         first = next(
-            (paths[0].removeprefix(f"{one}/") for one in roots if paths[0].startswith(f"{one}/")), paths[0]
+            (paths[0].removeprefix(f"{root}/") for root in roots if paths[0].startswith(f"{root}/")), paths[0]
         )
         return first if len(paths) == 1 else f"{first} (and {len(paths) - 1} more)"
 
@@ -231,7 +231,10 @@ def _stamp_of_many(many: Mapping[str, tuple[str, os.stat_result]]) -> Stamp:
 
 def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
     """The text of an input that is absent."""
-    return " or ".join(one if isinstance(one, str) else one.text for _, one in ways) or port.template.text
+    return (
+        " or ".join(finder if isinstance(finder, str) else finder.text for _, finder in ways)
+        or port.template.text
+    )
 
 
 @dataclass(frozen=True)
@@ -253,18 +256,18 @@ class _Found:
 
 def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found:
     """One input of all members of a group: an item per member, or each path once if members share it."""
-    states = {path: stamp for one in column if one is not None for path, stamp in one.entries}
+    states = {path: stamp for item in column if item is not None for path, stamp in item.entries}
     if port.per == "shared":
         shared = {
-            one.path if isinstance(one.path, str) else tuple(flat_paths([one.path])): one
-            for one in column
-            if one
+            item.path if isinstance(item.path, str) else tuple(flat_paths([item.path])): item
+            for item in column
+            if item
         }
         column = list(shared.values())
     counted = ((path, stamp[0], stamp[-1]) for path, stamp in states.items() if stamp is not None)
     return _Found(
-        [None if one is None else one.path for one in column],
-        [None if one is None else one.full for one in column],
+        [None if item is None else item.path for item in column],
+        [None if item is None else item.full for item in column],
         fingerprint(counted).stamp if states else None,
         [],
     )

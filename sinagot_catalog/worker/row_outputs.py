@@ -86,7 +86,9 @@ class RowOutputs:
         if since_ns is not None:
             for path, query in zip(row.outputs, step.outputs.queries, strict=True):
                 existing = self._publisher.existing(path, is_folder=query.is_directory)
-                if existing is not None and any(one.changed_ns < since_ns for one in existing.files.values()):
+                if existing is not None and any(
+                    file.changed_ns < since_ns for file in existing.files.values()
+                ):
                     return path
         for path in row.controls if row.number in unrecorded.controls else ():
             existing = self._publisher.existing(path, is_folder=False)
@@ -127,7 +129,7 @@ class RowOutputs:
                 if not self.is_repeated(row) and self._files.has_output(path):
                     fault = "was written to its final path: write to self.path.output, which is moved there"
                 elif row.script is not None and type(row.script).run is ScriptTemplate.run:
-                    methods = [name for name, one in vars(type(row.script)).items() if callable(one)]
+                    methods = [name for name, item in vars(type(row.script)).items() if callable(item)]
                     fault += (
                         f"; class Script has no method run{', only ' if methods else ''}{', '.join(methods)}"
                     )
@@ -210,15 +212,15 @@ def _check_not_inputs(outputs: str, paths: Iterable[str], inputs: Iterable[str])
     Raises:
         StorageError: When a path is one of the inputs.
     """
-    known: dict[tuple[int, int], str] = {}
+    full_paths: dict[tuple[int, int], str] = {}
     for full in inputs:
         with suppress(OSError):
             info = os.stat(full)
-            known[info.st_dev, info.st_ino] = full
+            full_paths[info.st_dev, info.st_ino] = full
     for path in paths:
         with suppress(FileNotFoundError, NotADirectoryError):
             info = os.lstat(f"{outputs}/{path}")
-            name = known.get((info.st_dev, info.st_ino))
+            name = full_paths.get((info.st_dev, info.st_ino))
             if name is not None and (info.st_nlink == 1 or stat.S_ISDIR(info.st_mode)):
                 raise StorageError(
                     f"cannot publish {path}: it is the input {name} by another name, "

@@ -120,4 +120,4 @@ def _each(url_of: Callable[[str], str], path: FoundPath) -> object:
     """The URL of an input: a list for many, None if it is absent."""
     if path is None or isinstance(path, str):
         return None if path is None else url_of(path)
-    return [_each(url_of, one) for one in path]
+    return [_each(url_of, part) for part in path]

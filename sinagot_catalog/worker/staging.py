@@ -71,21 +71,21 @@ class StagingFolder:
             self._stat = os.stat(self.path)
         return self._stat
 
-    def make_folders(self, root: str, folders: Iterable[str], made: set[str]) -> None:
+    def make_folders(self, root: str, folders: Iterable[str], present_folders: set[str]) -> None:
         """Make folders below a staging folder.
 
         Args:
             root: The staging folder.
             folders: The folders of the paths to be written, relative to the outputs folder.
-            made: The folders that already exist, relative; new ones are added.
+            present_folders: The folders that already exist, relative; new ones are added.
         """
-        if "" not in made:
+        if "" not in present_folders:
             check_links(self._log)
         for folder in ("", *folders):
-            if folder not in made:
+            if folder not in present_folders:
                 os.makedirs(f"{root}/{folder}", exist_ok=True)
-                made.add("")
-                made.update(parents(folder))
+                present_folders.add("")
+                present_folders.update(parents(folder))
 
     def list_paths(self, root: str, units: Collection[str], keep: Collection[str]) -> StagedPaths:
         """The paths that a script wrote below a staging folder.

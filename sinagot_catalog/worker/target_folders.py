@@ -87,12 +87,12 @@ class TargetFolders:
             StorageError: When publishing below it is not allowed.
             OSError: When the disk refuses.
         """
-        known = self._known.get(folder)
-        if known is not None:
+        target = self._known.get(folder)
+        if target is not None:
             try:
-                now = os.stat(known.full)
-                if now.st_ino == known.inode and now.st_dev == known.device:
-                    return known
+                now = os.stat(target.full)
+                if now.st_ino == target.inode and now.st_dev == target.device:
+                    return target
             except (FileNotFoundError, NotADirectoryError):
                 pass
             self._known.clear()  # the folder, or one above it, was replaced
@@ -120,10 +120,10 @@ class TargetFolders:
         return known
 
     def _described(self, folder: str, full: str, real: str) -> TargetFolder:
-        found, staging = os.stat(full), self._stat_staging()
+        info, staging = os.stat(full), self._stat_staging()
         own = os.getegid()
-        sets_group = bool(found.st_mode & stat.S_ISGID)
-        group = found.st_gid if sets_group else own
+        sets_group = bool(info.st_mode & stat.S_ISGID)
+        group = info.st_gid if sets_group else own
         is_of_group = group == own and not staging.st_mode & stat.S_ISGID
         if self._aliases is None:
             self._aliases = _Aliases(self._dataset, self.outputs, self._raw)
@@ -131,9 +131,9 @@ class TargetFolders:
         return TargetFolder(
             full,
             real,
-            found.st_dev,
-            found.st_ino,
-            is_plain=found.st_dev == staging.st_dev and is_of_group and has_own_name,
+            info.st_dev,
+            info.st_ino,
+            is_plain=info.st_dev == staging.st_dev and is_of_group and has_own_name,
             group=None if is_of_group else group,
             sets_group=sets_group,
             has_own_name=has_own_name,
@@ -141,13 +141,13 @@ class TargetFolders:
 
     def _check_folder(self, folder: str, full: str) -> None:
         """Refuse an existing folder if publishing below it is not allowed."""
-        found = os.stat(full)
-        if not stat.S_ISDIR(found.st_mode):
+        info = os.stat(full)
+        if not stat.S_ISDIR(info.st_mode):
             raise StorageError(f"cannot publish below {folder}: it is a file, not a folder")
         real = os.path.realpath(full)
         log = os.path.realpath(self._log)
         with suppress(FileNotFoundError):
-            if os.path.samestat(found, os.stat(log)) or real.startswith(f"{log}/"):
+            if os.path.samestat(info, os.stat(log)) or real.startswith(f"{log}/"):
                 raise StorageError(
                     f"cannot publish below {folder}: that is the LOG folder, which is never data"
                 )
@@ -266,9 +266,9 @@ class _Aliases:
         return None
 
 
-def _is_nested(one: str, other: str) -> bool:
+def _is_nested(first: str, second: str) -> bool:
     """Whether two folders are the same, or one contains the other."""
-    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
 
 
 def _matcher(root: str, prefix: str, template: Template) -> re.Pattern[str]:

@@ -47,23 +47,23 @@ class Stats:
         """Return size, time and etag of paths, in the order of the paths."""
         with self._lock:
             several = self._held.setdefault(root, [])
-            for one in several:
-                if len(paths) == one.height and (paths == one["path"]).all():
-                    return one
-            asked = paths
+            for stats in several:
+                if len(paths) == stats.height and (paths == stats["path"]).all():
+                    return stats
+            new_paths = paths
             if root in self._listed:
                 # the listing of a bucket contains all stats: only read files that were written since
-                asked = paths.filter(paths.is_in(self._listed[root].implode()))
-            near = [one for one in several if _overlap(one["path"], paths)]
-            for one in near:
-                asked = asked.filter(~asked.is_in(one["path"].implode()))
-            if not asked.is_sorted() or (asked == asked.shift()).any():
-                asked = asked.unique(maintain_order=True)
-            if not asked.is_empty():
-                new = stat_columns(self._stores[root], asked.alias("path"))
+                new_paths = paths.filter(paths.is_in(self._listed[root].implode()))
+            near = [stats for stats in several if _overlap(stats["path"], paths)]
+            for stat in near:
+                new_paths = new_paths.filter(~new_paths.is_in(stat["path"].implode()))
+            if not new_paths.is_sorted() or (new_paths == new_paths.shift()).any():
+                new_paths = new_paths.unique(maintain_order=True)
+            if not new_paths.is_empty():
+                new = stat_columns(self._stores[root], new_paths.alias("path"))
                 near.append(new)
                 several[:] = [*several, new] if len(several) < _PARTS else [pl.concat([*several, new])]
-                if len(asked) == len(paths):
+                if len(new_paths) == len(paths):
                     return new
             held = pl.concat([pl.DataFrame(schema=STATS), *near])
             wanted = paths.alias("path").to_frame()
@@ -113,7 +113,7 @@ class Stats:
                 if root in self._listed:
                     self._listed[root] = pl.concat([self._listed[root], new])
                     self._held[root] = [
-                        one.filter(~pl.col("path").is_in(new.implode())) for one in self._held[root]
+                        table.filter(~pl.col("path").is_in(new.implode())) for table in self._held[root]
                     ]
                 else:
                     self._held.pop(root, None)
@@ -131,7 +131,7 @@ def _overlap(some: pl.Series, others: pl.Series) -> bool:
     """Whether some paths can be among others: the files of two folders never are."""
     if some.is_empty() or others.is_empty():
         return False
-    (first, last), (low, high) = ((str(one.min()), str(one.max())) for one in (some, others))
+    (first, last), (low, high) = ((str(paths.min()), str(paths.max())) for paths in (some, others))
     return first <= high and low <= last
 
 
@@ -142,7 +142,7 @@ def _measured(
     if files is None:
         return None, None, None, None
     counted = (
-        files if raw is None else {name: one for name, one in files.items() if raw.is_own(f"{path}/{name}")}
+        files if raw is None else {name: item for name, item in files.items() if raw.is_own(f"{path}/{name}")}
     )
     found = fingerprint((name, size, time) for name, (size, time) in counted.items())
     newest = max((time for _, time in counted.values()), default=None)
@@ -169,17 +169,17 @@ def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -
 
 def port_stats(presence: Presence, codes: pl.Series, port: Sequence[Link], stats: Stats) -> pl.DataFrame:
     """Return the same for one input: of its alternatives the first that is present, of many files all together."""
-    found = [
+    frames = [
         many_stats(presence, codes, link, stats)
         if presence.layout.places[link.place].template.is_wild
         else link_stats(presence, codes, link, stats)
         for link in port
     ]
-    if len(found) == 1:
-        return found[0]
+    if len(frames) == 1:
+        return frames[0]
     chosen = presence.chosen_way(port).gather(codes)
     rows = pl.int_range(len(codes), eager=True)
-    return pl.concat(found).select(pl.all().gather(chosen.cast(pl.Int64) * len(codes) + rows))
+    return pl.concat(frames).select(pl.all().gather(chosen.cast(pl.Int64) * len(codes) + rows))
 
 
 def many_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
@@ -251,7 +251,7 @@ def folder_rules(presence: Presence, root: str, paths: pl.Series) -> dict[str, R
         template = presence.layout.places[place].template
         if presence.layout.places[place].root != root:
             continue
-        declared = [presence.layout.places[one].template for one in inside]
+        declared = [presence.layout.places[place].template for place in inside]
         rows = presence.path_values.with_columns(paths_of(template).alias("path"))
         for row in rows.filter(pl.col("path").is_in(paths.implode())).unique("path").iter_rows(named=True):
             values = presence.layout.ids.values(row["record_id"]) or {}

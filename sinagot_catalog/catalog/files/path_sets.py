@@ -14,14 +14,14 @@ def cut(paths: pl.Series, depth: int) -> pl.Series:
 
 def meets(paths: pl.Series, others: pl.Series) -> pl.Series:
     """Whether each path is one of the other paths, lies in one of them, or contains one of them."""
-    known = others.drop_nulls().unique()
-    found = paths.is_in(known.implode())
-    if _depths(paths) != _depths(known):
-        inside, around = _folders(known), _folders(paths.alias("path"))
-        found = found | paths.is_in(inside["folder"].unique().implode())
-        rows = around.filter(pl.col("folder").is_in(known.implode()))["row"]
-        found = found.scatter(rows, [True] * len(rows)) if len(rows) else found
-    return found.fill_null(value=False)
+    other_paths = others.drop_nulls().unique()
+    mask = paths.is_in(other_paths.implode())
+    if _depths(paths) != _depths(other_paths):
+        inside, around = _folders(other_paths), _folders(paths.alias("path"))
+        mask = mask | paths.is_in(inside["folder"].unique().implode())
+        rows = around.filter(pl.col("folder").is_in(other_paths.implode()))["row"]
+        mask = mask.scatter(rows, [True] * len(rows)) if len(rows) else mask
+    return mask.fill_null(value=False)
 
 
 def _depths(paths: pl.Series) -> tuple[object, object]:
@@ -45,8 +45,8 @@ def _folders(paths: pl.Series) -> pl.DataFrame:
 def is_below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:
     """Whether each path lies in one of the folders, which end in `/`: one comparison per depth."""
     depths: dict[int, list[str]] = {}
-    for one in folders:
-        depths.setdefault(one.count("/"), []).append(one)
+    for folder in folders:
+        depths.setdefault(folder.count("/"), []).append(folder)
     path = pl.col("path")
     within = [
         path.str.extract(f"^((?:[^/]*/){{{depth}}})", 1).is_in(some).fill_null(value=False)

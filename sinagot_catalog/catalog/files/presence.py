@@ -67,20 +67,20 @@ class Presence:
             telling = telling.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
         distinct, codes = self._numbered
         used = pl.Series([False]).new_from_index(0, len(distinct)).scatter(codes.gather(telling["key"]), True)
-        found = distinct.filter(used)
+        ids = distinct.filter(used)
         others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
         if self.expected:
             # a row of the table may use another Unicode form than the files of its record
-            known = pl.concat([found, *others]).unique().str.normalize("NFC")
+            nfc_ids = pl.concat([ids, *others]).unique().str.normalize("NFC")
             expected = pl.Series(self.expected, dtype=pl.String)
-            others.append(expected.filter(~expected.str.normalize("NFC").is_in(known.implode())))
+            others.append(expected.filter(~expected.str.normalize("NFC").is_in(nfc_ids.implode())))
         if any(map(len, others)):
-            found = pl.concat([found, *others]).unique().sort()
+            ids = pl.concat([ids, *others]).unique().sort()
         if self.span is not None:
-            found = found.to_frame().filter(self.span.holds(pl.col("record_id"))).to_series()
+            ids = ids.to_frame().filter(self.span.holds(pl.col("record_id"))).to_series()
         if self.layout.bys:
-            found = found.filter(~found.is_in(self._names_of_groups(found).implode()))
-        return found.rechunk()  # `pl.format` panics on a column whose first chunk is empty (Polars 2.1)
+            ids = ids.filter(~ids.is_in(self._names_of_groups(ids).implode()))
+        return ids.rechunk()  # `pl.format` panics on a column whose first chunk is empty (Polars 2.1)
 
     @cached_property
     def _numbered(self) -> tuple[pl.Series, pl.Series]:
@@ -130,7 +130,9 @@ class Presence:
             templates = [self.layout.places[index].template for index in places]
             files = match_names(listing.folders, listing.names, templates, self.layout.ids)
             directories = match_columns(listing.directories, templates, self.layout.ids)
-            wild = [n for n, one in enumerate(templates) if one.is_wild and not one.is_directory]
+            wild = [
+                n for n, template in enumerate(templates) if template.is_wild and not template.is_directory
+            ]
             if wild:  # without a final slash a pattern with `*` names files alone
                 directories = directories.filter(~pl.col("template").is_in(wild))
             both = with_directories(files, directories, n_files=listing.n_files)
@@ -146,14 +148,16 @@ class Presence:
 
     def _hidden_ids(self) -> pl.Series:
         """The ids in names of unreadable folders: their content is unknown, not absent."""
-        found = [pl.Series([], dtype=pl.String)]
+        ids = [pl.Series([], dtype=pl.String)]
         for root, listing in self.listings.items():
             if listing.unreadable:
                 places = [place.template for place in self.layout.places if root in place.roots]
-                heads = {head for one in places for head in one.folders() if self.layout.ids.is_told_by(head)}
+                heads = {
+                    head for place in places for head in place.folders() if self.layout.ids.is_told_by(head)
+                }
                 folders = pl.Series(listing.unreadable, dtype=pl.String)
-                found.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
-        return pl.concat(found)
+                ids.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
+        return pl.concat(ids)
 
     @cached_property
     def record_values(self) -> pl.DataFrame:
@@ -284,13 +288,13 @@ class Presence:
         """Presence of a folder of raw data that steps also write to: files that steps declare do not count."""
         place = self.layout.places[index]
         template = place.template
-        declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
-        ways = {way for one in declared for way in one.folders() if way.depth > template.depth}
+        declared = [self.layout.places[folder].template for folder in self.layout.raw_folders[index]]
+        ways = {way for other in declared for way in other.folders() if way.depth > template.depth}
         listed = self.listings[place.root].paths["path"]
         inside = cut(listed, template.depths[0] + 1).is_not_null() & listed.str.starts_with(template.prefix)
         own = listed.filter(inside)
-        for one in declared:
-            own = own.filter(~self.fit_above(own, one))
+        for other in declared:
+            own = own.filter(~self.fit_above(own, other))
         for way in ways:
             own = own.filter(~self.fit(own, way))
         paths = self.paths(index)
@@ -345,15 +349,15 @@ class Presence:
                     makers.setdefault(place, []).append(cell)
         return dict(sorted(makers.items()))
 
-    def met(self, place: int, made: int, records: pl.Series | None = None) -> pl.Series:
+    def met(self, place: int, other: int, records: pl.Series | None = None) -> pl.Series:
         """Whether the path of a bound pattern is one that another one names for any record, a row per record.
 
         Args:
             place: Index of the bound pattern.
-            made: Index of the other bound pattern.
+            other: Index of the other bound pattern.
             records: The records that count for the other one, a row per record; by default all.
         """
-        others = self.paths(made)
+        others = self.paths(other)
         others = others if records is None else others.filter(records)
         template = self.layout.places[place].template
         if template.is_wild:
@@ -390,10 +394,10 @@ class Presence:
         """For each bound pattern whether its path lies in an unreadable folder; None if no path does."""
         out: list[pl.Series | None] = []
         for index, place in enumerate(self.layout.places):
-            unreadable = [one for root in place.roots for one in self.listings[root].unreadable]
-            folders = [one and one + "/" for one in unreadable]
-            near = [one for one in folders if one.startswith(place.template.prefix)]
-            if any(place.template.prefix.startswith(one) for one in folders):
+            unreadable = [folder for root in place.roots for folder in self.listings[root].unreadable]
+            folders = [folder and folder + "/" for folder in unreadable]
+            near = [folder for folder in folders if folder.startswith(place.template.prefix)]
+            if any(place.template.prefix.startswith(folder) for folder in folders):
                 out.append(pl.Series([True]).new_from_index(0, self.n_rows))
             elif near and place.template.is_wild:
                 out.append(self._may_hide(index, near))
@@ -411,7 +415,7 @@ class Presence:
         if not first:
             return paths.is_not_null()
         heads = cut(paths, first)
-        inside = cut(pl.Series("path", [one.rstrip("/") for one in folders]), first).drop_nulls()
+        inside = cut(pl.Series("path", [folder.rstrip("/") for folder in folders]), first).drop_nulls()
         return (is_below(paths, folders) | heads.is_in(inside.implode())).fill_null(value=False)
 
     def shared_matches(self) -> pl.DataFrame:

@@ -71,7 +71,7 @@ class UnusedFiles:
     @cached_property
     def _missed(self) -> list[tuple[list[Template], pl.Series]]:
         """For each root its patterns of raw inputs, and the files near them that fit none."""
-        found = []
+        pairs = []
         for root, listing in self._listings.items():
             places = [place for place in self._layout.raw if root in self._layout.places[place].telling]
             templates = [self._layout.places[place].template for place in places]
@@ -94,12 +94,12 @@ class UnusedFiles:
                 one = self._layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
                     missed = missed.filter(~self._presence.fit_above(missed, one.template))
-            found.append((templates, missed))
-        return found
+            pairs.append((templates, missed))
+        return pairs
 
     def _shared_inputs(self, root: str) -> dict[int, pl.Series]:
         """The raw inputs under a root whose paths tell no record, by depth: several records may read one."""
-        found: dict[int, list[pl.Series]] = {}
+        by_depth: dict[int, list[pl.Series]] = {}
         for index in self._layout.raw:
             place = self._layout.places[index]
             if index in self._layout.telling or root not in place.roots:
@@ -109,8 +109,8 @@ class UnusedFiles:
             else:
                 paths = self._presence.shared_paths(index)
             for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                found.setdefault(depth, []).append(paths.filter(depths == depth))
-        return {depth: pl.concat(paths) for depth, paths in found.items()}
+                by_depth.setdefault(depth, []).append(paths.filter(depths == depth))
+        return {depth: pl.concat(paths) for depth, paths in by_depth.items()}
 
     @cached_property
     def twins(self) -> pl.DataFrame:
@@ -186,12 +186,12 @@ class UnusedFiles:
             and (place := self._layout.places[link.place]).template.prefix
         }
         near = {
-            one.prefix: path.str.starts_with(one.prefix)
-            for one in templates
-            if one.prefix or self._presence.ids.is_empty()
+            template.prefix: path.str.starts_with(template.prefix)
+            for template in templates
+            if template.prefix or self._presence.ids.is_empty()
         }
-        alike = [one.alike for one in finding if not one.prefix and one.fields]
+        alike = [way.alike for way in finding if not way.prefix and way.fields]
         own = pl.lit(value=True)
         for prefix in written:
             own &= ~path.str.starts_with(prefix)
-        return [*near.values(), *(path.str.contains(f"^(?i:{one})$") & own for one in alike)]
+        return [*near.values(), *(path.str.contains(f"^(?i:{regex})$") & own for regex in alike)]

@@ -30,7 +30,7 @@ def absent_value(source: Session, query: Query) -> str:
         return ""
     resolver, records = Resolver(source.catalog(), source.stats), Query("records")
     schema = resolver.described(records)
-    for column, text in (pair for one in query.all_predicates() for pair in wanted_texts(one)):
+    for column, text in (pair for predicate in query.all_predicates() for pair in wanted_texts(predicate)):
         if schema.get(column) != pl.String:
             continue
         values = resolver.fetch(records, [column])[column].unique().drop_nulls().sort().to_list()

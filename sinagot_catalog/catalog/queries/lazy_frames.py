@@ -75,11 +75,11 @@ def rows_frame(
         ) -> Iterator[pl.DataFrame]:
             names = list(schema) if columns is None else columns
             used = predicate.meta.root_names() if predicate is not None else []
-            for one in resolvers():
+            for resolver in resolvers():
                 if n_rows is None:
-                    yield one.fetch(query, names, where=predicate)
+                    yield resolver.fetch(query, names, where=predicate)
                     continue
-                rows = one.fetch(query, list(dict.fromkeys([*names, *used])), limit=n_rows)
+                rows = resolver.fetch(query, list(dict.fromkeys([*names, *used])), limit=n_rows)
                 yield (rows if predicate is None else rows.filter(predicate)).select(names)
                 n_rows -= rows.height
                 if n_rows == 0:

@@ -43,7 +43,7 @@ def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str,
         SelectionError: Names similar values.
     """
     operands = expression.meta.pop()
-    for column in (one for one in operands if one.meta.is_column()):
+    for column in (operand for operand in operands if operand.meta.is_column()):
         name = column.meta.output_name()
         dtype = schema.get(name)
         if isinstance(dtype, pl.Enum) and _compares(expression, column, operands, _ORDER | _EQUAL):
@@ -73,7 +73,9 @@ def _compares(
     if text.startswith((f"{column}.is_in(", f"{column}.sql_is_in(")):
         return True
     return len(operands) == 2 and any(  # noqa: PLR2004 - left and right
-        text == f"[({one}) {sign} ({other})]" for sign in signs for one, other in permutations(operands)
+        text == f"[({permutation}) {sign} ({other})]"
+        for sign in signs
+        for permutation, other in permutations(operands)
     )
 
 
@@ -84,7 +86,7 @@ def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[st
 
 def _texts(operands: Sequence[pl.Expr]) -> Iterator[str]:
     """The texts that some operands are, or list."""
-    for literal in (one for one in operands if one.meta.is_literal()):
+    for literal in (operand for operand in operands if operand.meta.is_literal()):
         values = pl.select(literal).to_series()
         if isinstance(values.dtype, (pl.List, pl.Array)):
             values = values.explode(keep_nulls=False, empty_as_null=False)
@@ -100,7 +102,7 @@ def wanted_texts(expression: pl.Expr) -> Iterator[tuple[str, str]]:
         [('sub', '1')]
     """
     operands = expression.meta.pop()
-    for column in (one for one in operands if one.meta.is_column()):
+    for column in (operand for operand in operands if operand.meta.is_column()):
         if _compares(expression, column, operands, _WANTED):
             yield from ((column.meta.output_name(), text) for text in _texts(operands))
     for operand in operands:
@@ -132,4 +134,4 @@ def as_expression(given: object) -> pl.Expr:
 
 def flattened(given: Iterable[str | pl.Expr | Iterable[str | pl.Expr]]) -> list[str | pl.Expr]:
     """Return the names and expressions that are given one by one, or in lists."""
-    return [one for part in given for one in ([part] if isinstance(part, (str, pl.Expr)) else part)]
+    return [item for part in given for item in ([part] if isinstance(part, (str, pl.Expr)) else part)]

@@ -93,7 +93,7 @@ class Query:
 
         Columns of `steps` and `records` that need sizes or times are shown if a predicate names them.
         """
-        named = {name for one in self.predicates for name in named_in(self.table, one, schema)}
+        named = {name for predicate in self.predicates for name in named_in(self.table, predicate, schema)}
         hidden = TIMED.get(self.table, frozenset()) - named
         return [name for name in schema if name not in hidden]
 
@@ -101,14 +101,14 @@ class Query:
         """The filters as short texts, in the order in which they apply; those of other tables name the table."""
         before = [] if self.before is None else self.before.filters()
         if self.before is not None and self.before.table != self.table:
-            before = [one if _OF_TABLE.match(one) else f"{self.before.table}: {one}" for one in before]
+            before = [text if _OF_TABLE.match(text) else f"{self.before.table}: {text}" for text in before]
         rows = [] if self.rows is None else [f"{self.rows.height:,} named rows"]
         return [*before, *rows, *map(filter_text, self.predicates)]
 
     @property
     def names_more_than_units(self) -> bool:
         """Whether it shows `units`, and a predicate names a column from files or of `records`."""
-        named = {name for one in self.predicates for name in one.meta.root_names()}
+        named = {name for predicate in self.predicates for name in predicate.meta.root_names()}
         return self.table == "units" and not named <= TABLES["units"].keys()
 
     @property
@@ -123,10 +123,10 @@ class Query:
         for predicate in self.predicates if self.table == "steps" else ():
             if predicate.meta.root_names() == ["step"]:
                 try:
-                    kept = names.filter(predicate)["step"].to_list()
+                    matches = names.filter(predicate)["step"].to_list()
                 except pl.exceptions.PolarsError:
                     continue  # the selection itself reports the error
-                named |= set(kept) if "" not in kept else set()
+                named |= set(matches) if "" not in matches else set()
         return named
 
     @property
@@ -143,12 +143,12 @@ class Query:
 
 def _one_after_the_other(predicates: tuple[pl.Expr, ...]) -> tuple[pl.Expr, ...]:
     """Return predicates that keep the same rows when each sees what the one before left."""
-    by_row = [is_by_row(one) for one in predicates] if len(predicates) > 1 else [True]
+    by_row = [is_by_row(predicate) for predicate in predicates] if len(predicates) > 1 else [True]
     if all(by_row[1:]):
         return predicates
-    over_all = [one for one, alone in zip(predicates, by_row, strict=True) if not alone]
+    over_all = [predicate for predicate, alone in zip(predicates, by_row, strict=True) if not alone]
     first = over_all[0] if len(over_all) == 1 else pl.all_horizontal(over_all)
-    return (first, *(one for one, alone in zip(predicates, by_row, strict=True) if alone))
+    return (first, *(predicate for predicate, alone in zip(predicates, by_row, strict=True) if alone))
 
 
 def is_by_row(predicate: pl.Expr) -> bool:

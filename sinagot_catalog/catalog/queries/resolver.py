@@ -79,7 +79,7 @@ class Resolver:
 
     def columns(self, query: Query) -> list[str]:
         """The columns that a query shows if the user names none."""
-        named = dict.fromkeys(name for one in query.predicates for name in one.meta.root_names())
+        named = dict.fromkeys(name for predicate in query.predicates for name in predicate.meta.root_names())
         files = [name for name in named if self._table_of_files(query.table, name) == query.table]
         files = files if query.table in ("records", "units") else []
         return query.shown(self.schema(query.table)) + files
@@ -94,18 +94,18 @@ class Resolver:
         Raises:
             SelectionError: When there is no such column; names similar ones.
         """
-        known = self.known(query.table)
+        dtypes = self.known(query.table)
         names = self.columns(query) if columns is None else columns
         files = {name: table for name in names if (table := self._table_of_files(query.table, name))}
         for name in names:
-            if name not in known and name not in files:
+            if name not in dtypes and name not in files:
                 own = [*self.schema(query.table), *self.from_files(query.table)]
                 raise SelectionError(
-                    f"{query.table} has no column {name!r}{self._absent(name, known)}",
+                    f"{query.table} has no column {name!r}{self._absent(name, dtypes)}",
                     f"Its columns: {', '.join(own)}.",
                 )
         return {
-            name: self._files.dtype(files[name], name, self.stats) if name in files else known[name]
+            name: self._files.dtype(files[name], name, self.stats) if name in files else dtypes[name]
             for name in names
         }
 
@@ -115,7 +115,7 @@ class Resolver:
 
     def _table_of_files(self, table: str, name: str) -> str | None:
         """Return the table of a column from files or its field: this one or `records`; None for other columns."""
-        found = next((one for one in (table, "records") if self._files.find(one, name)), None)
+        found = next((owner for owner in (table, "records") if self._files.find(owner, name)), None)
         is_own = found is not None and (name in self.record_schema or name in self.schema(table))
         return None if is_own else found
 
@@ -158,7 +158,7 @@ class Resolver:
         """
         if query.table != "steps" or not replace(query, predicates=()).is_whole:
             return None
-        checked = [(one, self.check("steps", one)) for one in query.predicates]
+        checked = [(predicate, self.check("steps", predicate)) for predicate in query.predicates]
         used = {name for _, known in checked for name in known}
         return checked if {*used, *names} <= set(self.catalog.held_steps.columns) else None
 
@@ -166,11 +166,11 @@ class Resolver:
         self, checked: Sequence[tuple[pl.Expr, list[str]]], names: Sequence[str], limit: int | None
     ) -> pl.DataFrame:
         """Return the rows of such a query, without columns that are not needed."""
-        used = (name for _, known in checked for name in known)
+        used = (name for _, columns in checked for name in columns)
         # an index by names is cheaper than a select of as many expressions
         rows = self.catalog.held_steps[list(dict.fromkeys([*names, *used]))]
-        for predicate, known in checked:
-            rows = fitting(rows, predicate, known)
+        for predicate, columns in checked:
+            rows = fitting(rows, predicate, columns)
         return (rows if limit is None else rows.head(limit))[list(names)]
 
     def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
@@ -255,7 +255,9 @@ class Resolver:
         if table == "units":
             units = self.layout.units
             key = "_unit"
-            link = _pairs(key, [(one, unit.index) for unit in units for one in self._places([unit.index])])
+            link = _pairs(
+                key, [(place, unit.index) for unit in units for place in self._places([unit.index])]
+            )
         else:
             link, key = self._cells_of_places(), "_cell"
             if self.layout.bys:
@@ -274,11 +276,11 @@ class Resolver:
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
         shared = [place for place in used if place not in self.layout.telling]
         values = self.catalog.path_values[rows["_rec"].unique()]
-        found = [
+        paths = [
             values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
             for place in shared
         ]
-        return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).drop_nulls().unique()
+        return pl.concat([pl.Series("path", [], dtype=pl.String), *paths]).drop_nulls().unique()
 
     def _of_files(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of a table that are linked to the files."""
@@ -291,7 +293,7 @@ class Resolver:
         if table == "units":
             units = self.catalog.cell_table.select("_unit").with_row_index("_cell").cast({"_cell": pl.UInt16})
             pairs = touched.join(units, on="_cell").select("_rec", "_unit")
-            data = _pairs("_unit", [(one, unit.index) for unit in self.layout.units for one in unit.data])
+            data = _pairs("_unit", [(place, unit.index) for unit in self.layout.units for place in unit.data])
             pairs = pl.concat([pairs, matched.join(data, on="place").select("_rec", "_unit")])
             return rows.join(pairs, on=["_rec", "_unit"], how="semi")
         sharing = rows.filter(pl.col("_cell").is_in(shared)).select("_rec", "_cell")
@@ -320,7 +322,7 @@ class Resolver:
 
         What needs columns that are not there yet is decided last, of the rows that are left.
         """
-        for part in sorted(conjuncts(predicate), key=lambda one: not has_columns(frame, one)):
+        for part in sorted(conjuncts(predicate), key=lambda part_: not has_columns(frame, part_)):
             used = names if part.meta.has_multiple_outputs() else list(dict.fromkeys(part.meta.root_names()))
             wide = self._attach(table, frame, used, part)
             try:
@@ -347,11 +349,11 @@ class Resolver:
         names = named_in(table, predicate, self.schema(table))
         if predicate.meta.has_multiple_outputs():  # a selector shows its names only in its text
             names += [name for name in self.from_files(table) if f"'{name}'" in str(predicate)]
-        known = self.known(table)
-        unknown = [name for name in names if name not in known and not self._table_of_files(table, name)]
+        dtypes = self.known(table)
+        unknown = [name for name in names if name not in dtypes and not self._table_of_files(table, name)]
         if unknown:
-            name, near = unknown[0], self._absent(unknown[0], known)
-            columns = f"Its columns: {', '.join(known)}."
+            name, near = unknown[0], self._absent(unknown[0], dtypes)
+            columns = f"Its columns: {', '.join(dtypes)}."
             if _LIKE_SQL.search(name):
                 columns = f"SQL goes to sql_filter, with texts in single quotes. {columns}"
             elif not self._files.find("units", name) and name in {
@@ -368,17 +370,17 @@ class Resolver:
         # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & TABLES[table].keys()
         choices = self._names() if not keys.isdisjoint(names) else {}
-        others = {name: known[name] for name in names if name in known and name not in TABLES[table]}
+        others = {name: dtypes[name] for name in names if name in dtypes and name not in TABLES[table]}
         if choices or any(isinstance(dtype, pl.Enum) for dtype in others.values()):
             check_literals(predicate, others, choices)
         return names
 
-    def _absent(self, name: str, known: Iterable[str]) -> str:
+    def _absent(self, name: str, columns: Iterable[str]) -> str:
         """Return why a column may be absent, as the end of a sentence: a table is unreadable, or a typo."""
         if self._files.find("units", name):
             return "; it is a column of units: ws.units.filter(…).records"
-        unread = "; ".join(one.unread for one in self.catalog.tables if one.unread)
-        return f"; {unread}" if unread else did_you_mean(name, known)
+        unread = "; ".join(table.unread for table in self.catalog.tables if table.unread)
+        return f"; {unread}" if unread else did_you_mean(name, columns)
 
     def _names(self) -> dict[str, list[str]]:
         """The values that the key columns can have, by column."""

@@ -115,7 +115,7 @@ def with_long_names(query: str) -> str:
 
 def _rewritten(query: str, write: Callable[[Sequence[re.Match[str]], int], str | None]) -> str:
     """Return a query in which some words are written anew; `write` returns None for a word that stays."""
-    words = [one for one in _TOKEN.finditer(query) if one.lastgroup and one.lastgroup != "skip"]
+    words = [match for match in _TOKEN.finditer(query) if match.lastgroup and match.lastgroup != "skip"]
     text, end = "", 0
     for at, word in enumerate(words):
         if (new := write(words, at)) is not None:
@@ -127,13 +127,13 @@ def _rewritten(query: str, write: Callable[[Sequence[re.Match[str]], int], str |
 def _is_status(words: Sequence[re.Match[str]], at: int) -> bool:
     """Whether the text at this position is compared with `status`: alone, or in a list."""
     after = words[at + 1 : at + 3]
-    if [one.lastgroup for one in after] == ["sign", "name"]:
+    if [token.lastgroup for token in after] == ["sign", "name"]:
         return _plain(after[1][0]) == "status"
     before = at - 1
     if before >= 0 and words[before].lastgroup != "sign":
         while before >= 0 and (words[before].lastgroup == "text" or words[before][0] == ","):
             before -= 1
-        if [one[0].upper() for one in words[max(before - 1, 0) : before + 1]] != ["IN", "("]:
+        if [word[0].upper() for word in words[max(before - 1, 0) : before + 1]] != ["IN", "("]:
             return False
         before -= 1
         before -= words[before - 1][0].upper() == "NOT"
@@ -158,7 +158,7 @@ def as_text(query: str) -> str:
 
 def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
     """Whether the name at this position is an operand of an operation that requires text."""
-    texts = [one[0].upper() for one in words[max(at - 2, 0) : at + 4]]
+    texts = [word[0].upper() for word in words[max(at - 2, 0) : at + 4]]
     before, after = texts[: min(at, 2)], texts[min(at, 2) + 1 :]
     after = after[1:] if after[:1] == ["NOT"] else after
     if after[:1] and (after[0] in _TEXT_WORDS or after[:2] == ["|", "|"]):

@@ -113,8 +113,10 @@ class GroupSteps:
             raise NotFoundError(
                 f"{name} runs once per group, not per record", f"The group of {group} is {own!r}."
             )
-        known = {",".join(part.partition("=")[2] for part in one.split(",")): one for one in ids}
-        near = did_you_mean(known.get(group, group), known.values())
+        full_names = {
+            ",".join(part.partition("=")[2] for part in record_id.split(",")): record_id for record_id in ids
+        }
+        near = did_you_mean(full_names.get(group, group), full_names.values())
         raise NotFoundError(f"{name} has no group {group!r}{near}")
 
     def code_of(self, cell: UnitStep, row: int) -> int | None:
@@ -144,12 +146,12 @@ class GroupSteps:
         """Return the code of the group of a group step that each record belongs to."""
         return self._table.groups.codes[cell.by or ()]
 
-    def states_with(self, cell: UnitStep, made: Mapping[int, pl.Series]) -> GroupStates:
+    def states_with(self, cell: UnitStep, new_outputs: Mapping[int, pl.Series]) -> GroupStates:
         """Return the states of the groups of a group step when a run has made some paths.
 
         Args:
             cell: The group step.
-            made: For bound patterns whether the run makes the path, a row per record and group.
+            new_outputs: For bound patterns whether the run makes the path, a row per record and group.
         """
         members = self.members(cell)
         codes = members["_member"]
@@ -157,11 +159,11 @@ class GroupSteps:
         none = pl.Series([None], dtype=pl.UInt16).new_from_index(0, len(codes))
         is_in, waits, blocks = yes, none, none
         for port in self.member_ports(cell):
-            there = self._there(port, made).gather(codes)
+            there = self._there(port, new_outputs).gather(codes)
             is_optional = port[0].is_optional
             is_soft = is_optional or self._table.is_soft(port)
             is_in = is_in if is_optional else is_in & there
-            for maker, renewed, rows in self._makers(cell, port, made):
+            for maker, renewed, rows in self._makers(cell, port, new_outputs):
                 at = self._codes_of(maker, cell, codes)
                 if at is None:
                     continue
@@ -182,30 +184,30 @@ class GroupSteps:
 
     def _excluded(self, cell: UnitStep, members: pl.Series) -> pl.Series | None:
         """Which members are excluded, or made by excluded rows; None if none is."""
-        found = []
+        masks = []
         if cell.index in self._table.excluded:
-            found.append(self._table.excluded[cell.index].gather(members))
+            masks.append(self._table.excluded[cell.index].gather(members))
         for port in self.member_ports(cell):
             for maker, _, rows in self._makers(cell, port, {}):
                 at = self._codes_of(maker, cell, members)
                 if at is not None and maker.index in self._table.excluded:
                     excluded = self._table.excluded[maker.index].gather(at)
-                    found.append(excluded if rows is None else excluded & rows.gather(members))
-        return reduce(or_, found) if found else None
+                    masks.append(excluded if rows is None else excluded & rows.gather(members))
+        return reduce(or_, masks) if masks else None
 
     def _there(self, port: Sequence[Link], made: Mapping[int, pl.Series]) -> pl.Series:
         present = [self._table.port_presence(port)]
         return reduce(or_, [*present, *(made[link.place] for link in port if link.place in made)])
 
     def _makers(
-        self, cell: UnitStep, port: Sequence[Link], made: Mapping[int, pl.Series]
+        self, cell: UnitStep, port: Sequence[Link], new_outputs: Mapping[int, pl.Series]
     ) -> list[tuple[UnitStep, pl.Series, pl.Series | None]]:
         """The steps that make an input: each with the paths that the run makes, and the rows that it makes."""
         nothing = pl.Series([False]).new_from_index(0, self._table.n_rows)
         return [
             (
                 self._layout.cells[maker],
-                made.get(link.place, nothing),
+                new_outputs.get(link.place, nothing),
                 self._table.waits_for(link.place, maker),
             )
             for link in port
@@ -304,7 +306,7 @@ class GroupSteps:
             states.waiting.gather(part["_rec"]).alias("is_waiting"),
         )
         table = self._table
-        names = [table.step_name(one, cell) for one in self._layout.cells]
+        names = [table.step_name(maker, cell) for maker in self._layout.cells]
         step = pl.col("maker").replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
         member = pl.lit(table.row_ids.gather(rows["first"].fill_null(0)))
         others = _more(pl.when("is_blocked").then(pl.col("n_blocks")).otherwise(pl.col("n_waits")))

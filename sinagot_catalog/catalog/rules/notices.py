@@ -34,7 +34,7 @@ def no_records(catalog: Catalog, dataset: str) -> str | None:
     None also where a script cannot be used: it may have the patterns.
     """
     layout = catalog.layout
-    places = sorted({layout.places[one].template.text for one in layout.raw or range(len(layout.places))})
+    places = sorted({layout.places[place].template.text for place in layout.raw or range(len(layout.places))})
     if len(catalog.ids) or not places or catalog.faults or catalog.unused.unmatched()[0]:
         return None
     return f"{dataset} holds no file of a record; looked for {', '.join(places[:3])}"
@@ -43,8 +43,8 @@ def no_records(catalog: Catalog, dataset: str) -> str | None:
 def is_missed(catalog: Catalog, place: int) -> bool:
     """Whether no file fits a raw pattern that rows need: as an input without alternatives that are there."""
 
-    def is_there(one: int) -> bool:
-        return catalog.presence[one].any() or catalog.unknown[one] is not None
+    def is_there(index: int) -> bool:
+        return catalog.presence[index].any() or catalog.unknown[index] is not None
 
     ports = [port for cell in catalog.layout.cells for port in cell.input_ports]
     reading = [port for port in ports if any(link.place == place for link in port)]
@@ -123,7 +123,7 @@ def notices_frame(notices: Iterable[Notice]) -> pl.DataFrame:
         >>> notices_frame([Notice("key twice", 2, "R1", "2 keys come twice, such as R1")]).rows()
         [('key twice', 2, 'R1', '2 keys come twice, such as R1')]
     """
-    return pl.DataFrame([one.to_dict() for one in notices], schema=NOTICES)
+    return pl.DataFrame([notice.to_dict() for notice in notices], schema=NOTICES)
 
 
 class JoinedNotices:
@@ -151,28 +151,28 @@ class JoinedNotices:
         """Add the notices of one more range."""
         self._left -= 1
         missed: dict[tuple[str, str], Missed] = {}
-        for one in notices:
-            same = self._found.setdefault((one.kind, one.area), [])
-            if one.missed is None:
-                same.append(one)
+        for notice in notices:
+            same = self._found.setdefault((notice.kind, notice.area), [])
+            if notice.missed is None:
+                same.append(notice)
             else:
-                missed[one.kind, one.missed.table] = one.missed
+                missed[notice.kind, notice.missed.table] = notice.missed
         if self._missed is not None:
             before = self._missed
-            missed = {key: before[key].also(one) for key, one in missed.items() if key in before}
+            missed = {key: before[key].also(item) for key, item in missed.items() if key in before}
         self._missed = missed
 
     def all(self) -> list[Notice]:
         """Return the notices."""
         missed = self._missed if self._missed and not self._left else {}
-        out = [notice for one in missed.values() for notice in one.notices()]
+        out = [notice for kind in missed.values() for notice in kind.notices()]
         for same in filter(None, self._found.values()):
-            count = sum(one.count for one in same)
-            is_one = len({one.text for one in same}) == 1
+            count = sum(notice.count for notice in same)
+            is_one = len({notice.text for notice in same}) == 1
             text = f"{same[0].text}; {count:,} in all"
             out.append(same[0] if is_one else replace(same[0], count=count, text=text))
         order = list(self._found)
-        return sorted(out, key=lambda one: order.index((one.kind, one.area)))
+        return sorted(out, key=lambda notice: order.index((notice.kind, notice.area)))
 
 
 def listing_notices(catalog: Catalog) -> list[Notice]:
@@ -194,7 +194,7 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
 
 def _folders(catalog: Catalog) -> Iterator[Notice]:
     """Report folders that could not be listed, and empty folders that a pattern names."""
-    unreadable = _listed(one.unreadable for one in catalog.listings.values())
+    unreadable = _listed(listing.unreadable for listing in catalog.listings.values())
     if unreadable:
         first = unreadable[0] or "."
         folders = (
@@ -202,7 +202,9 @@ def _folders(catalog: Catalog) -> Iterator[Notice]:
             if len(unreadable) == 1
             else f"{len(unreadable):,} folders cannot be read, such as {first}; their rows are unknown"
         )
-        details = (f"the folder {one or '.'} cannot be read: its rows are unknown" for one in unreadable)
+        details = (
+            f"the folder {folder or '.'} cannot be read: its rows are unknown" for folder in unreadable
+        )
         yield _notice("folder unreadable", unreadable, folders, "chmod it.", details)
     empty = catalog.unused.empty_folders
     if len(empty):
@@ -219,13 +221,13 @@ def _folders(catalog: Catalog) -> Iterator[Notice]:
 def _links(catalog: Catalog) -> Iterator[Notice]:
     """Report links that are not followed or are broken, and names that a text column cannot hold."""
     listings = catalog.listings.values()
-    links = _listed(one.links for one in listings)
+    links = _listed(listing.links for listing in listings)
     if links:
         what = "link to a folder is" if len(links) == 1 else "links to folders are"
         text = f"{len(links):,} {what} left out, such as {links[0]}"
         hint = "Set [path] follow_links = true to follow them."
         yield Notice("link not followed", len(links), links[0], text, hint)
-    dangling = _listed(one.dangling for one in listings)
+    dangling = _listed(listing.dangling for listing in listings)
     if dangling:
         lead = "1 link leads" if len(dangling) == 1 else f"{len(dangling):,} links lead"
         yield Notice(
@@ -235,12 +237,12 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
             f"{lead} to nothing, such as {dangling[0]}; what it names is absent",
             "Fetch what they name (datalad get, git annex get), or remove them.",
         )
-    twofold = _listed(one.twofold for one in listings)
+    twofold = _listed(listing.twofold for listing in listings)
     if twofold:
         keys = "1 key is" if len(twofold) == 1 else f"{len(twofold):,} keys are"
         text = f"{keys} also the name of a folder, such as {twofold[0]}: the file counts, the folder does not"
         yield Notice("file and folder", len(twofold), twofold[0], text, "Rename the file or the folder.")
-    if undecodable := sum(one.undecodable for one in listings):
+    if undecodable := sum(listing.undecodable for listing in listings):
         yield Notice(
             "name not UTF-8",
             undecodable,
@@ -304,7 +306,7 @@ def _like_groups(catalog: Catalog) -> Iterator[Notice]:
             ids[0],
             f"{len(ids):,} {records} left out, such as {ids[0]!r}: {text}",
             "Rename its files.",
-            tuple(f"{one!r} is left out: {text}" for one in ids.head(_MOST)),
+            tuple(f"{record_id!r} is left out: {text}" for record_id in ids.head(_MOST)),
             "patterns",
         )
 
@@ -390,7 +392,7 @@ def _outputs(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _listed(several: Iterable[Sequence[str]]) -> list[str]:
-    return [one for some in several for one in some]
+    return [notice for some in several for notice in some]
 
 
 def _notice(kind: str, names: Sequence[str], text: str, hint: str, details: Iterable[str]) -> Notice:

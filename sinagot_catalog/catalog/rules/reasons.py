@@ -110,7 +110,7 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
         if cell.by is not None:
             ports = [port for port in ports if table.layout.is_per_group(cell, port)]
         for place in (link.place for port in ports for link in port):
-            others = [made for made in table.makers.get(place, []) if made != cell.index]
+            others = [maker for maker in table.makers.get(place, []) if maker != cell.index]
             if not others:
                 continue
             name = table.step_name(table.layout.cells[others[0]], cell)
@@ -121,8 +121,8 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
                 name_of = pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))
                 near.append((table.presence[place], name_of))
         hard = [
-            (reduce(and_, [table.presence[place] for place in made]), pl.lit(name))
-            for name, made in makers.items()
+            (reduce(and_, [table.presence[place] for place in places]), pl.lit(name))
+            for name, places in makers.items()
         ]
         soft = [
             (coming.not_(), pl.lit(table.step_name(table.layout.cells[maker], cell)))
@@ -150,7 +150,7 @@ def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
         records = table.row_values[part["_rec"]]
-        told: list[pl.Expr] = []
+        texts: list[pl.Expr] = []
         for place in dict.fromkeys(link.place for link in cell.links if link.place in table.pathless):
             template = table.layout.places[place].template
             lacks = pl.lit(table.pathless[place].gather(part["_rec"]))
@@ -159,10 +159,10 @@ def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
                 needs = f"the pattern {template.text} needs {{{name}}}, and this id has no value for it"
                 hint = f"; write {{{name}?}} where a path may lack it"
                 text = pl.when(pl.col(name) == "").then(pl.lit(needs + hint)).otherwise(text)
-            told.append(pl.when(lacks).then(text))
-        if not told:
+            texts.append(pl.when(lacks).then(text))
+        if not texts:
             return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
-        return records.select(pl.coalesce([*told, pl.lit(None, pl.String)]).alias("text")).to_series()
+        return records.select(pl.coalesce([*texts, pl.lit(None, pl.String)]).alias("text")).to_series()
 
     return table.by_unit_step("_unnamed", rows, pl.col("_rule") == "fault", derive)
 

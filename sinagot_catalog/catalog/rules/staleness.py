@@ -64,10 +64,10 @@ def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "par
         causes: A struct of `CAUSES`.
         among: The causes that count.
     """
-    known = [name for name in among if name in CAUSES.to_schema()]
-    if not known:
+    names = [name for name in among if name in CAUSES.to_schema()]
+    if not names:
         return pl.Series([False]).new_from_index(0, len(causes))
-    return reduce(or_, [causes.struct.field(name) for name in known])
+    return reduce(or_, [causes.struct.field(name) for name in names])
 
 
 def in_words(causes: pl.Series, among: Iterable[str]) -> pl.Series:
@@ -109,7 +109,7 @@ def causes_of(
         changes: The parameters that changed, see `parameter_changes`.
         optional: For each input whether the step runs without it; by default for none.
     """
-    known = pl.col("_inputs").is_not_null()
+    has_inputs = pl.col("_inputs").is_not_null()
     others = pl.col("_script").ne_missing(_text(version)) | pl.col("_workspace").ne_missing(
         _text(workspace_version)
     )
@@ -121,10 +121,10 @@ def causes_of(
     recorded = reduce(or_, changed) if changed else pl.lit(value=False)
     return done.select(
         pl.struct(
-            pl.when(known).then(recorded).otherwise(newer).alias("input"),
-            (known & others).alias("version"),
+            pl.when(has_inputs).then(recorded).otherwise(newer).alias("input"),
+            (has_inputs & others).alias("version"),
             pl.lit(changes).is_not_null().alias("params"),
-            (known & (pl.col("_code") != _text(code))).fill_null(value=False).alias("code"),
+            (has_inputs & (pl.col("_code") != _text(code))).fill_null(value=False).alias("code"),
             pl.lit(changes).alias("changes"),
         ).alias("causes")
     )["causes"]
@@ -159,7 +159,7 @@ def _newer(
     """Whether an input is newer than the oldest output; null if a time is unknown."""
     if not (inputs and outputs):
         return pl.lit(value=False)
-    times = [[pl.lit(one["mtime_ns"]) for one in some] for some in (inputs, outputs)]
+    times = [[pl.lit(stamp["mtime_ns"]) for stamp in some] for some in (inputs, outputs)]
     needed = [time for time, lacks in zip(times[0], may_lack, strict=True) if not lacks]
     is_known = pl.all_horizontal(time.is_not_null() for time in (*needed, *times[1]))
     newer = pl.max_horizontal(times[0]) > pl.min_horizontal(times[1])
@@ -291,8 +291,8 @@ def present_params(read: pl.Series, params: Mapping[str, Any]) -> pl.Series:
 
 def present_record(read: pl.Series, codes: pl.Series, metadata: pl.DataFrame) -> list[list[tuple[str, Any]]]:
     """Return for each row the present values of the metadata columns that it read."""
-    found: list[list[tuple[str, Any]]] = [[] for _ in codes]
+    records: list[list[tuple[str, Any]]] = [[] for _ in codes]
     values = _read_values(read, codes, metadata)
     for row, name, now in values.select("_row", "name", "now").iter_rows():
-        found[row].append((name, now))
-    return found
+        records[row].append((name, now))
+    return records

@@ -103,28 +103,28 @@ def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: 
     Raises:
         NotFoundError: When there is no such snapshot.
     """
-    before, after = (None if one == NOW else one for one in (a or snapshot_files.LATEST, b or NOW))
-    looks = [None if one is None else source.find_snapshot(one) for one in (before, after)]
+    before, after = (None if name == NOW else name for name in (a or snapshot_files.LATEST, b or NOW))
+    looks = [None if name is None else source.find_snapshot(name) for name in (before, after)]
     if fresh and None in looks:
         source.refresh()
-    old, new = (_files_and_steps(source, one) for one in looks)
-    told = [NOW if one is None else one.name for one in looks]
-    has_tables = any(source.catalog().tables if one is None else one.tables() for one in looks)
+    old, new = (_files_and_steps(source, look) for look in looks)
+    labels = [NOW if look is None else look.name for look in looks]
+    has_tables = any(source.catalog().tables if look is None else look.tables() for look in looks)
     pairs = zip(looks, (old, new), strict=True)
-    values = [_values(source, one, tables) if has_tables else None for one, tables in pairs]
-    return Diff(told[0], told[1], _changes(old, new, _value_changes(*values)))
+    values = [_values(source, pair, tables) if has_tables else None for pair, tables in pairs]
+    return Diff(labels[0], labels[1], _changes(old, new, _value_changes(*values)))
 
 
 def _values(
-    source: Session, kept: snapshot_files.Snapshot | None, look: snapshot_files.Tables
+    source: Session, past_snapshot: snapshot_files.Snapshot | None, look: snapshot_files.Tables
 ) -> pl.DataFrame | None:
     """Return the values of the metadata tables per record; None if the snapshot does not store them."""
-    if kept is None:
+    if past_snapshot is None:
         return source.catalog().described.drop(source.config.ids.groups)
-    tables = kept.tables()
+    tables = past_snapshot.tables()
     if tables is None:
         return None
-    ids = pl.concat([one["record_id"] for one in look]).drop_nulls().unique().sort()
+    ids = pl.concat([table["record_id"] for table in look]).drop_nulls().unique().sort()
     return joined(id_columns(ids, source.config.ids), tables).drop(source.config.ids.groups)
 
 
@@ -136,10 +136,10 @@ def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.Dat
     parts = [empty]
     for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
         # a whole number is unchanged if the value of another record turned the column into fractions
-        types = [one.schema.get(name, pl.String()) for one in (old, new)]
-        is_fraction = types[0] != types[1] and all(one.is_numeric() for one in types)
-        looks = [one.cast({name: pl.Float64}) if is_fraction else one for one in (old, new)]
-        columns = [_value(one, name, to) for one, to in zip(looks, ("before", "after"), strict=True)]
+        types = [look.schema.get(name, pl.String()) for look in (old, new)]
+        is_fraction = types[0] != types[1] and all(dtype.is_numeric() for dtype in types)
+        looks = [look.cast({name: pl.Float64}) if is_fraction else look for look in (old, new)]
+        columns = [_value(look, name, to) for look, to in zip(looks, ("before", "after"), strict=True)]
         pair = columns[0].join(columns[1], on="record_id", how="inner", maintain_order="left")
         changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
             pl.lit("metadata").alias("what"),
@@ -159,17 +159,17 @@ def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
     return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
 
 
-def _files_and_steps(source: Session, kept: snapshot_files.Snapshot | None) -> snapshot_files.Tables:
+def _files_and_steps(source: Session, past_snapshot: snapshot_files.Snapshot | None) -> snapshot_files.Tables:
     return (
         snapshot_files.tables_now(source.catalog(), source.stats)
-        if kept is None
-        else snapshot_files.tables_of(kept)
+        if past_snapshot is None
+        else snapshot_files.tables_of(past_snapshot)
     )
 
 
 def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.DataFrame) -> pl.DataFrame:
     # snapshots of earlier versions have no folders, or folders without a fingerprint
-    has_folders = all((one[0]["kind"] == "directory").any() for one in (old, new))
+    has_folders = all((look[0]["kind"] == "directory").any() for look in (old, new))
     known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
     files = _joined(old[0].filter(known), new[0].filter(known), ["root", "path"])
     is_folder = (pl.col("kind") == "directory") & (pl.col("kind_after") == "directory")
@@ -182,10 +182,10 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
     both = pl.col("there") & pl.col("there_after")
     moved = steps.filter(~both)["record_id"]  # a record that is new or gone has such a step
     steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
-    touched = pl.concat([one["record_id"] for one in (files, steps, values)]).drop_nulls().unique()
+    touched = pl.concat([table["record_id"] for table in (files, steps, values)]).drop_nulls().unique()
     ids = pl.concat([touched, moved]).unique()
-    seen = [one[1]["record_id"].filter(one[1]["record_id"].is_in(ids.implode())) for one in (old, new)]
-    in_old, in_new = (ids.is_in(one.implode()) for one in seen)
+    seen = [look[1]["record_id"].filter(look[1]["record_id"].is_in(ids.implode())) for look in (old, new)]
+    in_old, in_new = (ids.is_in(ids_seen.implode()) for ids_seen in seen)
     records = pl.DataFrame({"record_id": ids, "there": in_old, "there_after": in_new}).filter(in_old | in_new)
     records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
     parts = [
@@ -205,8 +205,8 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
     ]
     empty = pl.DataFrame(schema=_CHANGES)
     wanted = [
-        one.select(pl.col(name).cast(dtype) for name, dtype in _CHANGES.items() if name in one.columns)
-        for one in parts
+        part.select(pl.col(name).cast(dtype) for name, dtype in _CHANGES.items() if name in part.columns)
+        for part in parts
     ]
     return pl.concat([empty, *wanted], how="diagonal")
 
@@ -220,11 +220,11 @@ def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFra
         is_same = pl.Series([True]).new_from_index(0, old.height)
         for name in old.columns:
             is_same &= old[name].eq_missing(new[name])
-        old, new = (one.filter(~is_same) for one in (old, new))
-    marks = [one.hash_rows() for one in (old, new)]
-    shared = [one.is_in(other.implode()) for one, other in (marks, marks[::-1])]
+        old, new = (look.filter(~is_same) for look in (old, new))
+    marks = [look.hash_rows() for look in (old, new)]
+    shared = [hashes.is_in(other.implode()) for hashes, other in (marks, marks[::-1])]
     if old.filter(shared[0]).equals(new.filter(shared[1])):
-        old, new = (one.filter(~is_shared) for one, is_shared in zip((old, new), shared, strict=True))
+        old, new = (look.filter(~is_shared) for look, is_shared in zip((old, new), shared, strict=True))
     there = pl.lit(value=True).alias("there")
     both = old.with_columns(there).join(
         new.with_columns(there),

@@ -148,15 +148,15 @@ class Snapshot:
         out = {}
         for root, local in is_local.items():
             rows = files.filter(pl.col("root") == root).sort("path")
-            found = rows.filter(pl.col("kind") == "file")
-            folders, listed = in_folders(found["path"])
+            file_rows = rows.filter(pl.col("kind") == "file")
+            folders, listed = in_folders(file_rows["path"])
             out[root] = Listing(
                 folders,
                 listed,
                 rows.filter(pl.col("kind") == "directory")["path"],
                 tuple(unreadable.get(root, ())),
                 is_local=local,
-                stats=found.select(*STATS),
+                stats=file_rows.select(*STATS),
             )
         return out
 
@@ -211,31 +211,33 @@ def _moment(name: str) -> datetime:
     return datetime.strptime(name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
 
 
-def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Snapshot:
+def find(log: Store, reference: str, open_store: Callable[[str], Store]) -> Snapshot:
     """Return a snapshot by its name, by the word `latest`, or by the path or URL of its folder.
 
     Raises:
         NotFoundError: When there is no such snapshot; names similar ones.
     """
-    if "/" in asked:
-        parent, _, name = asked.rstrip("/").rpartition("/")
+    if "/" in reference:
+        parent, _, name = reference.rstrip("/").rpartition("/")
         if not _is_name(name):
-            raise UsageError(f"{asked} is not a snapshot: its folder is named like 20261123T054500-123456")
+            raise UsageError(
+                f"{reference} is not a snapshot: its folder is named like 20261123T054500-123456"
+            )
         return Snapshot(name, open_store(parent or "/"), "")
-    known = names(log)
-    if not known:
+    snapshots = names(log)
+    if not snapshots:
         raise NotFoundError(
             f"no snapshot is kept in {log.root}/{_FOLDER}",
             "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
         )
-    if asked == LATEST:
-        return Snapshot(known[-1], log)
-    if asked not in known:
+    if reference == LATEST:
+        return Snapshot(snapshots[-1], log)
+    if reference not in snapshots:
         raise NotFoundError(
-            f"there is no snapshot {asked!r}{did_you_mean(asked, [*known, LATEST])}",
-            f"Kept: {', '.join(known[-10:])}.",
+            f"there is no snapshot {reference!r}{did_you_mean(reference, [*snapshots, LATEST])}",
+            f"Kept: {', '.join(snapshots[-10:])}.",
         )
-    return Snapshot(asked, log)
+    return Snapshot(reference, log)
 
 
 def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
@@ -253,9 +255,9 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
         },
         "exclusions": {"about": catalog.exclusions.to_text()},
     }
-    metadata = {f"metadata-{number}": one for number, one in enumerate(catalog.tables)}
-    notes |= {table: {"about": one.to_text()} for table, one in metadata.items()}
-    frames = {table: one.frame for table, one in metadata.items()}
+    metadata = {f"metadata-{number}": table for number, table in enumerate(catalog.tables)}
+    notes |= {table: {"about": item.to_text()} for table, item in metadata.items()}
+    frames = {table: item.frame for table, item in metadata.items()}
     frames["exclusions"] = catalog.exclusions.rows
     for table, frame in {**frames, "steps": steps, "last": catalog.last, "files": files}.items():
         told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}

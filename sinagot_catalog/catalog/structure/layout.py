@@ -145,12 +145,12 @@ class Layout:
         outputs = [(place, cell.index) for cell in self.cells for place in cell.places("output")]
         return {
             place: makers
-            for place, one in enumerate(self.places)
+            for place, bound in enumerate(self.places)
             if (
                 makers := [
                     cell
                     for made, cell in outputs
-                    if _holds(self.places[made], one) and made not in self.raw_folders.get(place, ())
+                    if _holds(self.places[made], bound) and made not in self.raw_folders.get(place, ())
                 ]
             )
         }
@@ -187,25 +187,25 @@ class Layout:
         """Patterns of the entries of raw folders that steps also write to: a listing must contain these entries."""
         for place, inside in self.raw_folders.items():
             folder = self.places[place].template
-            ways = {way for one in inside for way in self.places[one].template.folders()}
+            ways = {way for index in inside for way in self.places[index].template.folders()}
             for way in {folder, *(way for way in ways if way.depth > folder.depth)}:
                 if self.places[place].root == root:
                     yield Template((*way.tokens, ("text", "/"), ("field", "entry")))
 
     def _around(self, place: int) -> Iterator[int]:
         """The bound pattern itself, and those of the folders around it."""
-        one = self.places[place]
-        parts = one.template.text.split("/")
+        bound_pattern = self.places[place]
+        parts = bound_pattern.template.text.split("/")
         for depth in range(1, len(parts) + 1):
-            yield from self._at.get((one.root, "/".join(parts[:depth])), ())
+            yield from self._at.get((bound_pattern.root, "/".join(parts[:depth])), ())
 
     @cached_property
     def _at(self) -> dict[tuple[str, str], list[int]]:
         """The bound patterns by root and text: with and without a final slash they are two."""
-        found: dict[tuple[str, str], list[int]] = {}
+        indexes: dict[tuple[str, str], list[int]] = {}
         for index, place in enumerate(self.places):
-            found.setdefault((place.root, place.template.text), []).append(index)
-        return found
+            indexes.setdefault((place.root, place.template.text), []).append(index)
+        return indexes
 
     @cached_property
     def _read(self) -> set[int]:
@@ -283,17 +283,17 @@ class Layout:
         """
         read = {place for cell in self.cells for place in cell.places("input")}
         outputs = [(place, cell.index) for cell in self.cells for place in cell.places("output")]
-        found = {
+        neighbours = {
             place: [
-                (made, cell)
-                for made, cell in outputs
-                if self.places[made].root in self.places[place].roots
-                and not are_nested(self.places[made].template, self.places[place].template)
-                and may_meet(self.places[made].template, self.places[place].template)
+                (output, cell)
+                for output, cell in outputs
+                if self.places[output].root in self.places[place].roots
+                and not are_nested(self.places[output].template, self.places[place].template)
+                and may_meet(self.places[output].template, self.places[place].template)
             ]
             for place in sorted(read)
         }
-        return {place: pairs for place, pairs in found.items() if pairs}
+        return {place: pairs for place, pairs in neighbours.items() if pairs}
 
     @cached_property
     def bys(self) -> tuple[tuple[str, ...], ...]:
@@ -361,6 +361,6 @@ def _holds(made: BoundPattern, wanted: BoundPattern) -> bool:
     return made.root in wanted.roots and are_nested(made.template, wanted.template)
 
 
-def are_nested(one: Template, other: Template) -> bool:
+def are_nested(first: Template, second: Template) -> bool:
     """Whether the paths of both patterns are the same, or one path is a folder around the other."""
-    return holds(one, other) or holds(other, one)
+    return holds(first, second) or holds(second, first)

@@ -34,7 +34,9 @@ def build_layout(
         scripts: The local folder of the scripts, if the config names a bucket.
     """
     ids = config.ids
-    has_tables = bool(config.metadata) or any(one.models.dataframe_path for one in config.modalities.values())
+    has_tables = bool(config.metadata) or any(
+        modality.models.dataframe_path for modality in config.modalities.values()
+    )
     places = _PatternIndex(ids, scoped=not config.is_unit_mode, has_tables=has_tables)
     sources: dict[str, ScriptSource] = {}
     units: list[Unit] = []
@@ -149,9 +151,9 @@ def _patterns(value: object) -> list[object]:
     values = list(value.values()) if isinstance(value, Mapping) and not is_table(value) else [value]
     return [
         pattern
-        for one in values
+        for value in values
         for pattern in (
-            one.get("any_of", [one.get("path")]) if isinstance(one, Mapping) else as_patterns(one)
+            value.get("any_of", [value.get("path")]) if isinstance(value, Mapping) else as_patterns(value)
         )
     ]
 
@@ -198,8 +200,8 @@ class _PatternIndex:
                 else:
                     patterns = parse_labelled(value, fields=self.fields)
                     links += [
-                        Link(role, label, self.add(one, task, modality), number)
-                        for number, (label, one) in enumerate(patterns)
+                        Link(role, label, self.add(pattern, task, modality), number)
+                        for number, (label, pattern) in enumerate(patterns)
                     ]
             except PatternError as error:
                 return (), f"{where}: {error.one_line.removesuffix('.')}", False
@@ -247,7 +249,7 @@ class _PatternIndex:
             raise PatternError(
                 f"modalities.{modality}.models.data_path: {error.message}", error.hint
             ) from error
-        return tuple(self.add(one, task, modality) for _, one in patterns)
+        return tuple(self.add(pattern, task, modality) for _, pattern in patterns)
 
 
 def _bound(template: Template, task: str | None, modality: str | None) -> Template:
@@ -347,8 +349,8 @@ class _Readings:
         if self._is_made(cell, template):
             is_raw = any(self._meets(raw, template) for raw in self._raw)
             return BoundPattern(template, "outputs", None if is_raw else "dataset")
-        others = [one for maker, one in self._written if self._is_other(maker, cell)]
-        if any(may_meet(one, template) for one in others):
+        others = [pattern for maker, pattern in self._written if self._is_other(maker, cell)]
+        if any(may_meet(other, template) for other in others):
             return BoundPattern(template, "outputs", "dataset", is_guess=True)
         return BoundPattern(template, "dataset")
 
@@ -360,5 +362,5 @@ class _Readings:
         """Whether a step is a different one; a step that makes the same outputs for another task is the same."""
         return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
 
-    def _meets(self, one: Template, other: Template) -> bool:
-        return are_nested(one, other) or may_meet(one, other)
+    def _meets(self, first: Template, second: Template) -> bool:
+        return are_nested(first, second) or may_meet(first, second)

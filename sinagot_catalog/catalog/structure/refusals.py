@@ -59,14 +59,14 @@ def refused(layout: Layout, locate: Callable[[BoundPattern], Template], own: Seq
         own: The files and folders of the workspace itself, which no output may replace.
     """
     judge = _Judge(layout, locate, own)
-    found = judge.settle()
+    errors = judge.settle()
     cells = tuple(
-        replace(cell, error=found[cell.index], is_refused=True, by=_known(cell.by, layout))
-        if cell.index in found
+        replace(cell, error=errors[cell.index], is_refused=True, by=_known(cell.by, layout))
+        if cell.index in errors
         else cell
         for cell in layout.cells
     )
-    doubts = tuple(doubt for doubt in judge.doubts if not found.keys() >= set(doubt.cells))
+    doubts = tuple(doubt for doubt in judge.doubts if not errors.keys() >= set(doubt.cells))
     return replace(layout, cells=cells, doubts=doubts)
 
 
@@ -83,7 +83,7 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
         ids: The id pattern.
         records: `record_id` and the named groups of the id pattern, a row per record.
     """
-    found: dict[int, str] = {}
+    errors: dict[int, str] = {}
     for doubt in doubts:
         row = _meeting(doubt, ids, records)
         if row is not None:
@@ -91,8 +91,8 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
             shown = doubt.output if doubt.shown.is_wild else doubt.shown
             path = shown.format({**values, "id": values["record_id"]})
             text = f"{doubt.sentence[0]} ({path!r} for record {values['record_id']}){doubt.sentence[1]}"
-            found |= {cell: text for cell in doubt.cells if cell not in found}
-    return found
+            errors |= {cell: text for cell in doubt.cells if cell not in errors}
+    return errors
 
 
 def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
@@ -165,7 +165,9 @@ class _Judge:
         template = self.layout.places[place].template
         if cell.by is not None:
             return repr(f"{cell.step}/{template.text}" + "/" * template.is_directory)
-        needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
+        needed = {
+            field for place in cell.places("input") for field in self.layout.places[place].template.fields
+        }
         is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
         text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
@@ -231,7 +233,9 @@ class _Judge:
         """The steps whose output has the text of this bound pattern; records are not considered."""
         if place not in self._made_by:
             path = self.layout.places[place].template
-            inside = {self.layout.places[one].template for one in self.layout.raw_folders.get(place, ())}
+            inside = {
+                self.layout.places[folder].template for folder in self.layout.raw_folders.get(place, ())
+            }
             self._made_by[place] = {
                 step
                 for made, steps in self._steps_of.items()
@@ -383,7 +387,7 @@ class _Judge:
                 if lacks := needed - fields:
                     named = self.layout.places[read].template.fields & lacks or lacks
                     name = "id" if "id" in named else min(named)
-                    by = [one for one in self.layout.ids.groups if one in fields]
+                    by = [group for group in self.layout.ids.groups if group in fields]
                     group = f", or, for one row per group of records, by = {by} into the step (BY in a class)"
                     self._refuse(
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
@@ -410,8 +414,8 @@ class _Judge:
         is_whole = len(self._every) > 1 and fields >= self._every - {"id"}
         if is_of_record or is_whole or self.layout.ids.is_told_by(template):
             fields = self._every
-        tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
-        differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)
+        tasks = [sibling for sibling in self._siblings[_step(cell)] if len(sibling.places(role)) > number]
+        differs = any(task.places(role)[number] != place for task in tasks if task.task != cell.task)
         return fields | {"task"} if differs else fields
 
 

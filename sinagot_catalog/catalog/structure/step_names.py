@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.session import Session
 
 
-def no_step(source: Session, name: str, known: Collection[str], where: str = "") -> tuple[str, str]:
+def no_step(source: Session, name: str, steps: Collection[str], where: str = "") -> tuple[str, str]:
     """Return the message and the hint for a step that does not exist.
 
     The hint tells where to list a script that is in the folder of the scripts, but is no step yet.
@@ -23,14 +23,14 @@ def no_step(source: Session, name: str, known: Collection[str], where: str = "")
     Args:
         source: The session.
         name: The unknown step.
-        known: The steps that exist.
+        steps: The steps that exist.
         where: A word behind the name, such as " here".
     """
-    hint = f"Steps: {', '.join(known) or 'none'}."
-    script = next((one for one in _files(source) if one.stem == name), None)
+    hint = f"Steps: {', '.join(steps) or 'none'}."
+    script = next((file for file in _files(source) if file.stem == name), None)
     if script is not None and name not in source.layout().steps:
         hint = f"The script {script} exists: {how_to_list(script)}. {hint}"
-    return f"there is no step {name!r}{where}{did_you_mean(name, known)}", hint
+    return f"there is no step {name!r}{where}{did_you_mean(name, steps)}", hint
 
 
 def how_to_list(script: Path) -> str:
@@ -43,14 +43,14 @@ def unlisted_scripts(source: Session) -> list[Path]:
     """Return the scripts that no list names, relative to their folder; modules without a step are no scripts."""
     folder = Path(source.scripts)
     listed = {Path(cell.script) for cell in source.layout().cells}
-    return [one for one in _files(source) if folder / one not in listed and _has_step(folder / one)]
+    return [file for file in _files(source) if folder / file not in listed and _has_step(folder / file)]
 
 
 def _files(source: Session) -> list[Path]:
     """Return the files of Python where scripts are looked for, relative to the folder of the scripts."""
     folder = Path(source.scripts)
-    found = (one for pattern in ("*.py", "*/*.py") for one in sorted(folder.glob(pattern)))
-    return [one.relative_to(folder) for one in found]
+    found = (path for pattern in ("*.py", "*/*.py") for path in sorted(folder.glob(pattern)))
+    return [script.relative_to(folder) for script in found]
 
 
 def _has_step(script: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 
-def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+def common_type(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
     """Give the type that holds the values of both types.
 
     The type `Null` stands for a column without values.
@@ -19,43 +19,43 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
         >>> common_type(pl.Struct({"a": pl.Int64}), pl.Struct({"b": pl.String}))
         Struct({'a': Int64, 'b': String})
     """
-    if pl.Null in (one, other) or one == other:
-        return other if one == pl.Null else one
-    if one.is_nested() or other.is_nested():
-        return _common_nested(one, other)
-    if (one.is_numeric() and other.is_numeric()) or one.base_type() == other.base_type() == pl.Duration:
-        return _supertype(one, other)
-    if {one.base_type(), other.base_type()} <= {pl.Date, pl.Datetime}:
-        return _common_time(one, other)
-    return None if pl.Binary in (one, other) else pl.String()
+    if pl.Null in (left, right) or left == right:
+        return right if left == pl.Null else left
+    if left.is_nested() or right.is_nested():
+        return _common_nested(left, right)
+    if (left.is_numeric() and right.is_numeric()) or left.base_type() == right.base_type() == pl.Duration:
+        return _supertype(left, right)
+    if {left.base_type(), right.base_type()} <= {pl.Date, pl.Datetime}:
+        return _common_time(left, right)
+    return None if pl.Binary in (left, right) else pl.String()
 
 
-def _common_nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+def _common_nested(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
     """Give the common type of two nested types: structs get the fields of both, lists the items' common type."""
-    if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
-        return _common_struct(one, other)
-    if isinstance(one, (pl.List, pl.Array)) and isinstance(other, (pl.List, pl.Array)):
-        inner = common_type(_instance(one.inner), _instance(other.inner))
+    if isinstance(left, pl.Struct) and isinstance(right, pl.Struct):
+        return _common_struct(left, right)
+    if isinstance(left, (pl.List, pl.Array)) and isinstance(right, (pl.List, pl.Array)):
+        inner = common_type(_instance(left.inner), _instance(right.inner))
         return None if inner is None else pl.List(inner)
     return None
 
 
-def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+def _common_time(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
     """Give the common type of two times: UTC for two zones, text if only one of them has a zone."""
-    zones = {getattr(each, "time_zone", None) for each in (one, other)}
-    if len(zones) == 1 or pl.Date in (one, other):
-        return _supertype(one, other)
-    return pl.String() if None in zones else _supertype(_in_utc(one), _in_utc(other))
+    zones = {getattr(each, "time_zone", None) for each in (left, right)}
+    if len(zones) == 1 or pl.Date in (left, right):
+        return _supertype(left, right)
+    return pl.String() if None in zones else _supertype(_in_utc(left), _in_utc(right))
 
 
-def _common_struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
+def _common_struct(left: pl.Struct, right: pl.Struct) -> pl.DataType | None:
     """Give a struct with the fields of both; a field that both have gets the common type."""
-    fields = {field.name: _instance(field.dtype) for field in one.fields}
-    for field in other.fields:
-        found = common_type(fields.get(field.name, pl.Null()), _instance(field.dtype))
-        if found is None:
+    fields = {field.name: _instance(field.dtype) for field in left.fields}
+    for field in right.fields:
+        dtype = common_type(fields.get(field.name, pl.Null()), _instance(field.dtype))
+        if dtype is None:
             return None
-        fields[field.name] = found
+        fields[field.name] = dtype
     return pl.Struct(fields)
 
 
@@ -68,9 +68,9 @@ def _in_utc(dtype: pl.DataType) -> pl.DataType:
     return pl.Datetime(dtype.time_unit, "UTC") if isinstance(dtype, pl.Datetime) else dtype
 
 
-def _supertype(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
+def _supertype(left: pl.DataType, right: pl.DataType) -> pl.DataType | None:
     """Give the supertype that Polars chooses for both."""
-    frames = [pl.DataFrame(schema={"column": dtype}) for dtype in (one, other)]
+    frames = [pl.DataFrame(schema={"column": dtype}) for dtype in (left, right)]
     try:
         return pl.concat(frames, how="vertical_relaxed").schema["column"]
     except pl.exceptions.PolarsError:
@@ -89,10 +89,10 @@ def converted(column: pl.Expr, have: pl.DataType, want: pl.DataType) -> pl.Expr:
     if have == want:
         return column
     if isinstance(have, pl.Struct) and isinstance(want, pl.Struct):
-        known = {field.name: _instance(field.dtype) for field in have.fields}
+        dtypes = {field.name: _instance(field.dtype) for field in have.fields}
         fields = [
-            converted(column.struct.field(field.name), known[field.name], _instance(field.dtype))
-            if field.name in known
+            converted(column.struct.field(field.name), dtypes[field.name], _instance(field.dtype))
+            if field.name in dtypes
             else pl.lit(None, _instance(field.dtype)).alias(field.name)
             for field in want.fields
         ]

@@ -141,7 +141,7 @@ def parse(content: bytes, name: str) -> ExclusionFile:
     if first is None:
         return file
     tries = dict.fromkeys((file.separator, ";", "\t", ","))
-    separator = next((one for one in tries if "record_id" in _names(lines[first], one)), file.separator)
+    separator = next((sep for sep in tries if "record_id" in _names(lines[first], sep)), file.separator)
     file = replace(file, separator=separator)
     table = list(_rows(file, first))
     columns = tuple(value.strip() for value in table[0].values)
@@ -221,7 +221,7 @@ def _check_header(name: str, line: int, columns: Sequence[str]) -> None:
             f"{did_you_mean('record_id', columns)}",
             f"Its first line names its columns: {', '.join(_COLUMNS)}; record_id is needed.",
         )
-    twice = next((one for one in columns if one and columns.count(one) > 1), None)
+    twice = next((column for column in columns if column and columns.count(column) > 1), None)
     if twice is not None:
         raise StorageError(f"{name} cannot be read: line {line} names the column {twice!r} twice")
 

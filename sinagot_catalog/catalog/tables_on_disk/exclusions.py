@@ -193,7 +193,7 @@ class ExcludedRows:
 
     def _inherited(self, cell: UnitStep) -> pl.DataFrame | None:
         """Return the texts of the rows that read what excluded rows make."""
-        found = None
+        reasons = None
         for port in cell.input_ports:
             if cell.by is not None and not self._table.layout.is_per_group(cell, port):
                 continue  # a group leaves out its excluded members
@@ -208,8 +208,8 @@ class ExcludedRows:
                     pl.lit(None, dtype=pl.String).alias("source"),
                     pl.when(pl.lit(mask)).then(cause).alias("cause"),
                 )
-                found = new if found is None else _coalesced(found, new)
-        return found
+                reasons = new if reasons is None else _coalesced(reasons, new)
+        return reasons
 
     def _excluding(self, cell: UnitStep, port: Sequence[Link]) -> Iterator[tuple[pl.Series, int]]:
         """Yield for which records a port reads, or would read, what excluded rows make; and the maker."""
@@ -227,15 +227,15 @@ class ExcludedRows:
 
     def _made_by(self, cell: UnitStep, link: Link) -> tuple[pl.Series, pl.Series, int | None]:
         """Return for which records all makers of a path are excluded, for which not, and an excluded maker."""
-        made, kept, first = self._nobody, self._nobody, None
+        is_made, is_reached, first = self._nobody, self._nobody, None
         for maker in self._makers(cell, link):
             texts = self._texts.get(maker)
             runs = ~self._nobody if texts is None else texts["reason"].is_null()
             rows = self._table.waits_for(link.place, maker)
-            made = made | (~self._nobody if rows is None else rows)
-            kept = kept | self._reach(link.place, maker, runs)
+            is_made = is_made | (~self._nobody if rows is None else rows)
+            is_reached = is_reached | self._reach(link.place, maker, runs)
             first = maker if first is None and texts is not None else first
-        return made & ~kept, kept, first
+        return is_made & ~is_reached, is_reached, first
 
     def _makers(self, cell: UnitStep, link: Link) -> list[int]:
         return [maker for maker in self._table.makers.get(link.place, ()) if maker != cell.index]

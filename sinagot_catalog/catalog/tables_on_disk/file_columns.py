@@ -55,12 +55,12 @@ def columns_fault(outputs: Sequence[Template], *, by: Sequence[str] | None) -> s
     """Return why a step with these outputs has no column of values, as the end of a sentence; else None."""
     if by is not None:
         return "a step per group has no record whose values these are; leave out COLUMNS or BY"
-    tables = [one.text for one in outputs if _format(one)]
+    tables = [output.text for output in outputs if _format(output)]
     if len(tables) == 1:
         return None
     kinds = ", ".join(_TABLES)
     if not tables:
-        shown = ", ".join(one.text for one in outputs) or "none"
+        shown = ", ".join(output.text for output in outputs) or "none"
         return f"none of its outputs is a table with one row ({kinds}), only {shown}"
     return f"{len(tables)} of its outputs are tables, {' and '.join(tables)}: write the values to one of them"
 
@@ -130,7 +130,7 @@ class FileColumns:
 
     def find(self, table: str, name: str) -> str | None:
         """Return the column that a name such as `qc` or `qc.snr` belongs to; None if there is none."""
-        fits = [one for one in self.names(table) if name == one or name.startswith(f"{one}.")]
+        fits = [column for column in self.names(table) if name == column or name.startswith(f"{column}.")]
         return max(fits, key=len, default=None)
 
     def read_all(self, stats: Stats) -> None:
@@ -142,7 +142,7 @@ class FileColumns:
     def notices(self) -> list[Notice]:
         """What could not be read, of the columns that were read since the last listing."""
         known = {} if self._files is None else self._files.notices
-        return [one for notices in known.values() for one in notices]
+        return [notice for notices in known.values() for notice in notices]
 
     # --- values ------------------------------------------------------------------------------------------
 
@@ -207,8 +207,10 @@ class FileColumns:
         dtype: object = values.schema[column]
         rest = name[len(column) + 1 :]
         while rest:
-            fields = {one.name: one.dtype for one in dtype.fields} if isinstance(dtype, pl.Struct) else {}
-            fits = [one for one in fields if rest == one or rest.startswith(f"{one}.")]
+            fields = (
+                {field.name: field.dtype for field in dtype.fields} if isinstance(dtype, pl.Struct) else {}
+            )
+            fits = [field for field in fields if rest == field or rest.startswith(f"{field}.")]
             if not fits and values.is_empty() and not fields:
                 return pl.lit(None, pl.String).alias(name)  # no file is there yet
             if not fits:
@@ -220,7 +222,7 @@ class FileColumns:
     def fields(self, column: str, stats: Stats) -> list[str]:
         """Return the names of a column's fields."""
         dtype = self._column(column, stats).schema[column]
-        return [one.name for one in dtype.fields] if isinstance(dtype, pl.Struct) else []
+        return [field.name for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
 
     def no_field(self, column: str, name: str, stats: Stats) -> SelectionError:
         """Return the error for a field that a column does not have."""
@@ -247,7 +249,7 @@ class FileColumns:
         """Yield the values of the files of one unit step, by root."""
         catalog = self._catalog
         places = catalog.layout.places
-        tables = [one for one in cell.places("output") if _format(places[one].template)]
+        tables = [place for place in cell.places("output") if _format(places[place].template)]
         if len(tables) != 1 or self._files is None:
             return  # the step itself reports this fault
         template = places[tables[0]].template
@@ -315,17 +317,21 @@ def _faults(name: str, values: pl.DataFrame, records: int) -> Iterator[Notice]:
 
 def _struct(name: str, values: pl.DataFrame) -> tuple[pl.DataFrame, list[Notice]]:
     """Join the values of all files to one struct column, each field with a type that fits all its values."""
-    known = [one for one in values.drop("_rec", "_unit", "path", FAULT) if one.null_count() < len(one)]
-    known.sort(key=lambda one: int(one.is_not_null().arg_max() or 0))  # in the order of the first file
+    columns = [
+        series for series in values.drop("_rec", "_unit", "path", FAULT) if series.null_count() < len(series)
+    ]
+    columns.sort(
+        key=lambda series: int(series.is_not_null().arg_max() or 0)
+    )  # in the order of the first file
     kinds: dict[str, dict[str, pl.Series]] = {}
-    for column in known:
+    for column in columns:
         field, kind = split(column.name)
         kinds.setdefault(field, {})[kind] = column
     fields: list[pl.Series] = []
     notices: list[Notice] = []
     for field, parts in kinds.items():
         typed = {kind: _typed(kind, column) for kind, column in parts.items()}
-        some = [one for one in typed.values() if one.null_count() < len(one)]
+        some = [series for series in typed.values() if series.null_count() < len(series)]
         fields.append(_united(field, some, values.height))
         notices += _mixed(f"{name}.{field}", typed, values["path"])
     struct = pl.struct(fields) if fields else pl.lit(None, pl.Struct({}))
@@ -359,7 +365,7 @@ def _united(field: str, parts: Sequence[pl.Series], height: int) -> pl.Series:
 def _mixed(name: str, typed: Mapping[str, pl.Series], paths: pl.Series) -> Iterator[Notice]:
     """Report a field that is text because of few of its values."""
     texts = [column for column in typed.values() if column.dtype == pl.String]
-    numbers = sum(len(one) - one.null_count() for one in typed.values() if one.dtype.is_numeric())
+    numbers = sum(len(series) - series.null_count() for series in typed.values() if series.dtype.is_numeric())
     for column in texts:
         count = len(column) - column.null_count()
         if count and numbers >= _MOSTLY * count:

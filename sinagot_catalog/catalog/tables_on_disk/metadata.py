@@ -64,14 +64,14 @@ class Table:
     def from_text(cls, text: str, frame: pl.DataFrame) -> Table:
         """Return the table that `to_text` described, with its rows."""
         fields = json.loads(text)
-        matches = tuple(Match(**one) for one in fields["matches"])
-        faults = tuple(Notice(**one) for one in fields["faults"])
+        matches = tuple(Match(**field) for field in fields["matches"])
+        faults = tuple(Notice(**field) for field in fields["faults"])
         return cls(fields["name"], fields["address"], fields["owner"], matches, frame, faults)
 
     @property
     def unread(self) -> str | None:
         """Why its contents cannot be read; None if they are readable."""
-        return next((one.text for one in self.faults if not self.matches), None)
+        return next((fault.text for fault in self.faults if not self.matches), None)
 
 
 def unread_table(name: str, address: str, owner: str, text: str) -> Table:
@@ -94,9 +94,9 @@ def read_rows(
     matches = find_matches(frame.columns, fields, key)
     if not matches:
         raise _no_key(frame.columns, fields, key, f"workspace.toml: {address}: {name}")
-    keys = dict.fromkeys(one.column for one in matches)
+    keys = dict.fromkeys(match.column for match in matches)
     texts = [key_text(frame[column]) for column in keys]
-    if (odd := next((one.name for one in texts if one.dtype != pl.String), None)) is not None:
+    if (odd := next((text.name for text in texts if text.dtype != pl.String), None)) is not None:
         raise ConfigError(
             f"workspace.toml: {address}: {name}: the column {odd!r} is not a key: its type is {frame.schema[odd]}",
             "Write the ids as text.",
@@ -128,7 +128,7 @@ def _plain_names(columns: Sequence[str]) -> dict[str, str]:
 
 def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], where: str) -> ConfigError:
     """Return the error for a table without a key column."""
-    absent = next((one for one in key if one not in columns), "record_id")
+    absent = next((column for column in key if column not in columns), "record_id")
     shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
     others = f", or in fields of the id: {', '.join(fields)}" if fields else ""
     hint = f"A table names its records in a column record_id or participant_id{others}."
@@ -147,7 +147,7 @@ def expected_ids(table: Table) -> pl.Series:
     if match.field != "record_id" or len(table.matches) > 1:
         raise ConfigError(
             f"workspace.toml: records.expected: {table.name} ({table.address}) names no records: "
-            f"its rows are found by {', '.join(one.column for one in table.matches)}",
+            f"its rows are found by {', '.join(match.column for match in table.matches)}",
             "Give it a column record_id.",
         )
     return table.frame[match.column].drop_nulls().unique(maintain_order=True)
@@ -187,15 +187,16 @@ def with_column_faults(layout: Layout, tables: Iterable[Table]) -> Layout:
     tables = list(tables)
     if any(table.unread for table in tables):
         return layout
-    known = joined(records, tables).columns
+    columns = joined(records, tables).columns
     cells = []
     for cell in layout.cells:
         for place in cell.places("input"):
             for name in layout.columns.get(place, ()):
-                if name not in known and cell.error is None:
+                if name not in columns and cell.error is None:
                     text = layout.places[place].template.text
                     near = (
-                        did_you_mean(name, known, most=1) or f"; known here: {', '.join(['id', *known[1:]])}"
+                        did_you_mean(name, columns, most=1)
+                        or f"; known here: {', '.join(['id', *columns[1:]])}"
                     )
                     error = f"{cell.script}: unknown placeholder {{{name}}} in {text!r}{near}"
                     cell = replace(cell, error=error)  # noqa: PLW2901
@@ -205,8 +206,8 @@ def with_column_faults(layout: Layout, tables: Iterable[Table]) -> Layout:
 
 def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, str]:
     """Return the names of a table's columns in `records`."""
-    compared = {one.column for one in table.matches}
-    hidden = {one.column for one in table.matches if one.column == one.field or one.column in taken}
+    compared = {match.column for match in table.matches}
+    hidden = {match.column for match in table.matches if match.column == match.field or match.column in taken}
     used = {*taken, *RECORDS}
     plain = set(table.frame.columns)
     names: dict[str, str] = {}
@@ -264,15 +265,15 @@ def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool
 
 def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[Notice]:
     keys = _key_names(table)
-    columns = list(dict.fromkeys(one.column for one in table.matches))
+    columns = list(dict.fromkeys(match.column for match in table.matches))
     rows = table.frame.select(*_row_keys(table), _shown(columns))
-    known = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
-    strangers = rows.join(known, on=keys, how="anti", maintain_order="left")
-    lacking = known.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
+    record_keys = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
+    strangers = rows.join(record_keys, on=keys, how="anti", maintain_order="left")
+    lacking = record_keys.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
     twice = rows.filter(
-        pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(one) == "" for one in keys)
+        pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(key) == "" for key in keys)
     )["shown"].unique(maintain_order=True)
-    found: list[Notice] = []
+    notices: list[Notice] = []
 
     def alone(some: pl.DataFrame) -> Notice:
         shown = some["shown"]
@@ -280,17 +281,17 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
         return _notice("row without record", shown, text + _near(some.select(keys).row(0), table, records))
 
     if is_whole:
-        found.extend(Missed(table.name, strangers, alone).notices())
+        notices.extend(Missed(table.name, strangers, alone).notices())
     if len(lacking):
-        text = f"{table.name}: {_of(lacking, known.height, 'record')} no row, such as {_some(lacking)}"
-        found.append(_notice("record without row", lacking, text))
+        text = f"{table.name}: {_of(lacking, record_keys.height, 'record')} no row, such as {_some(lacking)}"
+        notices.append(_notice("record without row", lacking, text))
     if len(twice):
         come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
         text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
         if table.matches[0].field != "record_id":
             text += f" (rows are found by {', '.join(columns)}{_near_columns(table, records)})"
-        found.append(_notice("key more than once", twice, text))
-    return found
+        notices.append(_notice("key more than once", twice, text))
+    return notices
 
 
 def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
@@ -309,7 +310,7 @@ def _some(shown: pl.Series) -> str:
 
 def _shown(columns: Sequence[str]) -> pl.Expr:
     """Format the key of a row for a reader: blanks at its ends are visible."""
-    plain = [pl.col(one).fill_null("") for one in columns]
+    plain = [pl.col(column).fill_null("") for column in columns]
     text = pl.concat_str(plain, separator=" ")
     blank = text.str.strip_chars() == ""
     odd = text.str.contains(r"^\s|\s$")
@@ -320,8 +321,8 @@ def _shown(columns: Sequence[str]) -> pl.Expr:
 
 def _near_columns(table: Table, records: pl.DataFrame) -> str:
     """Return the column that may mean a field of the id by which no row is found."""
-    known = {one.field for one in table.matches}
-    columns = [name for name in table.frame.columns if name not in {one.column for one in table.matches}]
+    known = {match.field for match in table.matches}
+    columns = [name for name in table.frame.columns if name not in {match.column for match in table.matches}]
     for absent in (name for name in records.columns if name not in known):
         for column in nearest(absent, columns, most=1):
             return f"; is the column {column!r} the field {absent!r}?"

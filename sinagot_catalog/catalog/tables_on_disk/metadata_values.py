@@ -54,7 +54,7 @@ def typed_values(frame: pl.DataFrame, name: str, *, has_decimal_commas: bool) ->
         for column, new in zip(texts, read, strict=True)
         if new.dtype == pl.String
     ]
-    return Values(read, tuple(one for one in mixed if one is not None))
+    return Values(read, tuple(name for name in mixed if name is not None))
 
 
 def _typed(column: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
@@ -100,15 +100,15 @@ def _mixed(column: pl.Series, name: str, *, has_decimal_commas: bool) -> Notice 
 
 def plain_values(frame: pl.DataFrame, name: str) -> Values:
     """Convert values of a typed file to types that every output format supports; drop the others."""
-    kept, faults = [], []
+    columns, faults = [], []
     for column in frame:
         target = _kept(column.dtype)
         try:
-            kept.append(_without_nan(column if target == column.dtype else column.cast(target)))
+            columns.append(_without_nan(column if target == column.dtype else column.cast(target)))
         except pl.exceptions.PolarsError:
             text = f"{name}: the column {column.name!r} is left out: its type {column.dtype} cannot be shown"
             faults.append(Notice("column left out", 1, column.name, text))
-    return Values(kept, tuple(faults))
+    return Values(columns, tuple(faults))
 
 
 def _kept(dtype: pl.DataType) -> pl.DataType:
@@ -117,7 +117,7 @@ def _kept(dtype: pl.DataType) -> pl.DataType:
         inner = _kept(dtype.inner)  # type: ignore[arg-type]
         return pl.List(inner)
     if isinstance(dtype, pl.Struct) and dtype.fields:
-        return pl.Struct({one.name: _kept(one.dtype) for one in dtype.fields})  # type: ignore[arg-type]
+        return pl.Struct({field.name: _kept(field.dtype) for field in dtype.fields})  # type: ignore[arg-type]
     if isinstance(dtype, (pl.Categorical, pl.Enum, pl.Binary, pl.Int128, pl.UInt128, pl.Null, pl.Struct)):
         return pl.String()
     return pl.Float32() if isinstance(dtype, pl.Float16) else dtype

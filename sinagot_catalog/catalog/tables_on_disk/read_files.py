@@ -53,18 +53,18 @@ def format_of(path: str, given: str | None = None) -> str:
     Raises:
         SelectionError: When both are unknown.
     """
-    known = sorted({*FORMATS.values(), "text"})
+    formats = sorted({*FORMATS.values(), "text"})
     if given is not None:
-        if given not in known:
+        if given not in formats:
             raise SelectionError(
-                f"format {given!r} is not one of {', '.join(known)}{did_you_mean(given, known)}"
+                f"format {given!r} is not one of {', '.join(formats)}{did_you_mean(given, formats)}"
             )
         return given
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in FORMATS:
         what = f"a file that ends in {suffix!r}" if suffix else "what has no suffix, such as a folder,"
         raise SelectionError(
-            f"{path}: {what} is of no known format", f"Say format= one of {', '.join(known)}."
+            f"{path}: {what} is of no known format", f"Say format= one of {', '.join(formats)}."
         )
     return FORMATS[suffix]
 
@@ -173,7 +173,7 @@ def _read_text(
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
     first = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
-    used = next((one for one in (separator, ";", "\t", ",") if is_header(_cells(first, one))), separator)
+    used = next((sep for sep in (separator, ";", "\t", ",") if is_header(_cells(first, sep))), separator)
     try:
         frame = pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False)
     except pl.exceptions.PolarsError as error:

@@ -96,7 +96,7 @@ class RowFiles:
                 [rows, *(part.drop(*no_values, _KEEP, strict=False) for part in parts)], how="diagonal"
             )
             rows = files.select("path").join(read, on="path", how="left", maintain_order="left")
-        used = [one.name for one in rows if one.name in ("path", FAULT) or one.null_count() < rows.height]
+        used = [row.name for row in rows if row.name in ("path", FAULT) or row.null_count() < rows.height]
         return rows.select(used)
 
     def _keep(self, name: str, held: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> None:
@@ -129,7 +129,7 @@ class RowFiles:
         large = files["size"].fill_null(0) > _LARGEST
         changed = self._changed(store, files)
         contents, unread = _contents(store, files["path"].filter(~large & ~changed).to_list())
-        read = row_frame([TableFile(store, path, format_, content=one) for path, one in contents.items()])
+        read = row_frame([TableFile(store, path, format_, content=item) for path, item in contents.items()])
         read = read.with_columns(pl.Series("path", list(contents), dtype=pl.String))
         rows = files.join(read, on="path", how="left", maintain_order="left")
         path = pl.col("path")
@@ -206,8 +206,8 @@ _SCALARS: dict[type, pl.DataType] = {
 _KINDS: dict[str, pl.DataType] = {
     TEXT: pl.String(),
     ABSENT: pl.Boolean(),
-    **{str(one): one for one in _SCALARS.values()},
-    **{str(pl.List(one)): pl.List(one) for one in _SCALARS.values()},
+    **{str(scalar): scalar for scalar in _SCALARS.values()},
+    **{str(pl.List(scalar)): pl.List(scalar) for scalar in _SCALARS.values()},
 }
 """The types of the kinds whose values are Python values; the value of another kind is a column with one row."""
 _NAMES = {type_: str(dtype) for type_, dtype in _SCALARS.items()}
@@ -249,10 +249,10 @@ def row_frame(files: Sequence[TableFile]) -> pl.DataFrame:
             continue
         faults.append(None)
         for name, (kind, value) in values.items():
-            positions, known = columns.setdefault(f"{name}{_MARK}{kind}", ([], []))
+            positions, items = columns.setdefault(f"{name}{_MARK}{kind}", ([], []))
             positions.append(position)
-            known.append(value)
-    made = [_column(column, positions, known, len(files)) for column, (positions, known) in columns.items()]
+            items.append(value)
+    made = [_column(column, positions, items, len(files)) for column, (positions, items) in columns.items()]
     return pl.DataFrame([pl.Series(FAULT, faults, dtype=pl.String), *made])
 
 
@@ -306,16 +306,16 @@ def _check_count(file: TableFile, count: int) -> None:
 def _json_values(file: TableFile) -> Values:
     text = _decoded(file)
     try:
-        found = parse_json(text, file.path)
+        document = parse_json(text, file.path)
         if "\\u" in text:  # an escape may stand for half a character
-            json.dumps(found, ensure_ascii=False).encode()
+            json.dumps(document, ensure_ascii=False).encode()
     except (RecursionError, UnicodeEncodeError) as error:
         what = "it nests too deeply" if isinstance(error, RecursionError) else "it has half a character"
         raise StorageError(f"{file.path} cannot be read as json: {what}") from error
-    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
-        _check_count(file, len(found))
-        found = found[0]
-    values = found if isinstance(found, dict) else {"value": found}
+    if isinstance(document, list) and all(isinstance(item, dict) for item in document):
+        _check_count(file, len(document))
+        document = document[0]
+    values = document if isinstance(document, dict) else {"value": document}
     return {name: _kind(name, value, file.path) for name, value in values.items()}
 
 
@@ -329,7 +329,7 @@ def _kind(name: str, value: Any, path: str) -> tuple[str, Any]:
     if value is None or value == {}:
         return ABSENT, True
     if isinstance(value, list):
-        types = {type(one) for one in value} - {type(None)}
+        types = {type(item) for item in value} - {type(None)}
         if not types:
             return ABSENT, True
         inner = _NAMES.get(types.pop()) if len(types) == 1 and None not in value else None
@@ -344,7 +344,7 @@ def _kind(name: str, value: Any, path: str) -> tuple[str, Any]:
 
 def _is_too_long(values: Sequence[Any]) -> bool:
     """Whether one of several values of one type is a whole number with more than 64 bits."""
-    return type(values[0]) is int and not all(-_WHOLE <= one < _WHOLE for one in values)
+    return type(values[0]) is int and not all(-_WHOLE <= value < _WHOLE for value in values)
 
 
 def _decoded(file: TableFile) -> str:

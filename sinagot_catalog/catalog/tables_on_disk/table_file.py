@@ -142,12 +142,12 @@ class TableFile:
     def _in_types(self, types: Mapping[str, pl.DataType], number: int) -> pl.LazyFrame:
         frame = self._frame()
         schema = self._schema if self._schema is not None else frame.collect_schema()
-        kept = {name: types[name] for name in schema if name in types}
-        if any(schema[name] != dtype for name, dtype in kept.items()):
-            frame = self._frame(kept)  # a number's text may differ from its value's text
+        dtypes = {name: types[name] for name in schema if name in types}
+        if any(schema[name] != dtype for name, dtype in dtypes.items()):
+            frame = self._frame(dtypes)  # a number's text may differ from its value's text
             schema = frame.collect_schema()
-        columns = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
-        return frame.with_columns(*columns, pl.lit(number, pl.UInt32).alias(FILE)).select(FILE, *kept)
+        columns = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in dtypes.items()]
+        return frame.with_columns(*columns, pl.lit(number, pl.UInt32).alias(FILE)).select(FILE, *dtypes)
 
     # --- by format ---------------------------------------------------------------------------------------
 
@@ -286,19 +286,19 @@ def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataTyp
         raise StorageError(f"{first.path} is not read together with others")
     _, format_, *columns = first.kind
     schema = dict(columns)
-    kept = {name: types[name] for name in schema if name in types}
+    dtypes = {name: types[name] for name in schema if name in types}
     paths = [file.full_path for file in files.values()]
     options: dict[str, Any] = {"include_file_paths": FILE, "glob": False}
     if format_ in _CSV:
         separator = "\t" if format_ == "tsv" else ","
-        schema |= kept
+        schema |= dtypes
         frame = pl.scan_csv(paths, schema=schema, separator=separator, **options)
     elif format_ == "ndjson":
         literal = [glob.escape(path) for path in paths]  # the reader cannot disable globs
         frame = pl.scan_ndjson(literal, schema=schema, include_file_paths=FILE)
     else:
         frame = _SCANS[format_](paths, hive_partitioning=False, **options)
-    values = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
+    values = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in dtypes.items()]
     try:
         number = pl.col(FILE).replace_strict(paths, list(files), return_dtype=pl.UInt32)
         return frame.select(number, *values).collect()

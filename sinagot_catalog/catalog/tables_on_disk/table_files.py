@@ -134,21 +134,23 @@ class TableFiles:
         types: dict[str, pl.DataType] = {}
         first: dict[str, int] = {}
         for schema, numbers in schemas.items():
-            known = {
+            dtypes = {
                 name: pl.Null() if dtype == pl.String and name in valueless else dtype
                 for name, dtype in schema
             }
-            found = {name: common_type(types.get(name, pl.Null()), dtype) for name, dtype in known.items()}
-            odd = next((name for name, dtype in found.items() if dtype is None), None)
+            common_types = {
+                name: common_type(types.get(name, pl.Null()), dtype) for name, dtype in dtypes.items()
+            }
+            odd = next((name for name, dtype in common_types.items() if dtype is None), None)
             if odd is None:
-                types |= cast("dict[str, pl.DataType]", found)
-                first = {**dict.fromkeys(found, numbers[0]), **first}
+                types |= cast("dict[str, pl.DataType]", common_types)
+                first = {**dict.fromkeys(common_types, numbers[0]), **first}
                 continue
             other = self._file(first[odd]).path
             for number in numbers:
                 fault = StorageError(
                     f"{self._file(number).path} cannot be read with {other}: column {odd!r} is "
-                    f"{known[odd]} and there {types[odd]}, and no type holds both",
+                    f"{dtypes[odd]} and there {types[odd]}, and no type holds both",
                     "Leave out what cannot be read: strict=False.",
                 )
                 self._leave_out(number, fault)
@@ -303,7 +305,7 @@ class TableFiles:
             return None
         kept = self._located.filter(on_files)
         files = TableFiles(self._stores, kept, self._given, self._options, strict=self._strict)
-        return files, [part for part in parts if not any(part is one for one in on_files)]
+        return files, [part for part in parts if not any(part is file for file in on_files)]
 
 
 def _next_many(many: int, size: int) -> int:
@@ -325,12 +327,12 @@ def _conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
 
 def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:
     """Whether a predicate reads one row at a time: only then Polars pushes it down to the IO source."""
-    asked: list[pl.Expr | None] = []
+    predicates: list[pl.Expr | None] = []
 
     def source(
         _columns: list[str] | None, given: pl.Expr | None, _limit: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        asked.append(given)
+        predicates.append(given)
         yield schema.to_frame()
 
     for dtype in (pl.Null(), pl.Int64(), pl.String()):  # the types of a file's columns are unknown here
@@ -340,7 +342,7 @@ def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:
             register_io_source(source, schema=schema).filter(predicate).collect()
         except Exception:  # noqa: BLE001, S112 - the query itself raises the error
             continue
-        return bool(asked) and asked[-1] is not None
+        return bool(predicates) and predicates[-1] is not None
     return False
 
 
@@ -376,8 +378,8 @@ def _own_faults() -> Iterator[None]:
     try:
         yield
     except pl.exceptions.ComputeError as error:
-        found = _SCHEMA_FAULT.search(str(error))
-        if found is None:
+        match = _SCHEMA_FAULT.search(str(error))
+        if match is None:
             raise
-        message, _, hint = found[1].partition("\n")
+        message, _, hint = match[1].partition("\n")
         raise StorageError(message, hint) from None
