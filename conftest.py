@@ -1,13 +1,12 @@
 """What tests and the examples in docstrings share: workspaces on real files."""
 
-import gc
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,22 +72,10 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 + (os.cpu_count() or 1)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Collect without looking for garbage: thousands of tests and modules stay."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that use the server of Prefect, so that it ends early, and that take longest."""
+    """Begin with the files that take longest."""
     order = {name: number for number, name in enumerate(LONGEST)}
-    with_server = {item.path for item in items if "prefect_server" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path not in with_server, order.get(item.path.stem, len(order))))
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture

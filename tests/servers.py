@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,6 @@ STARTERS = {
 }
 # Fixtures that a test asks for by the name in its parameters.
 BUCKETS = {"moto", "seaweed", "azurite", "gcs"}
-IS_STARTED = pytest.StashKey[bool]()
 # A mode in the parameters: the same test runs its rows in this process, too.
 MODES = {"processes"}
 # Tests in these folders start servers of their own, too.
@@ -125,43 +124,21 @@ def grow_prefect() -> Callable[[Path], None]:
     return grow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def prefect_server(
     own_home: None,  # noqa: ARG001
     grow_prefect: Callable[[Path], None],
-    request: pytest.FixtureRequest,
-) -> local_server.LocalServer:
-    """The local server of this process: `api_url`, `auth`, `url`.
+) -> Iterator[local_server.LocalServer]:
+    """The local server of the session: `api_url`, `auth`, `url`.
 
-    A program that is started by a test finds it by itself, through the environment. It goes on for the next file of
-    tests, if that one uses it, too.
+    A program that is started by a test finds it by itself, through the environment.
     """
     if local_server.find() is None and not (local_server.home() / "prefect").exists():
         grow_prefect(local_server.home())
     server = local_server.start()
     server.wait_healthy(300)
-    request.config.stash[IS_STARTED] = True
-    return server
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(
-    item: pytest.Item, nextitem: pytest.Item | None
-) -> Generator[None, object, object]:
-    """End the local server before a file of tests that does not use it: idle, it takes 3 % of a processor."""
-    done = yield
-    is_last = nextitem is not None and nextitem.path != item.path
-    if is_last and item.config.stash.get(IS_STARTED, False) and not uses_prefect(item.session, nextitem.path):
-        local_server.stop(timeout=5)
-        item.config.stash[IS_STARTED] = False
-    return done
-
-
-def uses_prefect(session: pytest.Session, path: Path) -> bool:
-    """Whether a test of a file asks for the local server."""
-    return any(
-        "prefect_server" in getattr(one, "fixturenames", ()) for one in session.items if one.path == path
-    )
+    yield server
+    local_server.stop(timeout=5)
 
 
 # --- stores of objects ---------------------------------------------------------------------------------------
