@@ -45,6 +45,10 @@ class _LostError(Exception):
     """The cluster process that ran a batch is gone."""
 
 
+class _PendingError(Exception):
+    """A batch still runs. A `TimeoutError` is an error of the batch itself, such as a disk that does not answer."""
+
+
 class _Cluster(Protocol):
     """The interface of a cluster: calls `run_batch` remotely."""
 
@@ -67,7 +71,7 @@ class _Cluster(Protocol):
         """Wait for the result of a call.
 
         Raises:
-            TimeoutError: When the result has not arrived yet.
+            _PendingError: When the result has not arrived yet.
             _LostError: When it will never arrive.
         """
 
@@ -223,7 +227,7 @@ class ClusterRunner:
         while True:
             try:
                 result = from_text(self._cluster.result(sent, _TICK))
-            except TimeoutError:
+            except _PendingError:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
                     return cancelled(rows)
@@ -294,10 +298,14 @@ class _Dask:
 
     def result(self, sent: Any, seconds: float) -> str:
         try:
-            return str(sent.result(timeout=seconds))
-        except UnboundLocalError as error:
-            # distributed raises this if a call is cancelled at the moment when the wait for it times out.
-            raise TimeoutError from error
+            # Without its result. `sent.result(timeout=...)` would give up the transfer of the result, which other
+            # batches share, and distributed would then wait for that transfer for ever.
+            sent.exception(timeout=seconds)
+        except (TimeoutError, UnboundLocalError) as error:
+            # distributed raises the latter if a call is cancelled at the moment when the wait for it times out.
+            raise _PendingError from error
+        try:
+            return str(sent.result())
         except self._lost as error:
             raise _LostError from error
         except self._gone as error:
@@ -381,7 +389,7 @@ class _Ray:
         try:
             return str(self._ray.get(sent, timeout=seconds))
         except errors.GetTimeoutError:
-            raise TimeoutError from None
+            raise _PendingError from None
         except errors.RayTaskError as error:
             raise (error.cause or error) from None
         except (

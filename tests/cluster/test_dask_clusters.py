@@ -2,12 +2,15 @@
 
 import json
 import sys
+import threading
+import time
 
 import distributed
 import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import ConfigError, ServerError, UsageError
+from tests.servers import wait
 
 pytestmark = [
     # Of Dask's own making, in its threads.
@@ -80,6 +83,28 @@ def test_a_client_or_a_cluster_of_the_caller_is_used_and_stays_open(write_worksp
         assert submit(folder, cluster=client, force=True)[0].counts() == {"done": 6}
         assert client.submit(abs, -3).result(timeout=300) == 3
     assert submit(folder, cluster=local_cluster.scheduler_address, force=True)[0].counts() == {"done": 6}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_results_whose_transfer_takes_a_while_are_waited_for(write_workspace, local_cluster):
+    folder = write_workspace(STEP, RAW[:2])
+    with distributed.Client(local_cluster, set_as_default=False) as client:
+        transfers = client._gather_semaphore  # of the transfers that go on at a time
+
+        async def hold():
+            while not transfers.locked():
+                await transfers.acquire()
+
+        def let_go():
+            wait(lambda: len(list((folder / "dataset").glob("a/*"))) == 2)
+            time.sleep(2)
+            client.loop.add_callback(transfers.release)
+
+        client.sync(hold)
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        assert submit(folder, cluster=client)[0].counts() == {"done": 2}
+        thread.join(300)
 
 
 @pytest.mark.usefixtures("prefect_server")
