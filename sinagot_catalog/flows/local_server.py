@@ -269,7 +269,7 @@ def _end(server: LocalServer, timeout: float) -> None:
     if not _is_gone(server, timeout):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # it leads its session: this ends its children, too
-    if not _is_gone(server, 5.0):
+    if not _is_gone(server, 60.0):  # on a busy machine its threads need a while to end
         raise ServerError(f"The local Prefect server (pid {server.pid}) could not be ended.")
     write_state(replace(server, pid=0, started=""))
 

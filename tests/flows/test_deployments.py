@@ -356,7 +356,7 @@ def local_pool(prefect) -> None:
 @pytest.mark.usefixtures("local_pool")
 def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, prefect, api, tmp_path):
     done = cli("init", "lab", "--prefect")
-    assert 'cd lab && eval "$(sinagot-catalog server env)" && prefect deploy --all ' in done.stderr
+    assert 'cd lab && eval "$(sinagot-catalog server env)" && prefect deploy --all\n' in done.stderr
     prefect("--no-prompt", "deploy", "--all", cwd=tmp_path / "lab")
     made = api.read_deployment_by_name("run-workspace/nightly")
     assert made.parameters["workspace"] == str(tmp_path / "lab")
