@@ -9,7 +9,7 @@ other slow packages.
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.cli import example

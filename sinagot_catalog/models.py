@@ -17,10 +17,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.records import Record, RecordCollection
 from sinagot_catalog.scripts import ScriptHost
 from sinagot_catalog.selection import Selection
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:

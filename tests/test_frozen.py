@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ FOLDERS = [
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_name_that_a_folder_exports_is_there(folder):
-    from sinagot_catalog.lazy import _imports_for_types
+    from sinagot_catalog.startup import _imports_for_types
 
     package = import_module(f"sinagot_catalog.{folder}")
     homes = _imports_for_types(package.__name__)

@@ -23,8 +23,8 @@ from sinagot_catalog.catalog.rules.staleness import is_stale, row_causes
 from sinagot_catalog.catalog.structure.refusals import settled
 from sinagot_catalog.catalog.tables_on_disk.exclusions import ExcludedRows, Exclusions
 from sinagot_catalog.errors import row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import STATUS, STEPS
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -24,9 +24,9 @@ from sinagot_catalog.catalog.steps_table import StepsTable
 from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

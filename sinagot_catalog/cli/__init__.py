@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.errors import NoMatchWarning, SinagotError
-from sinagot_catalog.lazy import lazy_exports
 from sinagot_catalog.scripts import USER_SCRIPTS
+from sinagot_catalog.startup import lazy_exports
 from sinagot_catalog.worker import InterruptGuard
 
 if TYPE_CHECKING:

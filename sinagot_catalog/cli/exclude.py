@@ -12,7 +12,7 @@ from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
-from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.startup import LazyModule
 
 if TYPE_CHECKING:
     import click

@@ -12,7 +12,7 @@ from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, limit, steps
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, failure_text, row_label
-from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.startup import LazyModule
 
 if TYPE_CHECKING:
     import polars as pl

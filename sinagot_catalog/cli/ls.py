@@ -29,7 +29,7 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.startup import LazyModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.errors import not_written
-from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.startup import LazyModule
 from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:

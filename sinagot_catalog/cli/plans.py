@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.workspace_args import steps_of
 from sinagot_catalog.config import duration_text, size_text
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.startup import LazyModule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ from sinagot_catalog.cli.workspace_args import (
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError, did_you_mean, failure_text, row_label
-from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.startup import LazyModule
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean, row_label
-from sinagot_catalog.lazy import LazyModule
+from sinagot_catalog.startup import LazyModule
 from sinagot_catalog.status import OTHER_WORDS, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ runs `remote_batch`. `slurm` submits a run in parts as batch jobs, each a run of
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.cluster.cluster_address import ClusterAddress

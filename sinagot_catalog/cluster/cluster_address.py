@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from sinagot_catalog.config import Config
 from sinagot_catalog.errors import ServerError, UsageError
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 Kind = Literal["dask", "ray"]
 

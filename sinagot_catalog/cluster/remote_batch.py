@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import (
     FAILED,
     PIECE,
@@ -44,6 +43,7 @@ from sinagot_catalog.journal import (
 )
 from sinagot_catalog.run import Pool, gpus
 from sinagot_catalog.scripts import Mirror
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
 
 _CHECK_EVERY = 1.0

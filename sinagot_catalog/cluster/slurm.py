@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from shutil import which
 
 from sinagot_catalog.errors import ServerError, UsageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.run import LAST
+from sinagot_catalog.startup import dataclass
 
 _TIMEOUT = 120.0
 _TAKEN = {

@@ -9,7 +9,7 @@ faults, `permissions` decides which workspaces a worker may run.
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.config.file_owners import foreign, foreign_code

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from sinagot_catalog.config.quantities import parse_duration, parse_size
 from sinagot_catalog.config.validator import Check, fault
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import is_table
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.startup import dataclass
 
 
 def _bytes(value: object) -> object:

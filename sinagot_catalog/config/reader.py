@@ -41,9 +41,9 @@ from sinagot_catalog.config.model import (
 from sinagot_catalog.config.storage_options import Storage
 from sinagot_catalog.config.validator import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import join_url, protocols_of
 
 Table = dict[str, Any]

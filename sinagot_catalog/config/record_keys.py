@@ -5,7 +5,7 @@ Standard library only.
 
 from collections.abc import Sequence
 
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 _PERSON = ("sub", "subject", "participant")
 _SESSION = ("ses", "session")

@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 T = TypeVar("T")
 Address = tuple[str | int, ...]

@@ -6,7 +6,7 @@ In: an open workspace. Out: reports for readers, as text, HTML or JSON. Begin wi
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.doctor import examine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 _MOST = 5
 

@@ -10,9 +10,9 @@ from typing import Any
 from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import failure_text, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Resources
 from sinagot_catalog.run import needs_text
+from sinagot_catalog.startup import dataclass
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import polars as pl
 from sinagot_catalog.diagnostics.explained_row import explain
 from sinagot_catalog.diagnostics.explanation import File, time_text
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

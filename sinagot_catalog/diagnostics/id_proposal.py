@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern, fault_of, parse_template, tokens_regex
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ first use.
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.api import ConfiguredApi, configured_api, of_prefect

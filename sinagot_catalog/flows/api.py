@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 import tomli
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.startup import dataclass
 
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
 """A hint for errors of Prefect: rows can run without it."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from sinagot_catalog.catalog import Query, sql_predicate
 from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.run import RunOptions, check_start, plan
 from sinagot_catalog.secrets import is_secret
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import TextReader
 
 if TYPE_CHECKING:

@@ -30,8 +30,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import is_same_process
+from sinagot_catalog.startup import dataclass
 
 HOST = "127.0.0.1"
 ALIVE = "server.alive"

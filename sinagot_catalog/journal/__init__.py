@@ -10,7 +10,7 @@ standard library only.
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal

@@ -47,9 +47,9 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal.log_names import is_claim_file, is_leftover
 from sinagot_catalog.journal.process_identity import boot_id, start_time
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal.run_report import RunReport
 from sinagot_catalog.schema import KEYS, REPORT
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import Store, from_parquet, open_store, to_parquet
 
 if TYPE_CHECKING:

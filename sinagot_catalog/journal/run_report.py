@@ -8,8 +8,8 @@ from dataclasses import field
 import polars as pl
 
 from sinagot_catalog.errors import NamesNearest, RunError, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES, REPORT
+from sinagot_catalog.startup import dataclass
 
 _WORDS = {
     "done": "done",

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import Template
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.status import FAILURES
 
 Row: TypeAlias = tuple[int, int, str]

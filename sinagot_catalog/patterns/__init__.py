@@ -7,7 +7,7 @@ Begin with `template` (one pattern, standard library only, used by workers), the
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.patterns.cut_fields import refused_ids

@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import combinations
 from typing import Any
 
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 Tokens = tuple[tuple[str, str], ...]
 """`("text", literal)`, `("field", name)` and `("optional", name)` in order."""

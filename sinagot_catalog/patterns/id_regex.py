@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.fields import parse_regex
 from sinagot_catalog.patterns.id_pattern import IdPattern
+from sinagot_catalog.startup import dataclass
 
 CONTROLS = r"\x00-\x1f\x7f-\x{9f}"
 """Control characters, as the content of a Rust character class."""

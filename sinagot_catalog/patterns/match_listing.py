@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.id_regex import fitting
 from sinagot_catalog.patterns.match_paths import cut_id, ends_of, match_columns
 from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

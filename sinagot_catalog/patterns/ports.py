@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.template import Template, parse_template
+from sinagot_catalog.startup import dataclass
 
 
 @dataclass(frozen=True)

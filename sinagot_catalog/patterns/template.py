@@ -5,10 +5,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from sinagot_catalog.errors import PatternError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.fields import (
     variants,
 )
+from sinagot_catalog.startup import dataclass
 
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})

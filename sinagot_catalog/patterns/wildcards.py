@@ -12,9 +12,9 @@ import re
 from functools import cached_property, lru_cache
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.startup import dataclass
 
 MOST_FOLDERS = 16
 """The most folders that one `**` spans."""

@@ -6,7 +6,7 @@ In: the frames of a selection. Out: one HTML file (`html_report`), Altair charts
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.reporting.charts import Plot

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.lazy import LazyModule
 from sinagot_catalog.reporting.report_frames import durations, last_runs, shares, status_name, step_name
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.startup import LazyModule
 
 if TYPE_CHECKING:
     import altair as alt

@@ -13,7 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog import FORMATS
 from sinagot_catalog.config import size_text
 from sinagot_catalog.errors import NotFoundError, StorageError
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

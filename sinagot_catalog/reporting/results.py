@@ -17,7 +17,6 @@ import polars.selectors as cs
 from sinagot_catalog.catalog import FORMATS, scan_files
 from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import SinagotError, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.reporting.previews import (
     PICTURES,
     Table,
@@ -27,6 +26,7 @@ from sinagot_catalog.reporting.previews import (
     table_of_frame,
 )
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import row_label
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ it on this machine (`worker_slot`, `worker_process`, `recovery`); `watcher` repe
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.run.acceptance import accept

@@ -19,7 +19,6 @@ import polars as pl
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import StorageError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
 from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
@@ -32,6 +31,7 @@ from sinagot_catalog.run.report_builder import outcomes_of, written_paths
 from sinagot_catalog.run.spec_builder import build_spec
 from sinagot_catalog.run.spool import Spool
 from sinagot_catalog.schema import KEYS, REPORT
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import is_url
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Claim, check_links, is_kept_file, is_run_id
 from sinagot_catalog.run.options import seconds_of
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.worker import clear_staging
 
 _logger = logging.getLogger("sinagot_catalog")

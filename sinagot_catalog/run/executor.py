@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Protocol, Self, TypeAlias, runtime_checkable
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Claim, Group, LogBuffer, Resources, Result, RunSpec, StorageOptions
+from sinagot_catalog.startup import dataclass
 
 OnResults: TypeAlias = Callable[[list[Result]], None]
 

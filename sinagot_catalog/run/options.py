@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from sinagot_catalog.catalog import acted_on
 from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.run.machine import cpus
 from sinagot_catalog.run.parts import part_of
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ from zlib import crc32
 import polars as pl
 
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -14,7 +14,6 @@ import polars as pl
 
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
 from sinagot_catalog.errors import ConfigError, NamesNearest
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.run.resources import largest
@@ -22,6 +21,7 @@ from sinagot_catalog.run.step_order import StepOrder
 from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.run.volume import volume
 from sinagot_catalog.schema import ACTION, PLAN
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -6,7 +6,7 @@ does not run the script), or its class (`importer`, in workers). Begin with `scr
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.scripts.code_hash import CodeHashes

@@ -12,11 +12,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import InputPattern, is_table
 from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
 from sinagot_catalog.scripts.step_function import KEYWORDS
 from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import read_regular
 
 _SIZE_LIMIT = 4_000_000

@@ -9,7 +9,7 @@ Begin with `protocol` (what a store can do) and `listing` (one pass over the fil
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.storage.entry import find_entry

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import FOLDERS, rows_in
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage.folder_stamps import LOOK, FolderBatch, PackedBatch, decodable
 
 _LOOK = dict(zip(LOOK, (pl.UInt32(), pl.UInt64(), pl.UInt64()), strict=True))

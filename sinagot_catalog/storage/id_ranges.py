@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import match_columns
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

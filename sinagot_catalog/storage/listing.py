@@ -26,9 +26,9 @@ from functools import cached_property
 
 import polars as pl
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, rows_in, whole_paths
 from sinagot_catalog.schema import KIND
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text
 
 STATS: dict[str, pl.DataType] = {

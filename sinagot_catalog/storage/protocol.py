@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from typing import Any, Protocol
 
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0

@@ -6,7 +6,7 @@ script. FastAPI and uvicorn are imported here only. `access` decides who is answ
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.ui.server import serve

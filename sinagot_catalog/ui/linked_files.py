@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SinagotError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.reporting import Table, is_inside, picture_type, read_bounded, table_of, text_of
 from sinagot_catalog.schema import of_key
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

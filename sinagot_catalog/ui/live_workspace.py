@@ -14,8 +14,8 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import file_stamp
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import polars as pl
 
 from sinagot_catalog.catalog import no_records
 from sinagot_catalog.errors import row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
 from sinagot_catalog.run import shell_join
 from sinagot_catalog.schema import KEYS, of_key
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview
 
 if TYPE_CHECKING:

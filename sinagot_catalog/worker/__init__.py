@@ -7,7 +7,7 @@ libraries. Begin with `job`, which defines the order of events within a row.
 
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus

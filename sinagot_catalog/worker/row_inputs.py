@@ -7,9 +7,9 @@ from contextlib import suppress
 from types import MappingProxyType
 
 from sinagot_catalog.errors import PatternError, StorageError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import fingerprint
 from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
 from sinagot_catalog.worker.moved_inputs import InputFile

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import ALL_RECORDS, ESCAPES
+from sinagot_catalog.startup import dataclass
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import polars as pl
 
 from sinagot_catalog.catalog.files.group_rows import GroupRows, group_rows
 from sinagot_catalog.catalog.files.path_sets import cut, is_below, meets
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import (
     WILD,
     id_columns,
@@ -25,6 +24,7 @@ from sinagot_catalog.patterns import (
     wild_paths,
     with_directories,
 )
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,8 +10,8 @@ import polars as pl
 
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import TABLES, TIMED
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

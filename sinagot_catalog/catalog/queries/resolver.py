@@ -16,9 +16,9 @@ import polars as pl
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.catalog.queries.query import conjuncts, fitting, has_columns, named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import RECORDS, TABLES
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.files.path_sets import folded
 from sinagot_catalog.config import count_of
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -24,8 +24,8 @@ from typing import Literal
 
 import polars as pl
 
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import ATTEMPT, FAILED_ATTEMPTS, STATUS, STATUS_COUNTS
+from sinagot_catalog.startup import dataclass
 
 
 @dataclass(frozen=True)

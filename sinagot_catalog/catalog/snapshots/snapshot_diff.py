@@ -9,9 +9,9 @@ import polars as pl
 from sinagot_catalog.catalog.snapshots import snapshot_files
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import id_columns
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.session import Session

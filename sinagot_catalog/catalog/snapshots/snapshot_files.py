@@ -22,10 +22,10 @@ import polars as pl
 from sinagot_catalog.catalog.tables_on_disk.exclusions import Exclusions
 from sinagot_catalog.catalog.tables_on_disk.metadata import Table
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import LAST
 from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import STATS, Listing, from_parquet, in_folders, to_parquet
 
 if TYPE_CHECKING:

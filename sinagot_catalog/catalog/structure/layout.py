@@ -8,9 +8,9 @@ from typing import Any
 
 from sinagot_catalog.catalog.structure.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
+from sinagot_catalog.startup import dataclass
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import Meeting, Template, holds, meetings
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -15,8 +15,8 @@ from dataclasses import field, replace
 import polars as pl
 
 from sinagot_catalog.errors import StorageError, did_you_mean
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import EXCLUSIONS
+from sinagot_catalog.startup import dataclass
 
 _COLUMNS = tuple(name for name in EXCLUSIONS if name != "line")
 _OPTIONAL = ("who", "when")

@@ -18,8 +18,8 @@ import polars as pl
 from sinagot_catalog.catalog.rules.notices import Missed, Notice
 from sinagot_catalog.catalog.tables_on_disk.exclusion_file import ExclusionFile, parse
 from sinagot_catalog.errors import StorageError, did_you_mean, row_label
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import file_stamp, is_url, split_url
 
 if TYPE_CHECKING:

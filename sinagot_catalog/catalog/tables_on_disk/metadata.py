@@ -18,9 +18,9 @@ from sinagot_catalog.catalog.tables_on_disk.metadata_values import key_text, pla
 from sinagot_catalog.catalog.tables_on_disk.read_files import read_table
 from sinagot_catalog.config import Config, Match, find_matches
 from sinagot_catalog.errors import ConfigError, StorageError, did_you_mean, nearest
-from sinagot_catalog.frozen import dataclass
 from sinagot_catalog.patterns import IdPattern, fitting
 from sinagot_catalog.schema import RECORDS
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import IdRange, Store, split_url
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Notice
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 _MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
 _WHOLE = r"^[+-]?(0|[1-9][0-9]{0,18})$"

@@ -13,7 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog.tables_on_disk.table_file import check_options
 from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
-from sinagot_catalog.frozen import dataclass
+from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
