@@ -149,6 +149,14 @@ def _long_name(param: click.Parameter) -> str:
     return next((name for name in param.opts if name.startswith("--")), param.opts[0])
 
 
+def _near_option(error: click.NoSuchOption, options: list[str]) -> str:
+    word, place = _OPTIONS.get(error.option_name), error.option_name.strip("-").upper()
+    params = error.ctx.command.params if error.ctx else []
+    if any(isinstance(param, Argument) and param.metavar == place for param in params):
+        return f"; {place} is written without an option"
+    return f"; did you mean {word!r}?" if word in options else did_you_mean(error.option_name, options)
+
+
 def _sentence(error: click.UsageError) -> str:
     """Return the text of an error of usage, with the nearest valid word."""
     options = (
@@ -157,9 +165,7 @@ def _sentence(error: click.UsageError) -> str:
         else []
     )
     if isinstance(error, click.NoSuchOption):
-        word = _OPTIONS.get(error.option_name)
-        near = f"; did you mean {word!r}?" if word in options else did_you_mean(error.option_name, options)
-        return f"unknown argument {error.option_name!r}{near}"
+        return f"unknown argument {error.option_name!r}{_near_option(error, options)}"
     if isinstance(error, click.BadOptionUsage):
         return f"{error.option_name}: a value is missing after it"
     if isinstance(error, click.MissingParameter) and error.param is not None:

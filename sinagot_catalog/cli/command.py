@@ -44,6 +44,14 @@ def duration(text: str) -> float:
         raise click.BadParameter(str(error)) from None
 
 
+def age(text: str) -> float:
+    """Parse a duration that has a unit."""
+    try:
+        return parse_duration(text, needs_unit=True)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def _whole_number(what: str, least: int = 1) -> Callable[[str], int]:
     """Return the type of a whole number; an error says what it should be."""
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from sinagot_catalog.cli.command import verb
+from sinagot_catalog.cli.command import age, verb
 from sinagot_catalog.cli.echo import broken
 from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, time_span
 from sinagot_catalog.cli.output import put, put_json
@@ -22,6 +22,7 @@ from sinagot_catalog.config import count_of
     time_span(
         "--older-than",
         "the age up to which everything is kept: 36h, 90d (default), 12w",
+        parse=age,
         old=["--keep"],
         default="90d",
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.command import (
     STALE,
@@ -15,6 +15,9 @@ from sinagot_catalog.cli.command import (
     n_processes,
     names,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _WHICH = "which rows"
 
@@ -97,9 +100,9 @@ def limit(about: str, group: str = "options") -> Option:
     return Option("--limit", metavar="N", type=count, group=group, help=about)
 
 
-def time_span(name: str, about: str, **more: Any) -> Option:
+def time_span(name: str, about: str, parse: Callable[[str], float] = duration, **more: Any) -> Option:
     """Declare an option that takes a duration."""
-    return Option(name, metavar="TIME", type=duration, help=about, **more)
+    return Option(name, metavar="TIME", type=parse, help=about, **more)
 
 
 def columns(name: str, about: str) -> Option:

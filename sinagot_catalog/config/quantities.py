@@ -9,8 +9,12 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_
 _DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w|)\s*")
 
 
-def parse_duration(text: str | float) -> float:
+def parse_duration(text: str | float, *, needs_unit: bool = False) -> float:
     """Return the seconds of a duration such as `90s`, `10m`, `2h`, `7d` or `1w`; a bare number counts seconds.
+
+    Args:
+        text: The duration.
+        needs_unit: Refuse a bare number but 0: where people think of days, seconds would be a costly surprise.
 
     Raises:
         ValueError: When the text is not a duration.
@@ -25,6 +29,8 @@ def parse_duration(text: str | float) -> float:
     match = None if isinstance(text, bool) else _DURATION.fullmatch(str(text))
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 90s, 10m, 2h, 7d or 1w")
+    if needs_unit and not match[2] and float(match[1]):
+        raise ValueError(f"{text!r} has no unit: write {match[1]}d for days, {match[1]}h for hours")
     return float(match[1]) * _SECONDS[match[2]]
 
 

@@ -86,7 +86,7 @@ def gc(source: Session, older_than: str | timedelta) -> GcResult:
         source: The session of the workspace.
         older_than: The age up to which everything is kept.
     """
-    since = datetime.now(UTC) - timedelta(seconds=seconds_of("older_than", older_than))
+    since = datetime.now(UTC) - timedelta(seconds=seconds_of("older_than", older_than, needs_unit=True))
     runs = sweep(source)
     alive = source.claims.alive()
     before = source.journal.events().height

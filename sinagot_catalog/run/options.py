@@ -152,8 +152,13 @@ class RunOptions:
         return self.workers or config.run.workers or cpus()
 
 
-def seconds_of(name: str, duration: float | str | timedelta) -> float:
+def seconds_of(name: str, duration: float | str | timedelta, *, needs_unit: bool = False) -> float:
     """Return the seconds of a duration: a number of seconds, a text such as `5m`, or a time delta.
+
+    Args:
+        name: The argument.
+        duration: Its value.
+        needs_unit: Refuse a bare number.
 
     Raises:
         SelectionError: It is not a duration; the message has the name of the argument.
@@ -161,6 +166,6 @@ def seconds_of(name: str, duration: float | str | timedelta) -> float:
     if isinstance(duration, timedelta):
         return duration.total_seconds()
     try:
-        return parse_duration(duration)
+        return parse_duration(duration, needs_unit=needs_unit)
     except ValueError as error:
         raise SelectionError(f"{name}: {error}") from None

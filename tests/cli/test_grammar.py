@@ -114,12 +114,25 @@ def test_rows_are_sorted_by_columns_up_and_down(said, chain):
 
 
 @pytest.mark.parametrize(
-    ("text", "days"), [("0s", 0), ("90m", 0.0625), ("36h", 1.5), ("90d", 90), ("12w", 84), ("3600", 1 / 24)]
+    ("text", "days"), [("0s", 0), ("90m", 0.0625), ("36h", 1.5), ("90d", 90), ("12w", 84), ("0", 0)]
 )
 def test_every_unit_of_time_is_taken_by_gc(said, chain, text, days):
     assert said("gc", chain, "--older-than", text)[0] == 0
     assert said("gc", chain, "--keep", text, "--json")[0] == 0
     assert Workspace(chain).gc(timedelta(days=days)).events == 0
+
+
+def test_an_age_without_a_unit_deletes_nothing_and_asks_which(said, chain):
+    assert said("run", chain)[0] == 0
+    events = Workspace(chain).events().height
+    assert events
+    for option in ("--older-than", "--keep"):
+        code, _, err = said("gc", chain, option, "1")
+        assert (code, "--older-than: '1' has no unit: write 1d for days, 1h for hours" in err) == (2, True)
+    for age in ("1", 1):
+        with pytest.raises(SelectionError, match=r"older_than: '?1'? has no unit"):
+            Workspace(chain).gc(age)
+    assert Workspace(chain).events().height == events
 
 
 @pytest.mark.parametrize(
@@ -155,6 +168,7 @@ def test_durations_in_python_may_have_units_and_wrong_ones_are_named(chain, opti
         (("run", "--where", 'status = "DONE"'), "In SQL a text has single quotes: 'DONE'"),
         (("ls", "steps", "--where", 'status = "READY"'), "In SQL a text has single quotes: 'READY'"),
         (("run", "--workers", "0"), "'0' is not a number of processes from 1 up; by default one per core"),
+        (("deploy", "--name", "nightly"), "unknown argument '--name'; NAME is written without an option"),
         (("run", "-j", "two"), "--workers: 'two' is not a number of processes"),
         (("explain", "a", "R1"), "sinagot-catalog explain -C {folder} R1 a"),
         (("ls", "./none"), "./none is not a workspace: it has no workspace.toml"),
