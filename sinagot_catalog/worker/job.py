@@ -256,8 +256,7 @@ class JobRunner:
         foreign = self._outputs.find_foreign(row, tried)
         if foreign is None:
             return None
-        # A folder may hold files that force keeps, too.
-        force = "; --force replaces it" * (foreign in row.in_place or foreign in row.controls)
+        force = "; --force replaces it" * (foreign in row.in_place or foreign in row.controls)  # no folder
         accept = "; sinagot-catalog accept takes it as the output of this step" * self._outputs.exist(row)
         message = (
             f"{foreign} is there already, and no run made it as it is now: nothing was run. Write to another path, "
