@@ -1,5 +1,6 @@
 """Inputs that name a metadata column: which file a row reads, and what holds for values that name none."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -55,6 +56,16 @@ def test_each_row_reads_the_file_of_its_metadata(folder, mode):
     Path(ws.data_path, "montages/std.txt").write_text("another one")
     assert ws.refresh().steps.filter(stale=True).select("record_id")["record_id"].to_list() == ["R1"]
     assert [one.path for one in ws.explain_path("work/R2.txt").inputs] == ["raw/R2.txt", "montages/high.txt"]
+
+
+def test_another_file_of_the_same_size_and_time_is_another_input(folder):
+    for name in ("std", "high"):
+        os.utime(folder / "dataset" / "montages" / f"{name}.txt", (1, 1))
+    assert Workspace(folder).steps.run(**HERE).counts() == {"done": 2}
+    table = folder / "table.csv"
+    table.write_text(TABLE.replace("R1,std", "R1,high"))
+    stale = Workspace(folder).steps.plan(stale=True).rows.filter(action="run")
+    assert stale.select("record_id", "reason").rows() == [("R1", "stale: montage was std, is high")]
 
 
 COMMAND = r"""
