@@ -202,6 +202,9 @@ def _submit_whole(ws: Workspace, args: Any, steps: StepCollection, options: dict
 
 def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict[str, Any]) -> int:
     """Submit a flow run for each part; wait for them, then submit what belongs to no part."""
+    from sinagot_catalog.run import without_repeats
+
+    options |= {"on_message": without_repeats(say)}
     handles = submit_parts(steps, steps_of(args), args.parts, **options)
     if not args.no_wait:
         return _end(ws, args, steps, wait_for_parts(handles, steps, steps_of(args), **options))

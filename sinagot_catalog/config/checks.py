@@ -19,7 +19,7 @@ from sinagot_catalog.config.resources import resource_faults
 from sinagot_catalog.config.validator import Address, validate
 from sinagot_catalog.config.validator import Fault as Misfit
 from sinagot_catalog.errors import PatternError, did_you_mean
-from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
+from sinagot_catalog.patterns import IdPattern, WithColumns, parse_inputs, parse_labelled
 
 Fault = tuple[Address, str]
 Table = dict[str, Any]
@@ -289,10 +289,13 @@ def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterat
     except PatternError:
         return  # already reported; placeholders cannot be checked without it
     fields = ["id", *groups, *(("task", "modality") if model.tasks or model.modalities else ())]
+    has_tables = model.records.metadata or any(one.models.dataframe_path for one in model.modalities.values())
     for key in ("inputs", "outputs", "control"):
         try:
-            parse = parse_inputs if key == "inputs" else parse_labelled
-            parse(getattr(config, key), fields=fields)
+            if key == "inputs":
+                parse_inputs(config.inputs, fields=WithColumns(fields) if has_tables else fields)
+            else:
+                parse_labelled(getattr(config, key), fields=fields)
         except PatternError as error:
             yield (*address, key), error.message
     try:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns.ports import (
         InputPattern,
         InputPort,
+        WithColumns,
         any_of,
         as_patterns,
         is_table,

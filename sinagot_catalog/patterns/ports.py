@@ -89,6 +89,13 @@ def as_patterns(value: Any) -> tuple[Any, ...]:
     return value.patterns if isinstance(value, InputPattern) else (value,)
 
 
+class WithColumns(frozenset[str]):
+    """The placeholders of an input: a name that is not a field may be a column of a table, which is read later."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.isidentifier())
+
+
 @dataclass(frozen=True)
 class InputPort:
     """One input of a step, parsed.

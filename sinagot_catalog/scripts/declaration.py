@@ -107,6 +107,18 @@ def read_script(
         return ScriptSource(script, name=name, error=where + fault.sentence, line=fault.line)
 
 
+def _absence(script: Path, name: str) -> str:
+    """Return the error of a script that is not there, with the nearest name or what to move."""
+    folder = script.parent
+    if folder.exists():
+        near = did_you_mean(script.stem, [path.stem for path in folder.glob("*.py")], most=1)
+        return f"script file {name} is missing{near}"
+    if (folder.parent / script.name).exists():
+        return f"there is no folder {folder} of scripts; make it, and move {script.name} there"
+    near = did_you_mean(folder.name, [path.name for path in folder.parent.glob("*/")], most=1)
+    return f"there is no folder {folder} of scripts{near}"
+
+
 def _read(
     script: str,
     scripts: str,
@@ -118,13 +130,7 @@ def _read(
     try:
         source = read_regular(script, _SIZE_LIMIT)
     except FileNotFoundError:
-        folder = Path(script).parent
-        if not folder.exists():
-            near = did_you_mean(folder.name, [path.name for path in folder.parent.glob("*/")], most=1)
-            return ScriptSource(script, name=name, error=f"there is no folder {folder} of scripts{near}")
-        beside = [path.stem for path in folder.glob("*.py")]
-        near = did_you_mean(Path(script).stem, beside, most=1)
-        return ScriptSource(script, name=name, error=f"script file {name} is missing{near}")
+        return ScriptSource(script, name=name, error=_absence(Path(script), name))
     except OSError as error:
         return ScriptSource(
             script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"

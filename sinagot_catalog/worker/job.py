@@ -133,7 +133,7 @@ class JobRunner:
         self._raising = raising
         self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
         self._state_guard = ProcessStateGuard(is_shared=self._interrupts.is_shared)
-        self._scripts = RowScripts(spec, self._files, self._ids, self._interrupts)
+        self._scripts = RowScripts(spec, self._files, self._ids, self._interrupts, self._path_values)
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         common = {
             "data_path": Path(self._files.data_path),
@@ -299,7 +299,7 @@ class JobRunner:
                 inputs=row.stamps,
                 outputs=row.records,
                 output=self._output.since(row.mark, DONE_BOUND),
-                **(self._scripts.reads(row.script) if row.script is not None else {}),
+                **self._scripts.reads(row),
             )
             return Result(row.number, "done", seconds, row.attempt, extras=extras)
         except BaseException as error:
@@ -413,7 +413,7 @@ class JobRunner:
             output=self._output.since(row.mark, ERROR_BOUND),
             paths=row.half_published,
             inputs=row.stamps,
-            **(self._scripts.reads(row.script) if row.script is not None else {}),
+            **self._scripts.reads(row),
         )
         short = bounded(message, _SHORT)
         return Result(row.number, "error", seconds, row.attempt, error_type, short, tuple(extras))

@@ -131,6 +131,7 @@ class PreparedStep:
         folders: The folders of all its outputs and controls; None if they depend on the record.
         attributes: The attributes of its scripts that do not depend on the row.
         unit: The members that a log line on the console gets.
+        input_fields: The fields and metadata columns that its inputs name.
     """
 
     def __init__(
@@ -153,6 +154,9 @@ class PreparedStep:
         for port in (*spec.outputs, *spec.controls):
             self.keep.update(parents(port.template.prefix))
         self.inputs = StepPorts(spec.inputs, follow_links=follow_links)
+        self.input_fields = {
+            name for port in spec.inputs for way in (port, *port.others) for name in way.template.fields
+        }
         self.outputs = StepPorts(spec.outputs, follow_links=follow_links)
         self.controls = StepPorts(spec.controls)
         self.declares_folder = any(port.template.is_directory for port in spec.outputs)

@@ -1,7 +1,7 @@
 """The script of a row: loads its class, and makes the object whose `run()` the job runner calls."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypedDict
 
@@ -35,9 +35,18 @@ class RowScripts:
         files: The files of the run.
         ids: The pattern of record ids.
         interrupts: Tells an interrupt that an import raises from the user's.
+        path_values: The metadata that patterns name, by record.
     """
 
-    def __init__(self, spec: RunSpec, files: LocalFiles, ids: IdPattern, interrupts: RowInterrupts) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        files: LocalFiles,
+        ids: IdPattern,
+        interrupts: RowInterrupts,
+        path_values: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self._path_values = path_values
         self._spec = spec
         self._files = files
         self._ids = ids
@@ -84,12 +93,14 @@ class RowScripts:
         own = {name: value for name, value in fields.items() if name in self._ids.groups}
         return {"record_id": record_id, **own, **self._metadata.get(record_id, {})}
 
-    def reads(self, script: ScriptTemplate) -> Reads:
-        """What a script read of its parameters and its record; empty if it read nothing."""
-        if script._read_params is None and script._read_record is None:  # noqa: SLF001
+    def reads(self, row: RowState) -> Reads:
+        """What a row read of its parameters and its record, also for the paths of its inputs; empty for nothing."""
+        script, values = row.script, self._path_values.get(row.record_id, {})
+        named = {name: value for name, value in values.items() if name in row.step.input_fields}
+        if script is None or (script._read_params is None and script._read_record is None and not named):  # noqa: SLF001
             return _NOTHING
         params, record = reads_of(script, ("record_id", *self._ids.groups))
-        return {"params": params, "record": record}
+        return {"params": params, "record": list({**named, **dict(record)}.items())}
 
     def _script_path(self, row: RowState, root: str) -> ScriptPath:
         step = row.step

@@ -331,3 +331,31 @@ def test_excluded_members_are_left_out_also_if_their_results_are_there(make_work
     ws = Workspace(table.parent)
     assert ws.steps.run(mode="main_process", progress=False, stale=True).counts() == {"done": 2}
     assert (Path(ws.data_path) / "avg/s2").read_text() == "s2_2"
+
+
+@pytest.mark.parametrize("row", ["s2_1,,flat", "s2_1,clean,flat", "s2_1,avg,flat"])
+def test_a_group_whose_members_are_all_excluded_is_excluded_with_what_is_made_from_it(make_workspace, row):
+    toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
+    names = "self.path.output.write_text(' '.join(self.records))"
+    scripts = {
+        "clean": CLEAN,
+        "avg": source("clean/{id}", "avg/{sub}", ("sub",), body=names),
+        "top": source("avg/{sub}", "top/{sub}", ("sub",), body="self.path.output.write_text('x')"),
+        "all": source("avg/{sub}", "all", (), body=names),
+    }
+    ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2", "raw/s2_1"], toml=toml)
+    table = Path(ws.scripts_path).parent / "exclude.csv"
+    table.write_text(f"record_id,step,reason\n{row}\n")
+    assert ws.refresh().steps.run(mode="main_process", progress=False).ok
+    assert (Path(ws.data_path) / "all").read_text() == "sub=s1"
+    left = ws.steps.filter(record_id="sub=s2").select("step", "status", "reason").rows()
+    assert left == [
+        ("avg", "EXCLUDED", "excluded: all its members are left out (flat)"),
+        ("top", "EXCLUDED", "excluded: made from avg (flat)"),
+    ]
+    table.write_text("record_id,step,reason\n")
+    assert ws.refresh().steps.filter(record_id="sub=s2", status="EXCLUDED").count() == 0
+    ws.steps.run(mode="main_process", progress=False, stale=True)
+    assert (Path(ws.data_path) / "all").read_text() == "sub=s1 sub=s2"
+    table.write_text(f"record_id,step,reason\n{row}\n")
+    assert ws.refresh().steps.filter(stale=True).select("step")["step"].to_list() == ["all"]

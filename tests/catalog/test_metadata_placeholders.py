@@ -1,5 +1,6 @@
 """Inputs that name a metadata column: which file a row reads, and what holds for values that name none."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -7,6 +8,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.cli import call
+from sinagot_catalog.errors import ConfigError
 
 HERE = {"mode": "main_process", "progress": False}
 TOML = r"""
@@ -54,6 +56,42 @@ def test_each_row_reads_the_file_of_its_metadata(folder, mode):
     Path(ws.data_path, "montages/std.txt").write_text("another one")
     assert ws.refresh().steps.filter(stale=True).select("record_id")["record_id"].to_list() == ["R1"]
     assert [one.path for one in ws.explain_path("work/R2.txt").inputs] == ["raw/R2.txt", "montages/high.txt"]
+
+
+def test_another_file_of_the_same_size_and_time_is_another_input(folder):
+    for name in ("std", "high"):
+        os.utime(folder / "dataset" / "montages" / f"{name}.txt", (1, 1))
+    assert Workspace(folder).steps.run(**HERE).counts() == {"done": 2}
+    table = folder / "table.csv"
+    table.write_text(TABLE.replace("R1,std", "R1,high"))
+    stale = Workspace(folder).steps.plan(stale=True).rows.filter(action="run")
+    assert stale.select("record_id", "reason").rows() == [("R1", "stale: montage was std, is high")]
+
+
+COMMAND = r"""
+[steps.work]
+command = "cp {input.montage} {output}"
+outputs = "work/{id}.txt"
+[steps.work.inputs]
+raw = "raw/{id}.txt"
+montage = {any_of = ["montages/{montage}.txt", "montages/std.txt"]}
+"""
+
+
+def test_a_command_reads_the_file_that_the_table_names(write_workspace):
+    folder = write_workspace(
+        {}, {**dict.fromkeys(FILES, "raw"), "montages/high.txt": "H"}, toml=TOML + COMMAND
+    )
+    (folder / "table.csv").write_text(TABLE)
+    ws = Workspace(folder)
+    assert ws.steps.run(**HERE).counts() == {"done": 1}
+    assert Path(ws.data_path, "work/R2.txt").read_text() == "H"
+    toml = folder / "workspace.toml"
+    toml.write_text(toml.read_text().replace("{montage}", "{montag}"))
+    assert "did you mean 'montage'?" in " ".join(Workspace(folder).steps.collect()["reason"])
+    toml.write_text(toml.read_text().replace('metadata = "table.csv"', ""))
+    with pytest.raises(ConfigError, match=r"steps\.work\.inputs: unknown placeholder \{montag\}"):
+        Workspace(folder)
 
 
 def test_another_value_in_the_table_is_another_input(folder):

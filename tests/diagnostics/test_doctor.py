@@ -266,6 +266,22 @@ def test_a_folder_of_a_pattern_that_is_misspelt_is_answered_with_the_nearest(wri
     assert "patterns: mask/{id}: no file matches, and no step makes it; did you mean 'masks'?" in told
 
 
+def test_a_script_of_a_modality_that_lies_beside_its_folder_is_answered_with_what_to_move(
+    cli, write_workspace
+):
+    toml = """
+[records]
+id_pattern = 'R[0-9]'
+[tasks.T]
+modalities = ["CAM"]
+[modalities.CAM]
+scripts = ["a"]
+"""
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"], toml=toml)
+    told = cli("status", folder)
+    assert f"there is no folder {folder}/scripts/CAM of scripts; make it, and move a.py there" in told.stderr
+
+
 def test_a_scripts_folder_that_is_misspelt_is_answered_with_the_nearest(cli, harbor_folder):
     toml = harbor_folder / "workspace.toml"
     toml.write_text(toml.read_text().replace('scripts = "scripts"', 'scripts = "script"'))

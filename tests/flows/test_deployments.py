@@ -426,6 +426,7 @@ def test_parts_are_flow_runs_of_a_deployment_and_the_rest_comes_last(cli, worker
     made = Workspace(folder).deploy("parted", pool=worker, concurrency=2, on_message=quiet)
     done = cli("submit", folder, "--deployment", "parted", "--parts", "2", "--json")
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("prefect worker start") == 1
     rows = json.loads(done.stdout)
     assert [row["outcome"] for row in rows].count("done") == 10
     assert {row["step"] for row in rows[:8]} == {"upper"}

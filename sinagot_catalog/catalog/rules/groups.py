@@ -174,26 +174,33 @@ class GroupSteps:
                 if not is_optional:
                     fails = self._table.is_failing(maker.index, seen).gather(at)
                     blocks = _first(blocks, lacks & ~there & fails, maker)
-        left = self._excluded(cell, codes)
-        if left is not None:
+        excluded = self.excluded(cell, codes, self._table.excluded)
+        if excluded:
+            left = reduce(or_, [mask for _, mask in excluded])
             is_in, waits, blocks = is_in & ~left, waits.zip_with(~left, none), blocks.zip_with(~left, none)
         states = members.with_columns(
             (is_in & waits.is_null()).alias("is_in"), waits.alias("waits"), blocks.alias("blocks")
         )
         return GroupStates(states, self._sums(states), cell.is_partial)
 
-    def _excluded(self, cell: UnitStep, members: pl.Series) -> pl.Series | None:
-        """Which members are excluded, or made by excluded rows; None if none is."""
-        masks = []
-        if cell.index in self._table.excluded:
-            masks.append(self._table.excluded[cell.index].gather(members))
+    def excluded(
+        self, cell: UnitStep, members: pl.Series, masks: Mapping[int, pl.Series]
+    ) -> list[tuple[int, pl.Series]]:
+        """Return which members are excluded, or made by excluded rows; each with the unit step that is the reason.
+
+        Args:
+            cell: The group step.
+            members: The codes of members.
+            masks: By unit step its excluded rows.
+        """
+        found = [(cell.index, masks[cell.index].gather(members))] if cell.index in masks else []
         for port in self.member_ports(cell):
             for maker, _, rows in self._makers(cell, port, {}):
                 at = self._codes_of(maker, cell, members)
-                if at is not None and maker.index in self._table.excluded:
-                    excluded = self._table.excluded[maker.index].gather(at)
-                    masks.append(excluded if rows is None else excluded & rows.gather(members))
-        return reduce(or_, masks) if masks else None
+                if at is not None and maker.index in masks:
+                    mask = masks[maker.index].gather(at)
+                    found.append((maker.index, mask if rows is None else mask & rows.gather(members)))
+        return found
 
     def _there(self, port: Sequence[Link], made: Mapping[int, pl.Series]) -> pl.Series:
         present = [self._table.port_presence(port)]

@@ -13,6 +13,7 @@ from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import (
     IdPattern,
     Template,
+    WithColumns,
     as_patterns,
     is_table,
     may_meet,
@@ -158,20 +159,13 @@ def _patterns(value: object) -> list[object]:
     ]
 
 
-class _WithColumns(frozenset[str]):
-    """The placeholders of an input: a name that is not a field may be a column of a table, which is read later."""
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, str) and name.isidentifier())
-
-
 class _PatternIndex:
     """Gives each distinct bound pattern one index."""
 
     def __init__(self, ids: IdPattern, *, scoped: bool, has_tables: bool) -> None:
         self.ids = ids
         self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
-        self.input_fields = _WithColumns(self.fields) if has_tables else self.fields
+        self.input_fields = WithColumns(self.fields) if has_tables else self.fields
         self.index: dict[Template, int] = {}
 
     def add(self, template: Template, task: str | None, modality: str | None) -> int:

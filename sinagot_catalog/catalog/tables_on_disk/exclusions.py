@@ -173,9 +173,12 @@ class ExcludedRows:
         makers = {maker for port in cell.input_ports for link in port for maker in self._makers(cell, link)}
         for maker in makers:
             self._of(self._table.layout.cells[maker], seen)
-        found = [text for text in (self._own(cell), self._inherited(cell)) if text is not None]
+        own = self._own(cell)
+        found = [
+            text for text in (own, self._inherited(cell), self._of_members(cell, own)) if text is not None
+        ]
         if found:
-            text = found[0] if len(found) == 1 else _coalesced(*found)
+            text = reduce(_coalesced, found)
             self._texts[cell.index] = text if text["reason"].null_count() < text.height else None
         else:
             self._texts[cell.index] = None
@@ -196,7 +199,7 @@ class ExcludedRows:
         reasons = None
         for port in cell.input_ports:
             if cell.by is not None and not self._table.layout.is_per_group(cell, port):
-                continue  # a group leaves out its excluded members
+                continue  # see `_of_members`
             for mask, maker in self._excluding(cell, port):
                 name = self._table.step_name(self._table.layout.cells[maker], cell)
                 text = self._texts.get(maker)
@@ -210,6 +213,33 @@ class ExcludedRows:
                 )
                 reasons = new if reasons is None else _coalesced(reasons, new)
         return reasons
+
+    def _of_members(self, cell: UnitStep, own: pl.DataFrame | None) -> pl.DataFrame | None:
+        """Return the texts of the groups all of whose members are excluded; others leave out such members."""
+        if cell.by is None:
+            return None
+        texts = self.texts if own is None else {**self.texts, cell.index: own}
+        groups = self._table.group_steps
+        members = groups.members(cell)
+        masks = {index: text["reason"].is_not_null() for index, text in texts.items()}
+        found = groups.excluded(cell, members["_member"], masks)
+        if not found:
+            return None
+        causes = [texts[index]["cause"].gather(members["_member"]).alias(str(index)) for index, _ in found]
+        whole = (
+            members.with_columns(
+                reduce(or_, [mask for _, mask in found]).alias("is_left"), cause=pl.coalesce(causes)
+            )
+            .group_by("_rec", maintain_order=True)
+            .agg(pl.col("is_left").all(), pl.col("cause").drop_nulls().first().fill_null(_NO_REASON))
+            .filter("is_left")
+        )
+        rows = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
+        return rows.join(whole, on="_rec", how="left", maintain_order="left").select(
+            pl.format("all its members are left out ({})", "cause").alias("reason"),
+            pl.lit(None, dtype=pl.String).alias("source"),
+            "cause",
+        )
 
     def _excluding(self, cell: UnitStep, port: Sequence[Link]) -> Iterator[tuple[pl.Series, int]]:
         """Yield for which records a port reads, or would read, what excluded rows make; and the maker."""
@@ -230,7 +260,8 @@ class ExcludedRows:
         is_made, is_reached, first = self._nobody, self._nobody, None
         for maker in self._makers(cell, link):
             texts = self._texts.get(maker)
-            runs = ~self._nobody if texts is None else texts["reason"].is_null()
+            runs = self._table.group_steps.valid(self._table.layout.cells[maker])
+            runs = runs if texts is None else runs & texts["reason"].is_null()
             rows = self._table.waits_for(link.place, maker)
             is_made = is_made | (~self._nobody if rows is None else rows)
             is_reached = is_reached | self._reach(link.place, maker, runs)
