@@ -43,6 +43,7 @@ LINE: dict[str, Any] = {
     "record": pl.List(pl.List(pl.String())),
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
+    "patterns": pl.String(),
     "made": pl.List(
         pl.Struct(
             {
@@ -57,7 +58,7 @@ LINE: dict[str, Any] = {
 }
 """The members of a line that are read."""
 
-_HIDDEN = ("inputs", "paths", "made", "record")
+_HIDDEN = ("inputs", "paths", "made", "record", "patterns")
 LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": LINE[name] for name in _HIDDEN}}
 """The columns of events: those of `EVENTS`, and the hidden ones."""
 

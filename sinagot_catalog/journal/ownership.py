@@ -6,7 +6,8 @@ to the worker together with the rows. Standard library only.
 
     at the final path                              the row may replace it when
     a file that an output declares                 the run is forced, or an event reports that the row made it, and
-                                                   it is of the time of that attempt (`provenance.unrecorded`)
+                                                   if the step had other outputs then, the file is of the time of
+                                                   that attempt (`provenance.unrecorded`)
     a file that no output declares                 `done` records its path, or `publishing` its size and time, as
                                                    the row may have been killed before it published the file
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
@@ -16,6 +17,7 @@ to the worker together with the rows. Standard library only.
     a link instead of a folder                     an `accepted` event came after the record
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -30,6 +32,17 @@ _MOST_RECORDS = 4
 """The most states of one folder that are recorded while a row is half published."""
 
 _SLACK_NS = 2_000_000_000
+
+
+def patterns_digest(patterns: Iterable[str]) -> str:
+    """The digest of the patterns of a step's outputs: `done` records it.
+
+    Example:
+        >>> patterns_digest(["a/{id}", "b/{id}"]) == patterns_digest(["b/{id}", "a/{id}"])
+        True
+    """
+    text = "\0".join(sorted(set(patterns)))
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
 
 
 class ForeignFileError(SinagotError):

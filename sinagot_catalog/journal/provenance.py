@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.journal.event_lines import ORDER
+from sinagot_catalog.journal.ownership import patterns_digest
 from sinagot_catalog.journal.run_spec import NEVER, Unrecorded
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog import Catalog
+    from sinagot_catalog.catalog import Catalog, UnitStep
 
 _US = 1_000
 _SECOND = 1_000_000_000
+_LATEST = 2**63 - 1
 _SKEW = 2 * _SECOND
 """How far the clocks of a host and of its store may differ."""
 
@@ -89,12 +91,28 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
     ended = pl.col("time").dt.timestamp("us") * _US
     started = ended - (pl.col("seconds") * _SECOND).cast(pl.Int64)
-    periods = last.filter(pl.col("event") == "done").select("row", since=started - _SKEW, until=ended + _SKEW)
+    known = {cell.index: _patterns(cell, catalog) for cell in cells}
+    now = pl.col("_cell").cast(pl.Int64).replace_strict(known, default=None, return_dtype=pl.String)
+    # What the step wrote then, it writes now: such a file is its own, whoever changed or copied it since.
+    has_same = (pl.col("_patterns") == now).fill_null(pl.col("_patterns").is_null())
+    periods = (
+        last.filter(pl.col("event") == "done")
+        .join(outputs.select("row", "_cell"), on="row", how="left")
+        .select("row", since=started - _SKEW, until=pl.when(has_same).then(_LATEST).otherwise(ended + _SKEW))
+    )
     done = {row: (since, until) for row, since, until in periods.drop_nulls().iter_rows()}
     times = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
     tried = _events_of(controls, events.filter(attempts), catalog)
     new = controls.join(tried, on="row", how="anti")["row"]
     return Unrecorded(times | done, frozenset(new.to_list()))
+
+
+def _patterns(cell: UnitStep, catalog: Catalog) -> str | None:
+    """The digest of the output patterns of a step; None where their paths depend on more than ids."""
+    places = cell.places("output")
+    if any(place in catalog.layout.columns for place in places):
+        return None
+    return patterns_digest(catalog.layout.places[place].template.text for place in places)
 
 
 def _is_folder(catalog: Catalog, place: int) -> bool:

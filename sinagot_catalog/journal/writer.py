@@ -14,7 +14,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
-from sinagot_catalog.journal.ownership import Made
+from sinagot_catalog.journal.ownership import Made, patterns_digest
 from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import open_regular
@@ -235,6 +235,8 @@ class UnitStepLines:
         self._begun = f'{self._mids["start"]}"Processing run", "time": "'
         self._ended = f'{self._mids["done"]}"Run finished", "time": "'
         self._code = "" if step.code is None else f', "code": {dumps(step.code)}'
+        patterns = patterns_digest(port.template.text for port in step.outputs)
+        self._patterns = f', "patterns": "{patterns}"'
 
     def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
         journal = self._journal
@@ -290,7 +292,8 @@ class UnitStepLines:
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
             f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]'
-            f', "made": [{listed}]{self._code}{_reads_text(params, record) if params or record else ""}'
+            f', "made": [{listed}]{self._patterns}{self._code}'
+            f"{_reads_text(params, record) if params or record else ''}"
             f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
         )
 

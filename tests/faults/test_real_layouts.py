@@ -1,6 +1,7 @@
 """Layouts as labs have them, with results among the raw data: whatever is run, the raw files stay as they are."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -399,20 +400,65 @@ def test_a_folder_of_a_person_that_came_after_the_last_run_is_kept(write_workspa
     assert_kept(before, folder)
 
 
-def test_an_output_that_a_person_changed_after_its_run_is_not_made_again_as_stale(write_workspace):
-    folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
+COMMAND = """
+[records]
+id_pattern = 'R\\d+'
+[steps]
+scripts = ["dev"]
+[steps.dev]
+command = "cp {input} {output}"
+inputs = "DCIM/{id}.CR2"
+outputs = "OUT/{id}.txt"
+"""
+
+
+def developing(write_workspace, kind):
+    """A step of a kind that makes a text of each picture; gives its folder and the file that names its output."""
+    files = {f"DCIM/{name}": f"camera {name}" for name in CARD}
+    if kind == "command":
+        folder = write_workspace({}, files, toml=COMMAND.replace("OUT", "out"))
+        return folder, folder / "workspace.toml"
+    attributes = "    VERSION = '1'\n" if kind == "version" else ""
+    text = (
+        "from sinagot_catalog import ScriptTemplate\nclass Script(ScriptTemplate):\n"
+        f"    PATH_IN = 'DCIM/{{id}}.CR2'\n    PATH_OUT = 'out/{{id}}.txt'\n{attributes}"
+        "    def run(self):\n        self.path.output.write_text(self.path.input.read_text())\n"
+    )
+    folder = write_workspace({"dev": text}, files)
+    return folder, folder / "scripts/dev.py"
+
+
+KINDS = pytest.mark.parametrize("kind", ["script", "version", "command"])
+
+
+@KINDS
+def test_a_step_that_writes_to_another_path_keeps_what_came_there_after_its_last_run(write_workspace, kind):
+    folder, where = developing(write_workspace, kind)
+    options = {"mode": "main_process", "progress": False}
+    assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    for name in ("R1.xmp", "R1.CR2"):
+        later(folder / "dataset/DCIM" / name)
+    before = state(folder)
+    where.write_text(where.read_text().replace("out/{id}.txt", "DCIM/{id}.xmp"))
+    report = Workspace(folder).steps.run(stale=True, **options)
+    assert report.failures()["error_type"].to_list() == ["ForeignFile"]
+    assert_kept(before, folder)
+
+
+@KINDS
+def test_a_step_makes_its_outputs_again_where_a_copy_or_a_person_gave_them_new_times(
+    write_workspace, tmp_path, kind
+):
+    folder, _ = developing(write_workspace, kind)
     options = {"mode": "main_process", "progress": False, "stale": True}
     assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
-    output, raw = folder / "dataset/out/R1.txt", folder / "dataset/DCIM/R1.CR2"
-    output.write_text("mended by hand")
-    later(output)
-    later(raw)
-    report = Workspace(folder).steps.run(**options)
-    assert report.failures()["error_type"].to_list() == ["ForeignFile"]
-    assert output.read_text() == "mended by hand"
-    Workspace(folder).steps.accept(all_rows=True)
-    later(raw)
-    assert Workspace(folder).steps.run(**options).counts() == {"done": 1}
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    for path in copy.glob("dataset/*/*"):
+        later(path)
+    (copy / "dataset/DCIM/R1.CR2").write_text("other")
+    assert set(Workspace(copy).steps.run(**options).counts()) == {"done"}
+    assert (copy / "dataset/out/R1.txt").read_text() == "other"
 
 
 def test_a_step_gets_a_second_output(write_workspace, script_source):
