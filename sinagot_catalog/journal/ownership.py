@@ -6,7 +6,7 @@ to the worker together with the rows. Standard library only.
 
     at the final path                              the row may replace it when
     a file that an output declares                 the run is forced, or an event reports that the row made it, and
-                                                   it did not change before that attempt (`provenance.unrecorded`)
+                                                   it is of the time of that attempt (`provenance.unrecorded`)
     a file that no output declares                 `done` records its path, or `publishing` its size and time, as
                                                    the row may have been killed before it published the file
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
@@ -50,6 +50,10 @@ class ExistingFile(NamedTuple):
     size: int
     mtime_ns: int
     changed_ns: int
+
+    def is_of(self, since_ns: int, until_ns: int) -> bool:
+        """Whether it was written, or put in place, in a period of time."""
+        return since_ns <= self.mtime_ns <= until_ns or since_ns <= self.changed_ns <= until_ns
 
 
 class ExistingPath(NamedTuple):

@@ -87,12 +87,14 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     failed = (pl.col("event") == "error") & pl.col("error_type").ne_missing("ForeignFile")
     attempts = publications | failed | (pl.col("event") == "start")
     last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
-    started = pl.col("time").dt.timestamp("us") * _US - (pl.col("seconds") * _SECOND).cast(pl.Int64)
-    done = last.filter(pl.col("event") == "done").select("row", started - _SKEW).drop_nulls()
+    ended = pl.col("time").dt.timestamp("us") * _US
+    started = ended - (pl.col("seconds") * _SECOND).cast(pl.Int64)
+    periods = last.filter(pl.col("event") == "done").select("row", since=started - _SKEW, until=ended + _SKEW)
+    done = {row: (since, until) for row, since, until in periods.drop_nulls().iter_rows()}
     times = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
     tried = _events_of(controls, events.filter(attempts), catalog)
     new = controls.join(tried, on="row", how="anti")["row"]
-    return Unrecorded(times | dict(done.iter_rows()), frozenset(new.to_list()))
+    return Unrecorded(times | done, frozenset(new.to_list()))
 
 
 def _is_folder(catalog: Catalog, place: int) -> bool:

@@ -26,7 +26,7 @@ Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
 
-NEVER = 2**63 - 1
+NEVER = (2**63 - 1, 0)
 """In `Unrecorded.outputs`, a row that made nothing."""
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -148,12 +148,12 @@ class Unrecorded(NamedTuple):
     """The rows, by number, that may find declared paths in place which no run of them made.
 
     Attributes:
-        outputs: By row a time in nanoseconds: an output that changed last before it is not of the row. `NEVER` for
-            a row that made no output.
+        outputs: By row the time of its last attempt, from and to, in nanoseconds: an output of another time is not
+            of the row. `NEVER` for a row that made no output.
         controls: The rows that never started, and have a control file in place.
     """
 
-    outputs: Mapping[int, int]
+    outputs: Mapping[int, tuple[int, int]]
     controls: frozenset[int] = frozenset()
 
 

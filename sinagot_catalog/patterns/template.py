@@ -144,14 +144,16 @@ class Template:
                 return folder, (*((("text", right),) if right else ()), *self.tokens[place + 1 :])
         return (), self.tokens
 
-    @cached_property
-    def alike(self) -> str:
+    def alike(self, *, has_dots: bool = False) -> str:
         r"""A regular expression of similar paths: the same literal folders and the same suffix.
 
+        Args:
+            has_dots: Whether ids have dots. Where neither they nor the pattern have one, similar names have none.
+
         Example:
-            >>> parse_template("{id}/eeg/{id}-raw.csv", fields={"id"}).alike
+            >>> parse_template("{id}/eeg/{id}-raw.csv", fields={"id"}).alike()
             '[^/]+/eeg/[^/]*\\.csv'
-            >>> parse_template("{id}/{id}_bold.nii.gz", fields={"id"}).alike
+            >>> parse_template("{id}/{id}_bold.nii.gz", fields={"id"}).alike()
             '[^/]+/[^/]*\\.nii\\.gz'
         """
         texts = []
@@ -164,7 +166,9 @@ class Template:
                 re.escape(part[0][1]) if len(part) == 1 and part[0][0] == "text" else "[^/]+"
                 for part in folders
             ]
-            texts.append("/".join([*parts, f"[^/]*{suffix}" if suffix else "[^/.]+"]))
+            is_dotted = has_dots or any(kind == "text" and "." in value for kind, value in name)
+            bare = r"[^/]*\.[^/]*" if is_dotted else "[^/.]+"
+            texts.append("/".join([*parts, f"[^/]*{suffix}" if suffix else bare]))
         return "|".join(f"(?:{text})" for text in texts) if len(texts) > 1 else texts[0]
 
     @property

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _GROUPS = 30
 """Number of groups of one column that a report shows."""
+_CATEGORIES, _CATEGORY_COLUMNS = 12, 4
+"""Number of values of a metadata column that sorts records into groups, and number of such columns in a report."""
 
 
 class Group(NamedTuple):
@@ -112,14 +114,18 @@ def percent(part: int, whole: int) -> str:
 def groupings(catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()) -> list[Grouping]:
     """Return the rows by each column of `group_columns`."""
     steps, names = group_columns(catalog, rows, by)
-    fields = catalog.layout.ids.groups
-    return [_grouping(steps, name, spans=name in fields) for name in names]
+    absent = dict.fromkeys(catalog.layout.ids.groups, "(several)")
+    if catalog.layout.bys:  # the records of a group may have no value, or several
+        absent |= dict.fromkeys(_categories(catalog), "(none or several)")
+    return [_grouping(steps, name, absent.get(name, "(none)")) for name in names]
 
 
 def group_columns(
     catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Return the rows with the columns to group by: those of `by`, task, modality and each field of the id.
+    """Return the rows with the columns to group by: those of `by`, task, modality, fields of the id, metadata.
+
+    Of the metadata these are the first columns of texts with few values, such as a site.
 
     Columns that are not in `by` are left out if they have only one value, or a value of its own for each record.
 
@@ -127,7 +133,8 @@ def group_columns(
         SelectionError: When a column of `by` has several values in each row.
     """
     fields = [name for name in catalog.layout.ids.groups if name not in by]
-    values = catalog.record_values
+    fields += [name for name in _categories(catalog) if name not in by]
+    values = catalog.described.select("record_id", *fields)
     if catalog.layout.bys:
         values = catalog.group_steps.with_group_values(values)
     steps = rows.steps.with_columns(values[name].gather(rows.steps["_record"]) for name in fields)
@@ -144,8 +151,17 @@ def group_columns(
     return steps, out
 
 
-def _grouping(steps: pl.DataFrame, name: str, *, spans: bool) -> Grouping:
-    """Return the groups of one column; a field is null where a group of records has several."""
+def _categories(catalog: Catalog) -> list[str]:
+    """Return the metadata columns that sort the records into a few groups."""
+    if not catalog.tables:
+        return []
+    texts = catalog.described.drop(catalog.record_values.columns).select(pl.col(pl.String))
+    names = [column.name for column in texts if column.n_unique() <= _CATEGORIES]
+    return names[:_CATEGORY_COLUMNS]
+
+
+def _grouping(steps: pl.DataFrame, name: str, absent: str) -> Grouping:
+    """Return the groups of one column; `absent` stands for null."""
     counts = (
         steps.group_by(pl.col(name).alias("_value"), maintain_order=True)
         .agg((pl.col("_code") == code).sum().alias(f"_{code}") for code in CODES.values())
@@ -157,9 +173,7 @@ def _grouping(steps: pl.DataFrame, name: str, *, spans: bool) -> Grouping:
         counts = counts.sort(-pl.col(f"_{CODES['ERROR']}").cast(pl.Int64), share, maintain_order=True)
         counts = counts.head(_GROUPS)
     groups = [
-        Group(
-            value or ("(several)" if spans and value is None else "(none)"), tuple(row), equals(name, value)
-        )
+        Group(absent if value is None else value or "(none)", tuple(row), equals(name, value))
         for value, *row in counts.with_columns(pl.col("_value").cast(pl.String)).iter_rows()
     ]
     return Grouping(name, groups, n_groups)

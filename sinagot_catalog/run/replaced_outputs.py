@@ -50,7 +50,7 @@ def replaced(source: Session, plan: Plan) -> Replaced:
         size += sum(n_bytes or 0 for path in folders for n_bytes in store.tree(path).values())
         total += round(size * part.height / len(paths))
     unmade = unrecorded(rows, source.events(), catalog)
-    outputs = [row for row, since in unmade.outputs.items() if since == NEVER]
+    outputs = [row for row, period in unmade.outputs.items() if period == NEVER]
     is_unmade = {"output": pl.col("row").is_in(outputs), "control": pl.col("row").is_in(unmade.controls)}
     of_rows = there.join(rows.select("row", "_rec", "_cell"), on=["_rec", "_cell"])
     named = [of_rows.filter(pl.col("role") == role, found)["path"] for role, found in is_unmade.items()]

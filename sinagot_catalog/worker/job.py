@@ -256,10 +256,11 @@ class JobRunner:
         foreign = self._outputs.find_foreign(row, tried)
         if foreign is None:
             return None
+        force = "; --force replaces it" * (foreign in row.in_place or foreign in row.controls)  # no folder
         accept = "; sinagot-catalog accept takes it as the output of this step" * self._outputs.exist(row)
         message = (
-            f"{foreign} is there already, and no run made it: nothing was run. Write to another path, or move it "
-            f"away; --force replaces it{accept}"
+            f"{foreign} is there already, and no run made it as it is now: nothing was run. Write to another path, "
+            f"or move it away{force}{accept}"
         )
         kind = ForeignFileError(message).error_type
         lines.error(row.record_id, message, error_type=kind, seconds=0.0, attempts=0)

@@ -17,6 +17,8 @@ from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
 from sinagot_catalog.worker.staging import StagingFolder
 
+_LATEST = 2**63 - 1
+
 Folders = dict[str, dict[str, tuple[int, int]]]
 """For each path that is a folder, size and time of its files by name."""
 
@@ -82,12 +84,15 @@ class RowOutputs:
             row.in_place = {path for path in row.outputs if self._files.has_file(path)}
         if tried:
             return None
-        since_ns = unrecorded.outputs.get(row.number)
-        if since_ns is not None:
+        period = unrecorded.outputs.get(row.number)
+        if period is not None:
+            folders = Provenance.from_text(self._provenance.get(row.number)).folders
             for path, query in zip(row.outputs, step.outputs.queries, strict=True):
                 existing = self._publisher.existing(path, is_folder=query.is_directory)
-                if existing is not None and any(
-                    file.changed_ns < since_ns for file in existing.files.values()
+                # The names in a folder that the row made are known: `check_folder` compares them.
+                end = _LATEST if path in folders else period[1]
+                if existing is not None and not all(
+                    file.is_of(period[0], end) for file in existing.files.values()
                 ):
                     return path
         for path in row.controls if row.number in unrecorded.controls else ():

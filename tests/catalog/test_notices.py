@@ -36,6 +36,17 @@ def test_a_workspace_in_order_has_no_notice(cli, harbor, harbor_folder):
     assert "Nothing was left out." in harbor.report(harbor_folder / "r.html").read_text()
 
 
+@pytest.mark.parametrize("name", ["{id}", "{net}.{sta}.{loc?}.D.{day}"])
+def test_a_misnamed_file_is_counted_where_names_have_dots_and_no_suffix(write_workspace, name):
+    """Day files of seismometers: one has the year of another folder, and one no location."""
+    ids = r"(?P<net>[A-Z]+)\.(?P<sta>[A-Z]+)\.(?P<loc>\d\d)\.D\.(?P<day>\d{4})"
+    files = [f"FR/STR/FR.STR.{rest}" for rest in ("00.D.2026", "00.D.x", ".D.2026")]
+    folder = write_workspace(
+        {"a": (f"{{net}}/{{sta}}/{name}", "psd/{id}.txt")}, [*files, "FR/STR/README"], id_pattern=ids
+    )
+    assert notices(Workspace(folder)) == {"file without pattern": (2, "FR/STR/FR.STR..D.2026")}
+
+
 def test_every_place_says_the_same_of_a_misnamed_file(cli, write_workspace):
     folder = write_workspace(TWO, ["raw/R1.csv", *(f"raw/BOAT-{n}.csv" for n in range(7))])
     ws = Workspace(folder)

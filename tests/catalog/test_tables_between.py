@@ -124,6 +124,49 @@ def test_steps_of_files_are_those_that_read_or_write_them(ws):
     assert shared.select("record_id", "step").rows() == [("R1", "peak"), ("R2", "peak"), ("R3", "peak")]
 
 
+def test_steps_and_units_of_files_that_several_records_share(make_workspace):
+    """Files that carry no id: of a site, of a group, and those that a wildcard of a site finds."""
+    ws = make_workspace(
+        {
+            "site": ("sites/{site}.tsv", "sites/{site}.txt"),
+            "clean": ({"raw": "raw/{site}/{n}.csv", "notes": "raw/{site}/*.txt"}, "clean/{id}.csv"),
+        },
+        [
+            "sites/a.tsv",
+            *(f"raw/{name}" for name in ("a/1.csv", "a/2.csv", "b/1.csv", "a/notes.txt", "b/notes.txt")),
+        ],
+        toml=r"""
+            [records]
+            id_pattern = '(?P<site>[a-z])_(?P<n>\d)'
+            [steps]
+            scripts = ["site", "clean", "group"]
+            [steps.group]
+            command = "cat {input}"
+            inputs = "clean/{id}.csv"
+            outputs = "group/{site}.csv"
+            by = ["site"]
+        """,
+    )
+    for name in ("clean/a_1.csv", "clean/a_2.csv", "group/a.csv"):
+        path = ws.data_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    a = ["a_1", "a_2"]
+    readers = {
+        "sites/a.tsv": ([(name, "site") for name in a], a),
+        "raw/a/notes.txt": ([(name, "clean") for name in a], a),
+        "clean/a_1.csv": ([("a_1", "clean"), ("site=a", "group")], ["a_1"]),
+        "group/a.csv": ([("site=a", "group")], []),
+    }
+    for path, (steps, units) in readers.items():
+        of_file = ws.files.filter(path=path)
+        assert of_file.steps.select("record_id", "step").rows() == steps, path
+        assert of_file.units.select("record_id").to_series().to_list() == units, path
+        assert (
+            path in ws.steps.filter(pl.col("step").is_in([step for _, step in steps])).files.collect()["path"]
+        )
+
+
 def test_records_and_units_of_files(ws):
     assert ws.files.filter(pl.col("path").str.ends_with("answers.csv")).records.ids() == ["R2"]
     units = ws.files.filter(path="raw/R1/RS.edf").units.collect()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -149,7 +150,9 @@ def test_a_control_file_of_a_failed_attempt_does_not_stop_a_row_that_was_done_si
         "*.ndjson"
     ):  # the control file is older than the last attempt
         journal.write_text(re.sub(r'"20\d\d-', '"2090-', journal.read_text()))
-    os.utime(folder / "dataset/out/sub-02.txt", (4e9, 4e9))
+    output = folder / "dataset/out/sub-02.txt"
+    made = datetime.fromtimestamp(output.stat().st_mtime, UTC).replace(year=2090).timestamp()
+    os.utime(output, (made, made))
     os.utime(raw, (raw.stat().st_mtime + 60,) * 2)
     assert run(folder, stale=True)[0] == {"done": 1, "error": 1}
 

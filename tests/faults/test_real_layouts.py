@@ -360,6 +360,61 @@ def test_a_step_that_now_writes_to_its_former_input_replaces_no_picture(write_wo
     assert_kept(before, folder)
 
 
+def later(path, seconds=3600):
+    """Make a file as if it was written some time after the run."""
+    time = path.stat().st_mtime + seconds
+    os.utime(path, (time, time))
+
+
+@pytest.mark.parametrize("options", [{}, {"stale": True}])
+def test_a_file_of_a_person_that_came_after_the_last_run_is_kept(write_workspace, script_source, options):
+    """The step was done for the record, with another output."""
+    folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
+    options = {"mode": "main_process", "progress": False, **options}
+    assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    later(folder / "dataset/DCIM/R1.xmp")
+    before = state(folder)
+    (folder / "scripts/dev.py").write_text(script_source(*DEVELOP))
+    report = Workspace(folder).steps.run(**options)
+    assert report.failures()["error_type"].to_list() == ["ForeignFile"]
+    assert_kept(before, folder)
+
+
+def test_a_folder_of_a_person_that_came_after_the_last_run_is_kept(write_workspace, script_source):
+    folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
+    options = {"mode": "main_process", "progress": False}
+    assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    folder.joinpath("dataset/sorted/R1").mkdir(parents=True)
+    picture = folder / "dataset/sorted/R1/a.txt"
+    picture.write_text("a person")
+    later(picture)
+    before = state(folder)
+    body = "folder = self.path.output['all']\nfolder.mkdir()\n(folder / 'a.txt').write_text('made')\n"
+    outputs = {"all": "sorted/{id}/", "tif": "new/{id}.tif"}
+    body += "self.path.output['tif'].write_text('made')"
+    (folder / "scripts/dev.py").write_text(script_source("DCIM/{id}.CR2", outputs, body))
+    report = Workspace(folder).steps.run(**options)
+    assert report.failures()["error_type"].to_list() == ["ForeignFile"]
+    assert "--force" not in report.failures()["message"].item()
+    assert_kept(before, folder)
+
+
+def test_an_output_that_a_person_changed_after_its_run_is_not_made_again_as_stale(write_workspace):
+    folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
+    options = {"mode": "main_process", "progress": False, "stale": True}
+    assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    output, raw = folder / "dataset/out/R1.txt", folder / "dataset/DCIM/R1.CR2"
+    output.write_text("mended by hand")
+    later(output)
+    later(raw)
+    report = Workspace(folder).steps.run(**options)
+    assert report.failures()["error_type"].to_list() == ["ForeignFile"]
+    assert output.read_text() == "mended by hand"
+    Workspace(folder).steps.accept(all_rows=True)
+    later(raw)
+    assert Workspace(folder).steps.run(**options).counts() == {"done": 1}
+
+
 def test_a_step_gets_a_second_output(write_workspace, script_source):
     folder = card(write_workspace, ("DCIM/{id}.CR2", "DCIM/{id}.tif"))
     (folder / "dataset/DCIM/R1.xmp").unlink()

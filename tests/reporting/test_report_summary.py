@@ -163,6 +163,24 @@ def test_completeness_is_shown_by_field_and_by_named_columns(make_workspace, tmp
     )
 
 
+def test_completeness_is_shown_by_texts_of_a_table_with_few_values(write_workspace, tmp_path):
+    lines = [f"R{n:02d},{'north' if n < 15 else 'south'},name {n},{n % 2}" for n in range(19)]
+    files = {f"raw/R{n:02d}": "x" for n in range(20)}
+    folder = write_workspace(
+        {"a": ("raw/{id}", "a/{id}")},
+        {**files, "people.csv": "\n".join(["record_id,site,name,age", *lines])},
+        toml="[records]\nid_pattern = 'R\\d+'\nmetadata = 'dataset/people.csv'\n[steps]\nscripts = ['a']\n",
+    )
+    ws = Workspace(folder)
+    ws.steps.filter(record_id="R03").run(mode="main_process", progress=False)
+    groups = section(ws.report(tmp_path / "page.html"), "groups")
+    assert groups == (
+        "Completeness by group site done failed rows by status north 7 % 0 15 south 0 % 0 4 (none) 0 % 0 1"
+    )
+    groups = section(ws.report(tmp_path / "page.html", where="site = 'south'", by=["age"]), "groups")
+    assert groups == "Completeness by group age done failed rows by status 0 0 % 0 2 1 0 % 0 2"
+
+
 def test_completeness_is_shown_by_task_and_modality(lab, tmp_path):
     groups = section(lab.report(tmp_path / "page.html"), "groups")
     assert re.search(r"task done failed rows by status HDC 0 % 0 \d+ RS 0 % 0 \d+", groups)

@@ -194,7 +194,8 @@ class UnusedFiles:
             for template in templates
             if template.prefix or self._presence.ids.is_empty()
         }
-        alike = [way.alike for way in finding if not way.prefix and way.fields]
+        has_dots = self._presence.ids.head(1).str.contains(".", literal=True).any()
+        alike = [way.alike(has_dots=has_dots) for way in finding if not way.prefix and way.fields]
         own = pl.lit(value=True)
         for prefix in written:
             own &= ~path.str.starts_with(prefix)

@@ -275,9 +275,12 @@ class Resolver:
         """Return paths without an id that the rows use."""
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
         shared = [place for place in used if place not in self.layout.telling]
-        values = self.catalog.path_values[rows["_rec"].unique()]
+        records = rows["_rec"].unique()
+        values = self.catalog.path_values[records]
         paths = [
-            values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
+            self.catalog.many_files(place).filter(pl.col("_rec").is_in(records.implode()))["path"]
+            if (template := self.layout.places[place].template).is_wild
+            else values.select(paths_of(template).alias("path"))["path"]
             for place in shared
         ]
         return pl.concat([pl.Series("path", [], dtype=pl.String), *paths]).drop_nulls().unique()
@@ -287,27 +290,26 @@ class Resolver:
         if table == "records":
             return rows.filter(pl.col("record_id").is_in(files["record_id"].drop_nulls().implode()))
         matched = self.catalog.coded.join(files, on=["root", "row"], how="semi")
-        cells = self._cells_of_places()
-        touched = matched.join(cells, on="place", how="inner").select("_rec", "_cell")
-        shared = self._sharing_cells(files)
+        linked = matched.join(self._cells_of_places(), on="place", how="inner")
+        sharing = self._sharing(rows if table == "steps" else self._core("steps"), files)
+        touched = pl.concat([one.select("_rec", "_cell") for one in (linked, sharing)])
         if table == "units":
             units = self.catalog.cell_table.select("_unit").with_row_index("_cell").cast({"_cell": pl.UInt16})
             pairs = touched.join(units, on="_cell").select("_rec", "_unit")
             data = _pairs("_unit", [(place, unit.index) for unit in self.layout.units for place in unit.data])
             pairs = pl.concat([pairs, matched.join(data, on="place").select("_rec", "_unit")])
             return rows.join(pairs, on=["_rec", "_unit"], how="semi")
-        sharing = rows.filter(pl.col("_cell").is_in(shared)).select("_rec", "_cell")
-        return rows.join(pl.concat([touched, sharing]), on=["_rec", "_cell"], how="semi")
+        return rows.join(touched, on=["_rec", "_cell"], how="semi")
 
-    def _sharing_cells(self, files: pl.DataFrame) -> list[int]:
-        """Return the unit steps that use one of the files by a pattern without an id."""
-        there = files.filter(pl.col("record_id").is_null())["path"].to_list()
-        places = {
-            index
-            for index, place in enumerate(self.layout.places)
-            if not place.template.fields and place.template.text in there
-        }
-        return [cell.index for cell in self.layout.cells if places & {link.place for link in cell.links}]
+    def _sharing(self, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
+        """Return the links to the files that do not tell their row: those of groups, and of shared paths."""
+        cells = [
+            cell.index
+            for cell in self.layout.cells
+            if cell.by is not None or not self.layout.telling.issuperset(link.place for link in cell.links)
+        ]
+        links = self.catalog.links(rows.filter(pl.col("_cell").is_in(cells)))
+        return links.join(files, on=["root", "path"], how="semi")
 
     # --- predicates --------------------------------------------------------------------------------------
 
