@@ -272,7 +272,7 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     lacking = record_keys.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
     twice = rows.filter(
         pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(key) == "" for key in keys)
-    )["shown"].unique(maintain_order=True)
+    ).unique(keys, maintain_order=True)["shown"]
     notices: list[Notice] = []
 
     def alone(some: pl.DataFrame) -> Notice:
@@ -339,8 +339,10 @@ def _near(key: Sequence[str], table: Table, records: pl.DataFrame) -> str:
         plain = column.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_-]+", "")
         return plain.str.replace_all(r"(^|[^0-9])0+([0-9])", "${1}${2}")
 
-    texts = zip(_keys(table, fields), key, strict=True)
-    near = records.filter(alike(known) == alike(pl.lit(text)) for known, text in texts).select(fields).head(1)
+    texts = list(zip(_keys(table, fields), key, strict=True))
+    near = records.filter(alike(known) == alike(pl.lit(text)) for known, text in texts)
+    differs = pl.sum_horizontal(known != text.strip() for known, text in texts)  # more than by blanks
+    near = near.sort(differs, maintain_order=True).select(fields).head(1)
     return f"; did you mean {' '.join(near.row(0))!r}?" if near.height else ""
 
 
