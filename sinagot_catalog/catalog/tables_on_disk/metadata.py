@@ -278,24 +278,26 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     def alone(some: pl.DataFrame) -> Notice:
         shown = some["shown"]
         text = f"{table.name}: {_of(shown, rows.height, 'row')} no record, such as {_some(shown)}"
-        return _notice("row without record", shown, text + _near(some.select(keys).row(0), table, records))
+        return _notice(
+            "row without record", shown, text + _near(some.select(keys).row(0), table, records), table
+        )
 
     if is_whole:
         notices.extend(Missed(table.name, strangers, alone).notices())
     if len(lacking):
         text = f"{table.name}: {_of(lacking, record_keys.height, 'record')} no row, such as {_some(lacking)}"
-        notices.append(_notice("record without row", lacking, text))
+        notices.append(_notice("record without row", lacking, text, table))
     if len(twice):
         come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
         text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
         if table.matches[0].field != "record_id":
             text += f" (rows are found by {', '.join(columns)}{_near_columns(table, records)})"
-        notices.append(_notice("key more than once", twice, text))
+        notices.append(_notice("key more than once", twice, text, table))
     return notices
 
 
-def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
-    return Notice(kind, len(shown), shown[0], text, area="metadata")
+def _notice(kind: str, shown: pl.Series, text: str, table: Table) -> Notice:
+    return Notice(kind, len(shown), shown[0], text, area="metadata", table=table.name)
 
 
 def _of(some: pl.Series, total: int, noun: str) -> str:
