@@ -189,8 +189,8 @@ def _metadata(source: Session) -> Iterator[Check]:
 
 
 def _order(source: Session) -> Iterator[Check]:
-    """Check whether the steps can be ordered."""
-    from sinagot_catalog.run import RunOptions, make_plan
+    """Check whether the steps can be ordered, and whether their rows fit this machine."""
+    from sinagot_catalog.run import RunOptions, check_fits, limits, make_plan, this_machine
 
     catalog = source.catalog()
     try:
@@ -200,6 +200,11 @@ def _order(source: Session) -> Iterator[Check]:
         return
     rows = count_of(plan.counts()["run"], "row")
     yield Check("steps", "ok", f"{rows} to run, with those that become ready on the way")
+    if plan.needs:
+        try:
+            check_fits(plan.needs, limits(this_machine()), "this machine")
+        except SinagotError as error:
+            yield Check("steps", "warning", f"a run here would be refused: {error.message}", error.hint)
 
 
 def _journal(source: Session) -> Iterator[Check]:

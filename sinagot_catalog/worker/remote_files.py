@@ -198,10 +198,10 @@ class RemoteFiles(LocalFiles):
                 continue
             cuts = [path] if not template.is_directory else _folders_of(path)
             for cut in cuts:
-                if cut not in self._fetched.wanted and way.reduce(cut) is not None:
+                if cut not in files and way.reduce(cut) is not None:
                     entry = info if cut == path else self._query(root, cut)
                     if entry is not None:
-                        self._fetched.wanted[cut] = root, entry
+                        self._fetched.wanted.setdefault(cut, (root, entry))  # another input may name it, too
                         files[cut] = _as_stat(entry)
         return files
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 
@@ -68,10 +68,7 @@ class RowInputs:
             info = None
         if info is None:
             return full, None, False
-        if stat.S_ISREG(info.st_mode):
-            self._note(row, path, full, info)
-            return full, (info.st_size, info.st_mtime_ns), True
-        return full, self._folder_stamp(row, port, path, full), True
+        return full, self._stamp(row, port, path, full, info), True
 
     def _find_ways(self, row: RowState) -> None:
         """Find inputs that may be absent, be one of several alternatives, or be many files."""
@@ -100,9 +97,10 @@ class RowInputs:
                 if is_there:
                     return _Found(finder, full, stamp, [(finder, stamp)])
             elif many := self._files.find_many(finder, way.roots):
-                self._note_many(row, many)
-                entries = [(path, (info.st_size, info.st_mtime_ns)) for path, (_, info) in many.items()]
-                return _Found(list(many), [path for path, _ in many.values()], _stamp_of_many(many), entries)
+                entries = [
+                    (path, self._stamp(row, way, path, full, info)) for path, (full, info) in many.items()
+                ]
+                return _Found(list(many), [full for full, _ in many.values()], _joint_stamp(entries), entries)
         return None
 
     def _find_members(self, row: RowState, ports: Sequence[Port]) -> "Iterator[_Found | None]":
@@ -175,20 +173,13 @@ class RowInputs:
         )
         return first if len(paths) == 1 else f"{first} (and {len(paths) - 1} more)"
 
-    def _note(self, row: RowState, path: str, full: str, info: os.stat_result) -> None:
-        """Add a file to the input files of a row."""
+    def _stamp(self, row: RowState, port: Port, path: str, full: str, info: os.stat_result) -> Stamp | None:
+        """The state of a file or folder; adds it to the input files of the row."""
+        if not stat.S_ISREG(info.st_mode):
+            return self._folder_stamp(row, port, path, full)
         if not self._files.is_fetched(path):
             row.input_files.append(InputFile(full, info.st_size, info.st_mtime_ns))
-
-    def _note_many(self, row: RowState, many: Mapping[str, tuple[str, os.stat_result]]) -> None:
-        """Add several files, or the files of several folders, to the input files of a row."""
-        for path, (full, info) in many.items():
-            if stat.S_ISREG(info.st_mode):
-                self._note(row, path, full, info)
-            elif not self._files.is_fetched(path):
-                with suppress(OSError):
-                    files = self._files.input_files(path, full)
-                    row.input_files += (InputFile(f"{full}/{name}", *stamp) for name, stamp in files.items())
+        return info.st_size, info.st_mtime_ns
 
     def _varies(self, port: Port) -> tuple[bool, ...]:
         return () if self._follow_links else port.template.varies
@@ -223,10 +214,9 @@ class RowInputs:
         return fingerprint((name, *stamp) for name, stamp in files.items() if own[name]).stamp
 
 
-def _stamp_of_many(many: Mapping[str, tuple[str, os.stat_result]]) -> Stamp:
-    """Bytes, number and fingerprint of several files, by their relative paths."""
-    entries = ((path, info.st_size, info.st_mtime_ns) for path, (_, info) in many.items())
-    return fingerprint(entries).stamp
+def _joint_stamp(entries: Iterable[tuple[str, Stamp | None]]) -> Stamp:
+    """Bytes, number and fingerprint of several files or folders, by their relative paths."""
+    return fingerprint((path, stamp[0], stamp[-1]) for path, stamp in entries if stamp is not None).stamp
 
 
 def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
@@ -264,10 +254,9 @@ def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found:
             if item
         }
         column = list(shared.values())
-    counted = ((path, stamp[0], stamp[-1]) for path, stamp in states.items() if stamp is not None)
     return _Found(
         [None if item is None else item.path for item in column],
         [None if item is None else item.full for item in column],
-        fingerprint(counted).stamp if states else None,
+        _joint_stamp(states.items()) if states else None,
         [],
     )

@@ -343,6 +343,27 @@ def test_rows_beyond_a_span_of_records_are_no_strangers(study):
     assert ws.notices.rows() == []
 
 
+def test_a_key_that_comes_twice_in_two_spellings_is_one_key(study):
+    people = "participant_id\tage\nsub-01\t30\n01\t31\nsub-02\t32\n"
+    folder = study({"participants.tsv": people}, ("sub-01_ses-1", "sub-02_ses-1"), pattern=BIDS)
+    (text,) = Workspace(folder).notices["text"]
+    assert text.startswith("participants.tsv: 1 key comes more than once, such as sub-01;")
+
+
+def test_each_table_tells_which_records_it_lacks(study, cli):
+    tables = {"ages.csv": "record_id,age\n001,30\n", "sites.csv": "record_id,site\n001,L\n"}
+    folder = study(tables, metadata='["ages.csv", "sites.csv"]')
+    texts = [f"{table}: 1 of 2 records has no row, such as 002" for table in tables]
+    assert Workspace(folder).notices["text"].to_list() == texts
+    assert cli("status", folder).stderr.splitlines() == [f"note: {text}" for text in texts]
+
+
+def test_a_key_with_a_blank_means_the_record_without_it(study):
+    ages = "record_id,age\nR01,30\nR1 ,31\n"
+    folder = study({"ages.csv": ages}, ("R01", "R1"), pattern=r"R\d+")
+    assert "'R1 '; did you mean 'R1'?" in Workspace(folder).notices["text"][0]
+
+
 def test_keys_that_come_twice_in_two_forms_of_unicode_are_one(study):
     rows = f"record_id,age\nZoé,1\n{unicodedata.normalize('NFD', 'Zoé')},2\n"
     folder = study({"people.csv": rows}, ["Zoé"], pattern=r"\w+")

@@ -282,6 +282,17 @@ scripts = ["a"]
     assert f"there is no folder {folder}/scripts/CAM of scripts; make it, and move a.py there" in told.stderr
 
 
+def test_a_step_that_needs_more_than_the_machine_has_is_a_warning(write_workspace):
+    toml = (
+        "[records]\nid_pattern = 'R[0-9]'\n[steps]\nscripts = ['a', 'b']\n[steps.{}.resources]\ncpus = {}\n"
+    )
+    scripts = {"a": ("raw/{id}", "a/{id}"), "b": ("a/{id}", "b/{id}")}
+    folder = write_workspace(scripts, ["raw/R1"], toml=toml.format("b", 9999))
+    assert "a run here would be refused: step b needs 9999 cpus" in str(said(folder, "warning"))
+    (folder / "workspace.toml").write_text(toml.format("b", 1))
+    assert "refused" not in str(said(folder, "warning"))
+
+
 def test_a_scripts_folder_that_is_misspelt_is_answered_with_the_nearest(cli, harbor_folder):
     toml = harbor_folder / "workspace.toml"
     toml.write_text(toml.read_text().replace('scripts = "scripts"', 'scripts = "script"'))

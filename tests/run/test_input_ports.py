@@ -78,6 +78,38 @@ def test_a_bucket_has_them_too(make_workspace):
     } == EXPECTED
 
 
+def test_a_file_of_a_bucket_may_belong_to_several_inputs(make_workspace):
+    import fsspec
+
+    script = """
+from sinagot_catalog import ScriptTemplate, any_of, many
+class Script(ScriptTemplate):
+    PATH_IN = {
+        "first": "raw/{id}/001.png",
+        "all": many("raw/{id}/*.png"),
+        "again": any_of("raw/{id}/*.png", "raw/{id}/note.txt"),
+        "scan": "raw/{id}/a.ds/",
+        "scans": many("raw/{id}/*.ds/"),
+    }
+    PATH_OUT = "out/{id}.txt"
+    def run(self):
+        names = {name: [p.name for p in one] for name, one in self.path.input.items() if isinstance(one, list)}
+        self.path.output.write_text(str(names))
+"""
+    files = [f"raw/R1/{name}" for name in ("001.png", "002.png", "note.txt", "a.ds/meg", "b.ds/meg")]
+    ws = make_workspace({"work": script}, files)
+    fs = fsspec.filesystem("memory")
+    for path in files:
+        fs.pipe_file(f"/several-inputs/{path}", b"x")
+    remote = Workspace(Path(ws.scripts_path).parent, "memory://several-inputs")
+    for one in (ws, remote):
+        assert one.steps.run(mode="main_process", progress=False).counts() == {"done": 1}
+        assert one.refresh().steps.select("stale")["stale"].to_list() == [False]
+    expected = {"all": ["001.png", "002.png"], "again": ["001.png", "002.png"], "scans": ["a.ds", "b.ds"]}
+    assert fs.cat_file("/several-inputs/out/R1.txt").decode() == str(expected)
+    assert (Path(ws.data_path) / "out/R1.txt").read_text() == str(expected)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -98,6 +130,30 @@ def test_a_row_is_stale_when_its_files_change(make_workspace, change, words):
     assert any(words in one for one in told), told
     ws.steps.run(stale=True, progress=False)
     assert not any(ws.refresh().steps.select("stale")["stale"])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("by", ["", "BY = ()"], ids=["a record", "a group"])
+def test_many_folders_are_stale_when_a_file_in_one_changes(make_workspace, mode, by):
+    name = "all" if by else "{id}"
+    script = f"""
+from sinagot_catalog import ScriptTemplate, many
+class Script(ScriptTemplate):
+    PATH_IN = {{"raw": "raw/{{id}}.txt", "scans": many("scans/{{id}}/**/*.ds/")}}
+    PATH_OUT = "out/{name}.txt"
+    {by}
+    def run(self):
+        self.path.output.write_text(str(self.path.input["scans"]))
+"""
+    files = ["raw/R1.txt", "scans/R1/a.ds/meg", "scans/R1/late/b.ds/meg", "scans/R1/late/b.ds/hist/log"]
+    ws = make_workspace({"work": script}, files)
+    assert ws.steps.run(mode=mode, progress=False).counts() == {"done": 1}
+    assert ws.refresh().steps.select("stale")["stale"].to_list() == [False]
+    assert ws.notices.is_empty()
+    (Path(ws.data_path) / "scans/R1/late/b.ds/hist/log").write_text("one more line")
+    assert ws.refresh().steps.select("stale")["stale"].to_list() == [True]
+    ws.steps.run(mode=mode, progress=False, stale=True)
+    assert ws.refresh().steps.select("stale")["stale"].to_list() == [False]
 
 
 def test_an_optional_file_that_goes_makes_its_row_stale(make_workspace):

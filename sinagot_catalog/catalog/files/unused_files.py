@@ -88,8 +88,8 @@ class UnusedFiles:
                 continue
             others = listing.paths.filter(~fits)  # few, mostly
             missed = others.filter(pl.any_horizontal(near), pl.col("kind") == "file")["path"]
-            for depth, shared in self._shared_inputs(root).items():
-                missed = missed.filter(~cut(missed, depth).is_in(shared.implode()).fill_null(value=False))
+            for depth, inputs in self._inputs_by_depth(root).items():
+                missed = missed.filter(~cut(missed, depth).is_in(inputs.implode()).fill_null(value=False))
             for place in self._layout.raw_folders:
                 one = self._layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
@@ -97,12 +97,16 @@ class UnusedFiles:
             pairs.append((templates, missed))
         return pairs
 
-    def _shared_inputs(self, root: str) -> dict[int, pl.Series]:
-        """The raw inputs under a root whose paths tell no record, by depth: several records may read one."""
+    def _inputs_by_depth(self, root: str) -> dict[int, pl.Series]:
+        """The raw inputs under a root that are many folders, or that several records may read, by depth.
+
+        The paths of the latter tell no record.
+        """
         by_depth: dict[int, list[pl.Series]] = {}
         for index in self._layout.raw:
             place = self._layout.places[index]
-            if index in self._layout.telling or root not in place.roots:
+            is_many_folders = place.template.is_wild and place.template.is_directory
+            if root not in place.roots or (index in self._layout.telling and not is_many_folders):
                 continue
             if place.template.is_wild:
                 paths = self._presence.many_files(index).filter(pl.col("root") == root)["path"].unique()

@@ -95,6 +95,7 @@ class Notice:
         details: A sentence for each of the first few items.
         area: The subject.
         missed: The rows of a table that the notice is about, where they may concern another range of records.
+        table: The table of records that the notice is about.
     """
 
     kind: str
@@ -105,6 +106,12 @@ class Notice:
     details: tuple[str, ...] = ()
     area: str = "dataset"
     missed: Missed | None = field(default=None, repr=False, compare=False)
+    table: str = field(default="", repr=False, compare=False)
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Notices of several ranges with the same key are one notice."""
+        return self.kind, self.area, self.table
 
     def __post_init__(self) -> None:
         """Keep each sentence on one line: a name of a file may hold a line break."""
@@ -127,7 +134,7 @@ def notices_frame(notices: Iterable[Notice]) -> pl.DataFrame:
 
 
 class JoinedNotices:
-    """The notices of several ranges of records: one of each kind, with the count of all.
+    """The notices of several ranges of records: one of each kind and table, with the count of all.
 
     A row of a table meets no record if it meets none in any of the ranges.
 
@@ -144,7 +151,7 @@ class JoinedNotices:
 
     def __init__(self, n_ranges: int) -> None:
         self._left = n_ranges
-        self._found: dict[tuple[str, str], list[Notice]] = {}
+        self._found: dict[tuple[str, str, str], list[Notice]] = {}
         self._missed: dict[tuple[str, str], Missed] | None = None
 
     def add(self, notices: Iterable[Notice]) -> None:
@@ -152,7 +159,7 @@ class JoinedNotices:
         self._left -= 1
         missed: dict[tuple[str, str], Missed] = {}
         for notice in notices:
-            same = self._found.setdefault((notice.kind, notice.area), [])
+            same = self._found.setdefault(notice.key, [])
             if notice.missed is None:
                 same.append(notice)
             else:
@@ -172,7 +179,7 @@ class JoinedNotices:
             text = f"{same[0].text}; {count:,} in all"
             out.append(same[0] if is_one else replace(same[0], count=count, text=text))
         order = list(self._found)
-        return sorted(out, key=lambda notice: order.index((notice.kind, notice.area)))
+        return sorted(out, key=lambda notice: order.index(notice.key))
 
 
 def listing_notices(catalog: Catalog) -> list[Notice]:

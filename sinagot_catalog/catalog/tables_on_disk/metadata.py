@@ -272,30 +272,32 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     lacking = record_keys.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
     twice = rows.filter(
         pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(key) == "" for key in keys)
-    )["shown"].unique(maintain_order=True)
+    ).unique(keys, maintain_order=True)["shown"]
     notices: list[Notice] = []
 
     def alone(some: pl.DataFrame) -> Notice:
         shown = some["shown"]
         text = f"{table.name}: {_of(shown, rows.height, 'row')} no record, such as {_some(shown)}"
-        return _notice("row without record", shown, text + _near(some.select(keys).row(0), table, records))
+        return _notice(
+            "row without record", shown, text + _near(some.select(keys).row(0), table, records), table
+        )
 
     if is_whole:
         notices.extend(Missed(table.name, strangers, alone).notices())
     if len(lacking):
         text = f"{table.name}: {_of(lacking, record_keys.height, 'record')} no row, such as {_some(lacking)}"
-        notices.append(_notice("record without row", lacking, text))
+        notices.append(_notice("record without row", lacking, text, table))
     if len(twice):
         come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
         text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
         if table.matches[0].field != "record_id":
             text += f" (rows are found by {', '.join(columns)}{_near_columns(table, records)})"
-        notices.append(_notice("key more than once", twice, text))
+        notices.append(_notice("key more than once", twice, text, table))
     return notices
 
 
-def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
-    return Notice(kind, len(shown), shown[0], text, area="metadata")
+def _notice(kind: str, shown: pl.Series, text: str, table: Table) -> Notice:
+    return Notice(kind, len(shown), shown[0], text, area="metadata", table=table.name)
 
 
 def _of(some: pl.Series, total: int, noun: str) -> str:
@@ -339,8 +341,10 @@ def _near(key: Sequence[str], table: Table, records: pl.DataFrame) -> str:
         plain = column.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_-]+", "")
         return plain.str.replace_all(r"(^|[^0-9])0+([0-9])", "${1}${2}")
 
-    texts = zip(_keys(table, fields), key, strict=True)
-    near = records.filter(alike(known) == alike(pl.lit(text)) for known, text in texts).select(fields).head(1)
+    texts = list(zip(_keys(table, fields), key, strict=True))
+    near = records.filter(alike(known) == alike(pl.lit(text)) for known, text in texts)
+    differs = pl.sum_horizontal(known != text.strip() for known, text in texts)  # more than by blanks
+    near = near.sort(differs, maintain_order=True).select(fields).head(1)
     return f"; did you mean {' '.join(near.row(0))!r}?" if near.height else ""
 
 
