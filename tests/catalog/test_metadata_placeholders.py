@@ -88,6 +88,13 @@ class Script(ScriptTemplate):
     assert Workspace(folder).steps.select("stale")["stale"].to_list() == [True]
 
 
+def test_a_file_that_no_row_of_the_table_names_is_no_misnamed_file(folder):
+    Path(folder, "dataset/montages/unused.txt").write_text("U")
+    Path(folder, "dataset/raw/R1.text").write_text("misnamed")
+    told = Workspace(folder).notices["text"].str.join("; ").item()
+    assert "1 file does not match, such as raw/R1.text" in told
+
+
 COMMAND = r"""
 [steps.work]
 command = "cp {input.montage} {output}"
