@@ -89,7 +89,10 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
     ended = pl.col("time").dt.timestamp("us") * _US
     started = ended - (pl.col("seconds") * _SECOND).cast(pl.Int64)
-    periods = last.filter(pl.col("event") == "done").select("row", since=started - _SKEW, until=ended + _SKEW)
+    # What a person accepted is of any earlier time.
+    since = pl.when(pl.col("event") == "accepted").then(0).otherwise(started - _SKEW)
+    kept = last.filter(pl.col("event").is_in(["done", "accepted"]))
+    periods = kept.select("row", since=since, until=ended + _SKEW)
     done = {row: (since, until) for row, since, until in periods.drop_nulls().iter_rows()}
     times = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
     tried = _events_of(controls, events.filter(attempts), catalog)

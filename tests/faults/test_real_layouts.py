@@ -1,6 +1,7 @@
 """Layouts as labs have them, with results among the raw data: whatever is run, the raw files stay as they are."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -366,12 +367,17 @@ def later(path, seconds=3600):
     os.utime(path, (time, time))
 
 
+@pytest.mark.parametrize("is_accepted", [False, True])
 @pytest.mark.parametrize("options", [{}, {"stale": True}])
-def test_a_file_of_a_person_that_came_after_the_last_run_is_kept(write_workspace, script_source, options):
+def test_a_file_of_a_person_that_came_after_the_last_run_is_kept(
+    write_workspace, script_source, options, is_accepted
+):
     """The step was done for the record, with another output."""
     folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
     options = {"mode": "main_process", "progress": False, **options}
     assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    if is_accepted:
+        Workspace(folder).steps.accept(all_rows=True)
     later(folder / "dataset/DCIM/R1.xmp")
     before = state(folder)
     (folder / "scripts/dev.py").write_text(script_source(*DEVELOP))
@@ -403,9 +409,10 @@ def test_an_output_that_a_person_changed_after_its_run_is_not_made_again_as_stal
     folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
     options = {"mode": "main_process", "progress": False, "stale": True}
     assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    for journal in (folder / "dataset/LOG/journal").rglob("*.ndjson"):
+        journal.write_text(re.sub(r'"20\d\d-', '"2001-', journal.read_text()))
     output, raw = folder / "dataset/out/R1.txt", folder / "dataset/DCIM/R1.CR2"
     output.write_text("mended by hand")
-    later(output)
     later(raw)
     report = Workspace(folder).steps.run(**options)
     assert report.failures()["error_type"].to_list() == ["ForeignFile"]
