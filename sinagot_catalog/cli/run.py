@@ -9,6 +9,7 @@ import subprocess
 import sys
 import traceback
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +34,7 @@ from sinagot_catalog.cli.workspace_args import (
     steps_of,
 )
 from sinagot_catalog.config import count_of, size_text
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import NotFoundError, ServerError, SinagotError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -293,6 +294,18 @@ def _has_upstream(steps: StepCollection, args: Any) -> bool:
     return wider.counts["run"] > Plans(steps, args).summed().counts["run"]
 
 
+def _say_group(ws: Workspace, args: Any) -> None:
+    """Print the group of a record for which a group step was asked."""
+    for record_id, step in product(args.record or (), args.step or ()):
+        try:
+            ws.explain(record_id, step)
+        except NotFoundError as error:
+            say(f"{error.message}. {error.hint}")
+            return
+        except SinagotError:  # several tasks have this step
+            continue
+
+
 def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> None:
     """Print that there is nothing to do, and the reason if not all rows are done."""
     from sinagot_catalog.catalog import failed
@@ -301,6 +314,7 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
     if not plans.n_rows:
         line(f"nothing to do: {'no rows fit' if is_narrowed(args) else 'no records'}")
         say_absent_value(steps)
+        _say_group(ws, args)
     elif plans.waiting:
         line(f"nothing to do: {plans.n_waiting} cannot run, such as {_with_reason(plans.waiting)}")
     elif count := len(steps.filter(failed())):

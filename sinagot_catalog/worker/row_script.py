@@ -95,7 +95,10 @@ class RowScripts:
 
     def reads(self, row: RowState) -> Reads:
         """What a row read of its parameters and its record, also for the paths of its inputs; empty for nothing."""
-        script, values = row.script, self._path_values.get(row.record_id, {})
+        script = row.script
+        values = (
+            self._path_values.get(row.record_id, {}) if row.members is None else {}
+        )  # a group has no metadata
         named = {name: value for name, value in values.items() if name in row.step.input_fields}
         if script is None or (script._read_params is None and script._read_record is None and not named):  # noqa: SLF001
             return _NOTHING

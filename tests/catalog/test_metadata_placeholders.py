@@ -68,6 +68,33 @@ def test_another_file_of_the_same_size_and_time_is_another_input(folder):
     assert stale.select("record_id", "reason").rows() == [("R1", "stale: montage was std, is high")]
 
 
+def test_a_group_whose_members_name_files_by_the_table_is_stale_when_they_change(write_workspace):
+    script = """
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    BY = ()
+    PATH_IN = {"raw": "raw/{id}.txt", "montage": "montages/{montage}.txt"}
+    PATH_OUT = "all.txt"
+    PARTIAL = True
+    def run(self):
+        self.path.output.write_text(str(self.records))
+"""
+    files = {"raw/R1.txt": "raw", "raw/R2.txt": "raw", "montages/std.txt": "S", "montages/high.txt": "H"}
+    folder = write_workspace({"work": script}, files, toml=TOML)
+    (folder / "table.csv").write_text(TABLE)
+    assert Workspace(folder).steps.run(**HERE).counts() == {"done": 1}
+    assert Workspace(folder).steps.select("stale")["stale"].to_list() == [False]
+    (folder / "table.csv").write_text(TABLE.replace("R1,std", "R1,high"))
+    assert Workspace(folder).steps.select("stale")["stale"].to_list() == [True]
+
+
+def test_a_file_that_no_row_of_the_table_names_is_no_misnamed_file(folder):
+    Path(folder, "dataset/montages/unused.txt").write_text("U")
+    Path(folder, "dataset/raw/R1.text").write_text("misnamed")
+    told = Workspace(folder).notices["text"].str.join("; ").item()
+    assert "1 file does not match, such as raw/R1.text" in told
+
+
 COMMAND = r"""
 [steps.work]
 command = "cp {input.montage} {output}"

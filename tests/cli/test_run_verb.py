@@ -96,6 +96,25 @@ def test_what_cannot_run_is_said_with_its_reason(cli, write_workspace):
     assert tried.stdout.startswith("1 without data in ")
 
 
+def test_a_record_named_with_a_group_step_is_answered_with_its_group(cli, write_workspace):
+    toml = """
+[records]
+id_pattern = '(?P<sub>s\\d)_(?P<run>\\d)'
+[steps]
+scripts = ["all"]
+[steps.all]
+command = "cp {input} {output}"
+inputs = "raw/{id}"
+outputs = "all/{sub}"
+by = ["sub"]
+"""
+    folder = write_workspace({}, ["raw/s1_1"], toml=toml)
+    told = cli("run", folder, "--record", "s1_1", "--step", "all")
+    assert told.stdout == "nothing to do: no rows fit\n"
+    assert "all runs once per group, not per record. The group of s1_1 is 'sub=s1'." in told.stderr
+    assert cli("plan", folder, "--record", "sub=s1", "--step", "all", "--csv").stdout.count("sub=s1") == 1
+
+
 def test_status_takes_the_words_of_the_table(cli, harbor, harbor_folder):
     harbor.steps.run("count", mode="main_process", progress=False)
     assert len(cli("plan", harbor_folder, "--status", "ready", "--csv").stdout.splitlines()) == 1 + 3

@@ -73,7 +73,11 @@ class UnusedFiles:
         """For each root its patterns of raw inputs, and the files near them that fit none."""
         pairs = []
         for root, listing in self._listings.items():
-            places = [place for place in self._layout.raw if root in self._layout.places[place].telling]
+            places = [
+                place
+                for place in self._layout.raw
+                if root in self._layout.places[place].telling and place not in self._layout.columns
+            ]  # a table of records need not use every file that its columns may name
             templates = [self._layout.places[place].template for place in places]
             finding = [
                 self._layout.places[place].template for place in places if place not in self._layout.silent

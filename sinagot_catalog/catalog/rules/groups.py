@@ -345,7 +345,9 @@ class GroupSteps:
             names = [paths_of(self._layout.places[link.place].template) for link in port]
             text = pl.concat_str(names, separator=" or ", ignore_nulls=True)
             found = table.path_values[codes].select((text + more).alias("text"))["text"]
-            texts.append(pl.when(~pl.lit(there.gather(part["_rec"]))).then(pl.lit(found)))
+            texts.append(
+                pl.when(~pl.lit(there.gather(part["_rec"])) & (pl.lit(found) != "")).then(pl.lit(found))
+            )
         joined = pl.concat_str([*texts, pl.lit(None, pl.String)], separator="; ", ignore_nulls=True)
         return part.select(pl.when(joined != "").then(joined).alias("missing")).to_series()
 
