@@ -91,14 +91,17 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
     ended = pl.col("time").dt.timestamp("us") * _US
     started = ended - (pl.col("seconds") * _SECOND).cast(pl.Int64)
+    # What a person accepted is of any earlier time.
+    since = pl.when(pl.col("event") == "accepted").then(0).otherwise(started - _SKEW)
     known = {cell.index: _patterns(cell, catalog) for cell in cells}
     now = pl.col("_cell").cast(pl.Int64).replace_strict(known, default=None, return_dtype=pl.String)
     # What the step wrote then, it writes now: such a file is its own, whoever changed or copied it since.
     has_same = (pl.col("_patterns") == now).fill_null(pl.col("_patterns").is_null())
+    until = pl.when(has_same).then(_LATEST).otherwise(ended + _SKEW)
     periods = (
-        last.filter(pl.col("event") == "done")
+        last.filter(pl.col("event").is_in(["done", "accepted"]))
         .join(outputs.select("row", "_cell"), on="row", how="left")
-        .select("row", since=started - _SKEW, until=pl.when(has_same).then(_LATEST).otherwise(ended + _SKEW))
+        .select("row", since=since, until=until)
     )
     done = {row: (since, until) for row, since, until in periods.drop_nulls().iter_rows()}
     times = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)

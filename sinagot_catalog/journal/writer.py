@@ -315,8 +315,8 @@ class UnitStepLines:
             params: The present values of the parameters that it read, as JSON.
             record: The present values of the metadata columns that it read.
         """
-        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(outputs)}]{self._code}'
-        more += _reads_text(params, record)
+        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(outputs)}]{self._patterns}'
+        more += self._code + _reads_text(params, record)
         self._write("accepted", record_id, "Present outputs accepted", more)
 
     def error(

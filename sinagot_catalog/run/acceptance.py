@@ -16,7 +16,16 @@ from sinagot_catalog.catalog import (
     present_record,
 )
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.journal import JournalWriter, Made, Stamp, UnitStepSpec, check_links, made_of, new_run_id
+from sinagot_catalog.journal import (
+    JournalWriter,
+    Made,
+    Port,
+    Stamp,
+    UnitStepSpec,
+    check_links,
+    made_of,
+    new_run_id,
+)
 from sinagot_catalog.run.options import RunOptions
 from sinagot_catalog.run.preflight import make_roots
 from sinagot_catalog.run.request import of_steps
@@ -118,9 +127,16 @@ def _write_cell(
     source: Session, catalog: Catalog, cell: UnitStep, rows: pl.DataFrame, journal: _Lines
 ) -> None:
     """Write the events of the rows of one step."""
-    code = source.code_of(cell)
+    outputs_of_step = [Port(None, catalog.layout.places[place].template) for place in cell.places("output")]
     spec = UnitStepSpec(
-        cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code
+        cell.task,
+        cell.modality,
+        cell.step,
+        cell.script,
+        (),
+        tuple(outputs_of_step),
+        version=cell.version,
+        code=source.code_of(cell),
     )
     lines = journal.step_lines(spec)
     codes = rows["_rec"]

@@ -367,12 +367,17 @@ def later(path, seconds=3600):
     os.utime(path, (time, time))
 
 
+@pytest.mark.parametrize("is_accepted", [False, True])
 @pytest.mark.parametrize("options", [{}, {"stale": True}])
-def test_a_file_of_a_person_that_came_after_the_last_run_is_kept(write_workspace, script_source, options):
+def test_a_file_of_a_person_that_came_after_the_last_run_is_kept(
+    write_workspace, script_source, options, is_accepted
+):
     """The step was done for the record, with another output."""
     folder = card(write_workspace, ("DCIM/{id}.CR2", "out/{id}.txt"))
     options = {"mode": "main_process", "progress": False, **options}
     assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    if is_accepted:
+        Workspace(folder).steps.accept(all_rows=True)
     later(folder / "dataset/DCIM/R1.xmp")
     before = state(folder)
     (folder / "scripts/dev.py").write_text(script_source(*DEVELOP))
@@ -432,10 +437,15 @@ KINDS = pytest.mark.parametrize("kind", ["script", "version", "command"])
 
 
 @KINDS
-def test_a_step_that_writes_to_another_path_keeps_what_came_there_after_its_last_run(write_workspace, kind):
+@pytest.mark.parametrize("is_accepted", [False, True])
+def test_a_step_that_writes_to_another_path_keeps_what_came_there_after_its_last_run(
+    write_workspace, kind, is_accepted
+):
     folder, where = developing(write_workspace, kind)
     options = {"mode": "main_process", "progress": False}
     assert Workspace(folder).steps.run(**options).counts() == {"done": 2}
+    if is_accepted:
+        Workspace(folder).steps.accept(all_rows=True)
     for name in ("R1.xmp", "R1.CR2"):
         later(folder / "dataset/DCIM" / name)
     before = state(folder)
