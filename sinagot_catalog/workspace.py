@@ -18,6 +18,7 @@ from sinagot_catalog.catalog import (
     names,
     names_in,
     no_attribute,
+    not_read,
     notices_frame,
     snapshot,
     with_long_names,
@@ -27,7 +28,7 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.models import kinds_of
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.schema import EVENTS, KEYS, LINKS, TABLES, TIMED
+from sinagot_catalog.schema import EVENTS, KEYS, LINKS, TIMED
 from sinagot_catalog.storage import TextReader, is_url
 from sinagot_catalog.workspace_runs import WorkspaceRuns
 
@@ -221,9 +222,7 @@ class Workspace(WorkspaceRuns):
             frame = pl.SQLContext(frames=tables).execute(as_text(query), eager=False)
             frame.collect_schema()  # Polars reports an unknown table or column only now
         except Exception as error:
-            raise SelectionError(
-                f"the query cannot be read: {str(error).splitlines()[0]}", f"Tables: {', '.join(TABLES)}."
-            ) from error
+            raise not_read(error, own) from error
         return frame
 
     def _columns_from_files(self, table: str) -> list[str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         as_text,
         check_query,
         names_in,
+        not_read,
         sql_predicate,
         with_long_names,
     )

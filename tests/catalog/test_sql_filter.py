@@ -57,6 +57,16 @@ def test_sql_that_names_no_table_of_ours_is_one_sentence(harbor):
         harbor.sql("SELECT * FROM nowhere").collect()
 
 
+def test_sql_that_names_a_column_of_records_is_told_how_to_join_them(harbor):
+    with pytest.raises(SelectionError) as error:
+        harbor.sql("SELECT record_id FROM steps WHERE n_files > 2")
+    assert "n_files is a column of records: JOIN records USING (record_id)." in str(error.value)
+    joined = harbor.sql(
+        "SELECT record_id, n_files FROM steps JOIN records USING (record_id) WHERE n_files > 0"
+    )
+    assert joined.collect().height == harbor.steps.count()
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -246,6 +246,21 @@ def check_query(query: str, own: Container[str] = (), structs: Container[str] = 
             check_value(column, known, _CHOICES[column])
 
 
+def not_read(error: Exception, own: Container[str] = ()) -> SelectionError:
+    """Return the error of a query that Polars cannot read.
+
+    Args:
+        error: What Polars says.
+        own: The columns of `records`.
+    """
+    reason = str(error).partition("\n")[0]
+    absent = re.search('find column "([^"]+)"', reason)
+    hint = f"Tables: {', '.join(TABLES)}."
+    if absent and absent[1] in own:
+        hint = f"{absent[1]} is a column of records: JOIN records USING (record_id). {hint}"
+    return SelectionError(f"the query cannot be read: {reason}", hint)
+
+
 def _ends(kind: str, text: str) -> bool:
     """Whether the next name is a new one: after `AS`, or directly after a value if `AS` is left out."""
     word = text.upper()
