@@ -24,7 +24,6 @@ from sinagot_catalog.catalog import (
     with_long_names,
 )
 from sinagot_catalog.config import read_config
-from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.models import kinds_of
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.records import RecordCollection, ScopeError
