@@ -92,7 +92,13 @@ def read_json_lines(content: bytes) -> pl.DataFrame:
 
 
 def _read_lines(content: bytes) -> pl.DataFrame:
-    return pl.read_ndjson(content, schema=LINE, ignore_errors=True)
+    """Parse lines; where none of them lists what a row made, that column costs nothing instead of half the time."""
+    n_made = content.count(b'"made"')
+    if n_made == 0 or n_made != content.count(b'"made": []'):
+        return pl.read_ndjson(content, schema=LINE, ignore_errors=True)
+    frame = pl.read_ndjson(content, schema={**LINE, "made": pl.String()}, ignore_errors=True)
+    states = pl.Series("made", [None, []], dtype=LINE["made"])
+    return frame.with_columns(states.gather(frame["made"].is_not_null().cast(pl.UInt32)))
 
 
 def _one_line(line: bytes) -> pl.DataFrame | None:

@@ -121,6 +121,27 @@ def test_values_of_a_wrong_kind_cost_their_line_at_most(ws, journal_of):
     assert events.filter(event="start")["record_id"].to_list() == ["R1", "R2"]
 
 
+def test_events_are_the_same_whether_a_line_of_the_file_lists_what_its_row_made(ws):
+    """Files in which no line does are read in another way."""
+    lines = [
+        {"record_id": "R1", "event": "start"},
+        {"record_id": "R1", "event": "done", "made": [], "inputs": [[3, 4]]},
+        {"record_id": 'R2 "made": [{', "event": "done", "message": '"made": []'},
+        {"record_id": "R3", "event": "error", "message": "\\", "made": []},
+    ]
+    listing = {"record_id": "R9", "event": "done", "made": [{"path": "a", "names": ["b"]}]}
+    common = {"schema": 1, "time": "2026-01-01T00:00:00.5Z", "step_label": "clean", "claim": 1}
+    for name, some in (("plain", lines), ("listing", [*lines, listing])):
+        path = ws.data_path / f"LOG/journal/{name}/main.ndjson"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps({**common, "run_id": name, **line}) + "\n" for line in some))
+    events = ws._source.events()
+    plain, other = (events.filter(run_id=name).drop("run_id") for name in ("plain", "listing"))
+    assert plain.equals(other.filter(pl.col("record_id") != "R9"))
+    assert plain["_made"].to_list() == [None, [], None, []]
+    assert other["_made"].list.len().to_list() == [None, 0, None, 0, 1]
+
+
 def test_line_of_a_newer_version_is_refused_with_what_to_do(ws, journal_of):
     journal_of(ws, "clean").start("R1")
     with journal_file(ws).open("a") as file:
