@@ -25,6 +25,8 @@ __all__ = ["listing", "pages", "run"]
 
 _PAGE = 1_000
 _LATENCY = 0.06
+_RAW = (("raw", None),)
+"""Every file of the folder `raw`."""
 
 
 # --- SeaweedFS -----------------------------------------------------------------------------------------------
@@ -117,6 +119,7 @@ def listing(scale: Scale) -> Iterator[Measurement]:
     with _weed() as options:
         fs = _file_system(options)
         from sinagot_catalog.storage import cloud_listing, open_store
+        from sinagot_catalog.storage.protocol import Reach
 
         cloud = cloud_listing.open_cloud(fs, "s3://bench", options)
         before = 0
@@ -126,9 +129,8 @@ def listing(scale: Scale) -> Iterator[Measurement]:
             store = open_store("s3://bench", options)
 
             def ours(store: Any = store, count: int = count) -> None:
-                listed = store._list_quickly("raw/")  # noqa: SLF001
-                if listed is None or listed.height != count:
-                    raise RuntimeError("the quick listing is not whole")
+                if store.find(Reach(_RAW, may_be_bare=False)).keys.height != count:
+                    raise RuntimeError("the listing is not whole")
 
             def one_stream(count: int = count) -> None:
                 if (
@@ -241,12 +243,12 @@ def pages(scale: Scale) -> Iterator[Measurement]:
             lambda: urllib.request.urlopen(f"{endpoint}/bench?start-after=raw/REC-9999999", timeout=5).close()  # noqa: S310 - our own server
         )
         from sinagot_catalog.storage import open_store
+        from sinagot_catalog.storage.protocol import Reach
 
         store: Any = open_store("s3://bench", options)
 
         def ours() -> None:
-            listed = store._list_quickly("raw/")  # noqa: SLF001
-            if listed is None or listed.height != count:
+            if store.find(Reach(_RAW, may_be_bare=False)).keys.height != count:
                 raise RuntimeError("the listing is not whole")
 
         figures = alternate(ours, lambda: count / _PAGE * _LATENCY, min(scale.times, 3))

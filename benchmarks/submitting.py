@@ -175,7 +175,7 @@ def _recorded(server: LocalServer, flow_run_id: str, rows: int) -> int:
             timeout=20,
         ):
             found += page
-        held = sum(int(run["name"].rpartition("· ")[2].split()[0]) for run in found)
+        held = sum(int(run["name"].rpartition("· ")[2].split()[0].replace(",", "")) for run in found)
         if held == rows and all((run["state"] or {}).get("type") == "COMPLETED" for run in found):
             return len(found)
         if time.monotonic() > end:
