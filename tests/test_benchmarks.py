@@ -165,7 +165,7 @@ def test_the_tables_of_the_page_are_made_from_the_kept_figures():
         check=True,
     )
     assert done.stdout == page
-    assert page.count("<!-- table of ") == page.count("<!-- end of table -->") == 7
+    assert page.count("<!-- table of ") == page.count("<!-- end of table -->") == 8
 
 
 def test_the_page_shows_what_was_measured():
