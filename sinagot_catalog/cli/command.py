@@ -36,20 +36,20 @@ def one_of(*choices: str) -> OneOf:
     return OneOf(choices)
 
 
-def duration(text: str) -> float:
-    """Parse a duration with or without a unit."""
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+def _time_span(*, needs_unit: bool = False) -> Callable[[str], float]:
+    """Return the type of a duration."""
+
+    def parse(text: str) -> float:
+        try:
+            return parse_duration(text, needs_unit=needs_unit)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return parse
 
 
-def age(text: str) -> float:
-    """Parse a duration that has a unit."""
-    try:
-        return parse_duration(text, needs_unit=True)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
+duration = _time_span()
+age = _time_span(needs_unit=True)
 
 
 def _whole_number(what: str, least: int = 1) -> Callable[[str], int]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.run_report import RunReport, outcomes_text
     from sinagot_catalog.journal.run_spec import (
         FAILED,
+        LATEST,
         NEVER,
         NO_RESOURCES,
         Group,

@@ -8,7 +8,7 @@ import polars as pl
 
 from sinagot_catalog.journal.event_lines import ORDER
 from sinagot_catalog.journal.ownership import patterns_digest
-from sinagot_catalog.journal.run_spec import NEVER, Unrecorded
+from sinagot_catalog.journal.run_spec import LATEST, NEVER, Unrecorded
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _US = 1_000
 _SECOND = 1_000_000_000
-_LATEST = 2**63 - 1
 _SKEW = 2 * _SECOND
 """How far the clocks of a host and of its store may differ."""
 
@@ -91,13 +90,13 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
     ended = pl.col("time").dt.timestamp("us") * _US
     started = ended - (pl.col("seconds") * _SECOND).cast(pl.Int64)
-    # What a person accepted is of any earlier time.
+    # An accepted file may be of any earlier time.
     since = pl.when(pl.col("event") == "accepted").then(0).otherwise(started - _SKEW)
     known = {cell.index: _patterns(cell, catalog) for cell in cells}
     now = pl.col("_cell").cast(pl.Int64).replace_strict(known, default=None, return_dtype=pl.String)
-    # What the step wrote then, it writes now: such a file is its own, whoever changed or copied it since.
+    # The step still writes to the same patterns: the file is its own, even if someone changed or copied it since.
     has_same = (pl.col("_patterns") == now).fill_null(pl.col("_patterns").is_null())
-    until = pl.when(has_same).then(_LATEST).otherwise(ended + _SKEW)
+    until = pl.when(has_same).then(LATEST).otherwise(ended + _SKEW)
     periods = (
         last.filter(pl.col("event").is_in(["done", "accepted"]))
         .join(outputs.select("row", "_cell"), on="row", how="left")

@@ -26,7 +26,9 @@ Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
 
-NEVER = (2**63 - 1, 0)
+LATEST = 2**63 - 1
+"""In `Unrecorded.outputs`, the end of a time without an end."""
+NEVER = (LATEST, 0)
 """In `Unrecorded.outputs`, a row that made nothing."""
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
 """A URL that every reader interprets in the same way."""
 _NO_SUCH_PUT = (TypeError, NotImplementedError)
-"""What file systems of fsspec raise when they do not know create-only puts."""
+"""What file systems of fsspec raise when they do not know create-only puts: fsspec cannot be asked beforehand."""
 
 
 class RemoteStore(RemoteRoot):

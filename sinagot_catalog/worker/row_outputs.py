@@ -10,14 +10,12 @@ from contextlib import suppress
 from functools import partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.journal import ForeignFileError, Made, Provenance, RunSpec
+from sinagot_catalog.journal import LATEST, ForeignFileError, Made, Provenance, RunSpec
 from sinagot_catalog.scripts import ScriptTemplate
 from sinagot_catalog.worker.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
 from sinagot_catalog.worker.staging import StagingFolder
-
-_LATEST = 2**63 - 1
 
 Folders = dict[str, dict[str, tuple[int, int]]]
 """For each path that is a folder, size and time of its files by name."""
@@ -90,7 +88,7 @@ class RowOutputs:
             for path, query in zip(row.outputs, step.outputs.queries, strict=True):
                 existing = self._publisher.existing(path, is_folder=query.is_directory)
                 # The names in a folder that the row made are known: `check_folder` compares them.
-                end = _LATEST if path in folders else period[1]
+                end = LATEST if path in folders else period[1]
                 if existing is not None and not all(
                     file.is_of(period[0], end) for file in existing.files.values()
                 ):

@@ -96,9 +96,8 @@ class RowScripts:
     def reads(self, row: RowState) -> Reads:
         """What a row read of its parameters and its record, also for the paths of its inputs; empty for nothing."""
         script = row.script
-        values = (
-            self._path_values.get(row.record_id, {}) if row.members is None else {}
-        )  # a group has no metadata
+        # A group has no metadata.
+        values = self._path_values.get(row.record_id, {}) if row.members is None else {}
         named = {name: value for name, value in values.items() if name in row.step.input_fields}
         if script is None or (script._read_params is None and script._read_record is None and not named):  # noqa: SLF001
             return _NOTHING
