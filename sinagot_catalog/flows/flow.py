@@ -52,6 +52,7 @@ from sinagot_catalog.flows.task_runner import check_task_runner
 from sinagot_catalog.journal import Group, RunReport
 from sinagot_catalog.run import Phase
 from sinagot_catalog.schema import FAILED_OUTCOMES
+from sinagot_catalog.worker import interrupts_deferred
 
 _RETRIES_NEED_ERRORS = tuple(map(int, prefect.__version__.split(".")[:2])) < (3, 9)
 """Whether this Prefect retries a flow only after an exception, and not after a state of type Failed."""
@@ -150,8 +151,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         active.cancel()
         raise
     finally:
-        active.report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
-        store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
+        with interrupts_deferred():
+            active.report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
+            store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
     if active.error is not None:
         state: State[Any] = Failed(message=str(active.error), data=active.error)
     else:

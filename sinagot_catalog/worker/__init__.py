@@ -12,7 +12,7 @@ from sinagot_catalog.startup import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
     from sinagot_catalog.worker.group_members import write_members
-    from sinagot_catalog.worker.interrupts import InterruptGuard
+    from sinagot_catalog.worker.interrupts import InterruptGuard, interrupts_deferred
     from sinagot_catalog.worker.job import JobRunner
     from sinagot_catalog.worker.moved_inputs import describe_moved_inputs
     from sinagot_catalog.worker.row_interrupts import MainInterrupts

@@ -7,6 +7,8 @@ tell the user's interrupts from those of scripts (see `row_interrupts`); its han
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
@@ -83,6 +85,29 @@ class InterruptGuard:
         except BaseException:
             self.has_signal = True
             raise
+
+
+@contextmanager
+def interrupts_deferred() -> Iterator[None]:
+    """Deliver an interrupt only after the block: one that follows another must not cut off the report of a run.
+
+    A terminal's Ctrl-C and the SIGTERM of a Prefect runner reach the process of a flow run one after the other.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: handler for number, handler in before.items() if handler not in (None, signal.SIG_IGN)}
+    for number in kept:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _is_in_polars(frame: "FrameType | None") -> bool:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from sinagot_catalog.worker import InterruptGuard
+from sinagot_catalog.worker import InterruptGuard, interrupts_deferred
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +84,24 @@ def test_an_interrupt_while_polars_calls_python_comes_right_after():
         compute()
     assert guard.has_signal
     assert ended == [1]
+
+
+def test_what_must_be_written_whole_is_written_before_an_interrupt_that_follows_another():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    calls = []
+    signal.signal(signal.SIGTERM, lambda number, _: calls.append(number))
+    written = []
+
+    def interrupted_twice():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            with interrupts_deferred():
+                signal.raise_signal(signal.SIGTERM)
+                assert not calls
+                written.append("report")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    assert written == ["report"]
+    assert calls == [signal.SIGTERM]
