@@ -35,10 +35,8 @@ def run_watched(workspace: str, workers: str) -> dict[str, Any]:
 
 def submit(workspace: str, workers: str, *config: str) -> dict[str, Any]:
     """Send all rows as a flow to the server that is there, and wait for it; imports are left out."""
-    from sinagot_catalog import (
-        Workspace,
-        flows,  # noqa: F401 - with what it needs of Prefect, most of which `import prefect` leaves for later
-    )
+    from sinagot_catalog import Workspace
+    from sinagot_catalog.flows import flow, local_run  # noqa: F401 - Prefect, which a package alone leaves for later
 
     begin, used = time.perf_counter(), _processor_seconds()
     report = Workspace([workspace, *config]).steps.submit(workers=int(workers)).wait()

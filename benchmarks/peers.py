@@ -35,7 +35,7 @@ from benchmarks._tools import OURS, PIPELINE, SINGLE, TOOLS, Task, Tool, Work
 
 __all__ = ["Race", "main"]
 
-_SIZES = (100, 1_000, 10_000, 100_000)
+_SIZES = (100, 1_000, 10_000, 100_000, 1_000_000)
 _CONTENT = b"kind,length\nsail,3\nmotor,12\n"
 _LONG_CYCLE = 15.0
 _WARM = 10
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
 
     race = Race(asked.cache / "peers", asked.cap, asked.times, 60 * asked.minutes, talk, keep)
     race.work = PIPELINE if asked.pipeline else SINGLE
-    sizes = [one for one in _SIZES if one <= asked.most] or [asked.most]
+    sizes = [one for one in _SIZES if asked.least <= one <= asked.most] or [asked.most]
     try:
         result = race.run(tools, sizes, asked.old_python)
     except KeyboardInterrupt:
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    names = [one.name for one in TOOLS if one is not OURS]
+    names = [one.name for one in TOOLS]
     parser.add_argument("--tools", nargs="+", choices=names, metavar="TOOL", help=", ".join(names))
     parser.add_argument("--pipeline", action="store_true", help=f"not {SINGLE.title} but {PIPELINE.title}")
     parser.add_argument(
@@ -85,8 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=10_000,
         metavar="N",
-        help="up to so many records (10000); 100000 is the most",
+        help="up to so many records (10000); 1000000 is the most",
     )
+    parser.add_argument("--least", type=int, default=0, metavar="N", help="from so many records on")
     parser.add_argument(
         "--cap", type=float, default=180, metavar="S", help="seconds for one measurement (180)"
     )
