@@ -250,8 +250,9 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
         folders = pl.concat([pl.DataFrame(schema=FOLDERS), *(part for part, _ in parts)])
         files = pl.concat([keys.clear(), *(part for _, part in parts)])
         names = files["rest"].alias("name")
-    is_file = directories.is_in(files["path"].implode())
-    directories, twofold = directories.filter(~is_file), directories.filter(is_file)
+    # In this direction: a set of all files would take twice as long to make as all the rest here.
+    twofold = files["path"].filter(files["path"].is_in(directories.implode())).sort().alias("path")
+    directories = directories.filter(~directories.is_in(twofold.implode()))
     return Listing(
         folders,
         names,
