@@ -118,8 +118,9 @@ def listing(scale: Scale) -> Iterator[Measurement]:
     counts = sorted({min(max(scale.records), count) for count in (10_000, 100_000)})
     with _weed() as options:
         fs = _file_system(options)
-        from sinagot_catalog.storage import cloud_listing, open_store
+        from sinagot_catalog.storage import open_store
         from sinagot_catalog.storage.protocol import Reach
+        from sinagot_catalog.storage.remote import cloud_listing
 
         cloud = cloud_listing.open_cloud(fs, "s3://bench", options)
         before = 0

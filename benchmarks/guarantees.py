@@ -110,7 +110,7 @@ def timed(workspace: str) -> dict[str, Any]:
     """Run all rows here as a worker does; of each part a low percentile, which other load changes least."""
     from sinagot_catalog import Workspace
     from sinagot_catalog.journal import tasks_of
-    from sinagot_catalog.run.pool import Pool
+    from sinagot_catalog.run.workers.pool import Pool
 
     found: dict[str, Any] = {}
 
@@ -129,8 +129,10 @@ def _time(spec: Any, tasks: Sequence[Any]) -> dict[str, float]:
     from sinagot_catalog.journal import writer
     from sinagot_catalog.scripts import OutputFile, importer
     from sinagot_catalog.worker import __main__ as worker
-    from sinagot_catalog.worker import job, local_files, process_state, row_inputs, row_outputs, row_script
-    from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
+    from sinagot_catalog.worker import job, row_inputs, row_outputs, row_script
+    from sinagot_catalog.worker.files import local_files
+    from sinagot_catalog.worker.process import process_state
+    from sinagot_catalog.worker.process.row_interrupts import WorkerInterrupts
 
     modules = (writer, importer, worker, job, local_files, process_state, row_inputs, row_outputs, row_script)
     with tempfile.TemporaryFile() as board, tempfile.TemporaryFile("a") as output:

@@ -28,9 +28,9 @@ from benchmarks._measure import (
 )
 from benchmarks._workspaces import burning
 from benchmarks.running import held_later
-from sinagot_catalog.flows import local_server
-from sinagot_catalog.flows.api import ask
-from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.server import local_server
+from sinagot_catalog.flows.server.api import ask
+from sinagot_catalog.flows.server.server_state import LocalServer
 
 __all__ = ["clusters", "growth", "slow", "submit"]
 

@@ -18,7 +18,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.cli import call
-from sinagot_catalog.flows import local_server
+from sinagot_catalog.flows.server import local_server
 
 
 @pytest.fixture(scope="session", autouse=True)

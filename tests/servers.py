@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from sinagot_catalog.flows import local_server
+from sinagot_catalog.flows.server import local_server
 from tests.buckets import Bucket, s3_bucket
 
 # Fixtures that start a server, a cluster or a browser.
@@ -59,7 +59,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
         by_name = {value for value in parameters if isinstance(value, str)} & (BUCKETS | STARTERS | MODES)
         by_fixture = STARTERS.intersection(getattr(item, "fixturenames", ()))
-        by_folder = item.path.parent.name in FOLDERS and item.path.name.startswith("test_")
+        *folders, file = item.nodeid.partition("::")[0].split("/")
+        by_folder = FOLDERS.intersection(folders) and file.startswith("test_")
         if by_name or by_fixture or by_folder or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.server)
 

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.flows.local_server import LocalServer
+from sinagot_catalog.flows.server.local_server import LocalServer
 from tests.buckets import s3_bucket
 from tests.servers import Slurm
 

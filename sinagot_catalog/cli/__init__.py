@@ -3,6 +3,9 @@
 Results go to stdout, messages to stderr. Exit codes: 0 success or nothing to do, 1 an error of the library, 2 usage
 or config, 3 some rows failed, 130 interrupted. A verb's imports happen when it is called: help and version import
 no Polars, and only a submit with rows to run imports Prefect.
+
+Begin with `verbs` (a module each); `parser` turns words into a call of one. `workspace_args` opens the workspace
+that a command names; `output` and `echo` print.
 """
 
 import gc
@@ -12,8 +15,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.parser.app import parse
 from sinagot_catalog.errors import NoMatchWarning, SinagotError
 from sinagot_catalog.scripts import USER_SCRIPTS
 from sinagot_catalog.startup import lazy_exports

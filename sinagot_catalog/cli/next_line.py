@@ -9,7 +9,7 @@ from sinagot_catalog.cli.workspace_args import command, is_narrowed, selected, s
 from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
-    from sinagot_catalog.cli.status import StatusCounts
+    from sinagot_catalog.cli.verbs.status import StatusCounts
 
 _STEPS = 4
 

@@ -17,7 +17,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
 from sinagot_catalog.flows.crashed_runs import TAG
-from sinagot_catalog.flows.deployment_params import own_deployment
+from sinagot_catalog.flows.deployments.deployment_params import own_deployment
 from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import ClaimedRun, shell_join
 from sinagot_catalog.schema import OUTCOMES

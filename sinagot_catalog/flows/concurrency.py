@@ -14,7 +14,7 @@ from prefect.exceptions import ObjectNotFound
 
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.flows.active_run import ActiveRun
-from sinagot_catalog.flows.api import of_prefect
+from sinagot_catalog.flows.server.api import of_prefect
 from sinagot_catalog.run import ClaimedRun
 
 _ASK_EVERY = 5.0

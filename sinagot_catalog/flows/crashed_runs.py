@@ -11,8 +11,8 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from sinagot_catalog.flows.api import ConfiguredApi
-from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.server.api import ConfiguredApi
+from sinagot_catalog.flows.server.server_state import LocalServer
 from sinagot_catalog.journal import boot_id, is_same_process, start_time
 
 TAG = "sinagot-catalog"

@@ -43,7 +43,7 @@ from sinagot_catalog.flows.artifacts import (
 )
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
-from sinagot_catalog.flows.deployment_params import deployment_parameters, own_deployment
+from sinagot_catalog.flows.deployments.deployment_params import deployment_parameters, own_deployment
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.flows.monitor import monitored, own_logger
 from sinagot_catalog.flows.prepare import executor_of, prepare

@@ -28,7 +28,7 @@ from sinagot_catalog.flows.artifacts import tags_of
 from sinagot_catalog.flows.concurrency import check_limit, open_limit
 from sinagot_catalog.flows.crashed_runs import driver
 from sinagot_catalog.flows.flow import run_workspace
-from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.server.server_state import LocalServer
 from sinagot_catalog.flows.stored_run import store_selection
 from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.journal import RunReport

@@ -24,11 +24,11 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.config import place_of
 from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
-from sinagot_catalog.flows.api import of_prefect
-from sinagot_catalog.flows.deployer import deployment_named, refusal_of
+from sinagot_catalog.flows.deployments.deployer import deployment_named, refusal_of
 from sinagot_catalog.flows.local_run import page_of, pointed_at
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
-from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.server.api import of_prefect
+from sinagot_catalog.flows.server.server_state import LocalServer
 from sinagot_catalog.journal import RunReport, StoredReport, read_report
 
 _TICK = 0.5

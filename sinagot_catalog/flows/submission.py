@@ -17,12 +17,12 @@ from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import NamesNearest, ServerError, renamed
-from sinagot_catalog.flows import api as _api
-from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed
-from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
+from sinagot_catalog.flows.deployments.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
-from sinagot_catalog.flows.server_state import LocalServer, outside_of_proxies
+from sinagot_catalog.flows.server import api as _api
+from sinagot_catalog.flows.server import local_server
+from sinagot_catalog.flows.server.server_state import LocalServer, outside_of_proxies
 from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
 from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, part_of, plan
@@ -303,7 +303,7 @@ def deploy(
         UsageError: The schedule cannot be read, or there is no such work pool; nothing is deployed.
         ServerError: The API does not answer, or refuses it.
     """
-    from sinagot_catalog.flows import deployer
+    from sinagot_catalog.flows.deployments import deployer
     from sinagot_catalog.flows.local_run import page_of, pointed_at
 
     deployer.check_schedule(wanted)
@@ -327,7 +327,7 @@ def serve(
     The environment of this process points at the API, because the processes of its runs inherit the environment.
     """
     os.environ.update(environment(on_message=on_message, timeout=timeout))
-    from sinagot_catalog.flows import deployer
+    from sinagot_catalog.flows.deployments import deployer
     from sinagot_catalog.flows.local_run import page_of
 
     deployer.check_schedule(wanted)

@@ -28,13 +28,13 @@ The protocol of a row, in the file of the process that runs it:
     not_available  DATA_NOT_AVAILABLE  instead of start, if an input is absent
     cancelled      INIT                for a started row of a run that was stopped
 
-    Each item of `made` is an object: `path`, and for a folder `fingerprint` (see `storage.fingerprints`), `count`,
-    `bytes` and `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its
-    row may be killed before it publishes the file. A `done` of an older version lacks `made`; if `made` is there,
-    even empty, it is complete. `inputs` of `done` and `accepted` holds for each input the size and time of a file,
-    or the bytes, number of files and fingerprint (as a signed number) of a folder; null if nothing is known of it.
-    `code` is the hash of the step's code (see `scripts.code_hash`). `journal.ownership` defines what a row may
-    replace; compaction and `gc` keep the last `done` and the last `publishing` line of each row for it.
+    Each item of `made` is an object: `path`, and for a folder `fingerprint` (see `storage.local.fingerprints`),
+    `count`, `bytes` and `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`,
+    too: its row may be killed before it publishes the file. A `done` of an older version lacks `made`; if `made` is
+    there, even empty, it is complete. `inputs` of `done` and `accepted` holds for each input the size and time of a
+    file, or the bytes, number of files and fingerprint (as a signed number) of a folder; null if nothing is known
+    of it. `code` is the hash of the step's code (see `scripts.code_hash`). `journal.ownership` defines what a row
+    may replace; compaction and `gc` keep the last `done` and the last `publishing` line of each row for it.
     The last event of a row is the event with the highest claim number, which each line carries; at equal numbers
     time decides. A new number exceeds every number in claims and journal. A line without a number counts as 0.
 

@@ -2,9 +2,10 @@
 
 In: selected rows of `steps` and the options of a run. Out: a `Plan`, or a `RunReport`.
 
-Begin with `execution`, which describes the stages of a run. `options` has the options of a run; `planner` decides
-which rows run; `claimed_run` holds them; `executor` is the protocol of what runs them, `pool` and `main_process` do
-it on this machine (`worker_slot`, `worker_process`, `recovery`); `watcher` repeats runs as rows become ready.
+Begin with `execution`, which describes the stages of a run, then `options`. The folders are its stages: `planning`
+decides which rows run, `claimed_runs` holds them and reports what became of them, `workers` runs them in processes.
+`executor` is the protocol of what runs rows, `main_process` does it without processes; `machine` and `resources`
+tell how many at once. `progress` shows a run, `watcher` repeats it as rows become ready.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.run.acceptance import accept
-    from sinagot_catalog.run.claimed_run import ClaimedRun, claim
+    from sinagot_catalog.run.claimed_runs.claimed_run import ClaimedRun, claim
+    from sinagot_catalog.run.claimed_runs.phases import Phase
     from sinagot_catalog.run.cleanup import GcResult, gc
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
@@ -28,16 +30,15 @@ if TYPE_CHECKING:
         seconds_of,
     )
     from sinagot_catalog.run.parts import LAST, Part, part_numbers, part_of
-    from sinagot_catalog.run.phases import Phase
-    from sinagot_catalog.run.planner import Plan, make_plan
-    from sinagot_catalog.run.pool import Pool
-    from sinagot_catalog.run.preflight import check_places, check_start
-    from sinagot_catalog.run.replaced_outputs import replaced
-    from sinagot_catalog.run.request import check_rows, plan, rows_query
+    from sinagot_catalog.run.planning.planner import Plan, make_plan
+    from sinagot_catalog.run.planning.preflight import check_places, check_start
+    from sinagot_catalog.run.planning.replaced_outputs import replaced
+    from sinagot_catalog.run.planning.request import check_rows, plan, rows_query
+    from sinagot_catalog.run.planning.step_order import order_fault
     from sinagot_catalog.run.resources import check_fits, declared, largest, limits, needs_text
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
-    from sinagot_catalog.run.step_order import order_fault
     from sinagot_catalog.run.watcher import watch, without_repeats
+    from sinagot_catalog.run.workers.pool import Pool
 
 __getattr__ = lazy_exports(__name__)

@@ -27,8 +27,8 @@ from sinagot_catalog.journal import (
     new_run_id,
 )
 from sinagot_catalog.run.options import RunOptions
-from sinagot_catalog.run.preflight import make_roots
-from sinagot_catalog.run.request import of_steps
+from sinagot_catalog.run.planning.preflight import make_roots
+from sinagot_catalog.run.planning.request import of_steps
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import as_number
 

@@ -1,7 +1,7 @@
 """Execution of a run on this machine, in its four stages; a flow has the same stages (see `flows.flow`).
 
-1. Plan: `planner` decides for each selected row whether it runs. Nothing is written yet.
-2. Claim: `claim` takes the rows that no live run holds (see `claimed_run`, and `journal.claims`). From now on a
+1. Plan: `planning.planner` decides for each selected row whether it runs. Nothing is written yet.
+2. Claim: `claim` takes the rows that no live run holds (see `claimed_runs`, and `journal.claims`). From now on a
    thread renews the lease of the claim.
 3. Run: an executor runs the rows phase by phase. Workers write the journal and publish outputs; results come back
    to `note`.
@@ -16,10 +16,10 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.journal import RunReport
-from sinagot_catalog.run.claimed_run import claim
+from sinagot_catalog.run.claimed_runs.claimed_run import claim
 from sinagot_catalog.run.main_process import MainProcess
-from sinagot_catalog.run.pool import Pool
-from sinagot_catalog.run.request import plan
+from sinagot_catalog.run.planning.request import plan
+from sinagot_catalog.run.workers.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.journal import Result
-    from sinagot_catalog.run.claimed_run import ClaimedRun
+    from sinagot_catalog.run.claimed_runs.claimed_run import ClaimedRun
     from sinagot_catalog.run.executor import Executor
     from sinagot_catalog.run.options import RunOptions
 

@@ -1,7 +1,7 @@
 """The main process as executor: rows run one after the other here, without time-outs, but a debugger works.
 
 A crash of a script is a crash of this process. Interrupts are those of the user or of a script (see
-`worker.row_interrupts`).
+`worker.process.row_interrupts`).
 """
 
 import contextlib

@@ -67,7 +67,7 @@ class RunOptions:
         stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by default
             as set in `[run] rerun_on`.
         limit: Run at most this many rows, in run order.
-        stop_after: End the run after this many failures of one kind; see `failure_limit`.
+        stop_after: End the run after this many failures of one kind; see `claimed_runs.failure_limit`.
         part: Only the rows of this part, such as `(3, 8)`; `"last"` has the rows that belong to no part.
     """
 

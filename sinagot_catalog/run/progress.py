@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.config import Config
     from sinagot_catalog.journal import Result
-    from sinagot_catalog.run.claimed_run import ClaimedRun
+    from sinagot_catalog.run.claimed_runs.claimed_run import ClaimedRun
 
 _SAID = {"done": "Run finished", "already_done": "Run already processed", "cancelled": "Run cancelled"}
 _REDRAW = 0.2

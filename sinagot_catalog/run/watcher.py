@@ -16,7 +16,7 @@ import polars as pl
 
 from sinagot_catalog.catalog import Query, Session, stat_paths
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.run import request
+from sinagot_catalog.run.planning import request
 from sinagot_catalog.schema import KEYS, TIME
 from sinagot_catalog.storage import STATS, Changes, file_stamp
 

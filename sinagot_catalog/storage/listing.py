@@ -5,12 +5,12 @@ The protocol of listing, in this order. Local folders and buckets give the same 
     reach      The patterns decide which folders count (`reach_of`). No other folder is entered, and no other key is
                kept. So files beside the data cost nothing, and `LOG/` is never data.
     list       Local: one `scandir` for each folder, depth first, without a `stat` of a file, as names alone decide
-               what exists (`local_walk`). Bucket: the keys below the literal folders of the patterns, in parallel
-               ranges if the store can list from any key on (`remote_listing`, `range_listing`).
-    reuse      Local: a folder whose stamp is unchanged since the last listing is not listed again (`folder_stamps`,
-               `folder_cache`). The kernel keeps the stamps, so nothing else needs to be trusted.
+               what exists (`local.local_walk`). Bucket: the keys below the literal folders of the patterns, in
+               parallel ranges if the store can list from any key on (`remote.remote_listing`).
+    reuse      Local: a folder whose stamp is unchanged since the last listing is not listed again
+               (`local.folder_stamps`). The kernel keeps the stamps, so nothing else needs to be trusted.
     share      Local: if a listing takes longer than the start of a process, helper processes list a part of the
-               tree (`parallel_walk`).
+               tree (`local.parallel_walk`).
     convert    Keys are brought to the form of a walk (`from_keys`): a prefix is a directory, a key that ends in `/`
                only marks one. An empty directory is absent, as a bucket cannot hold it.
     stat       Sizes and times are read for the rows that need them, if the listing itself does not have them

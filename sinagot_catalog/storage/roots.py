@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.local.store import LocalStore
 from sinagot_catalog.storage.urls import is_file_url, is_url, split_url
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
     """Open a root: a folder, or any URL that fsspec supports."""
     if is_url(root):
-        from sinagot_catalog.storage.remote import RemoteStore
+        from sinagot_catalog.storage.remote.store import RemoteStore
 
         return RemoteStore(root, options)
     return LocalStore(root.partition("://")[2] if is_file_url(root) else root)

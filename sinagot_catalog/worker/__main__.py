@@ -1,6 +1,7 @@
 """The worker process, which runs rows: `python -m sinagot_catalog.worker BOARD PARENT`.
 
-`run.worker_process` starts it. BOARD is the descriptor of the shared status, PARENT the id of the parent process.
+`run.workers.worker_process` starts it. BOARD is the descriptor of the shared status, PARENT the id of the parent
+process.
 
 The protocol of the worker pipe: a frame is a length and a pickle. Frames arrive on the original standard input and
 leave on the original standard output:
@@ -37,7 +38,7 @@ from sinagot_catalog.journal import JournalWriter, Result, RunSpec, StorageOptio
 from sinagot_catalog.scripts import NO_MAIN, OutputFile
 from sinagot_catalog.storage import read_message, write_message
 from sinagot_catalog.worker.job import PREFETCHED_ROWS, JobRunner
-from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
+from sinagot_catalog.worker.process.row_interrupts import WorkerInterrupts
 
 _ENTRY = struct.Struct("=dqqq")
 BOARD_SIZE = 64

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from sinagot_catalog.journal import RunSpec, UnitStepSpec
-from sinagot_catalog.worker.staging import staging_path
+from sinagot_catalog.worker.files.staging import staging_path
 
 
 def members_path(log: str, run_id: str, cell: int) -> str:

@@ -52,17 +52,17 @@ from sinagot_catalog.scripts import (
 )
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
+from sinagot_catalog.worker.files.local_files import LocalFiles, NextRow
+from sinagot_catalog.worker.files.moved_inputs import MovedInputError, describe_moved_inputs
+from sinagot_catalog.worker.files.staging import StagingFolder, clear_folder, staging_path
 from sinagot_catalog.worker.group_members import GroupMembers
-from sinagot_catalog.worker.local_files import LocalFiles, NextRow
-from sinagot_catalog.worker.moved_inputs import MovedInputError, describe_moved_inputs
 from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
-from sinagot_catalog.worker.process_state import ProcessStateGuard
+from sinagot_catalog.worker.process.process_state import ProcessStateGuard
+from sinagot_catalog.worker.process.row_interrupts import MainInterrupts, RowInterrupts
 from sinagot_catalog.worker.row_inputs import RowInputs
-from sinagot_catalog.worker.row_interrupts import MainInterrupts, RowInterrupts
 from sinagot_catalog.worker.row_outputs import RowOutputs
 from sinagot_catalog.worker.row_script import RowScripts
 from sinagot_catalog.worker.script_logger import ScriptLog
-from sinagot_catalog.worker.staging import StagingFolder, clear_folder, staging_path
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import JournalUploader
@@ -427,7 +427,7 @@ def _open_files(
     staging = StagingFolder(staging_path(spec.log, spec.run_id, name), spec.log)
     if spec.remote is None:
         return LocalFiles(spec, staging), None
-    from sinagot_catalog.worker.remote_files import RemoteFiles, open_uploader
+    from sinagot_catalog.worker.buckets.remote_files import RemoteFiles, open_uploader
 
     fetched = f"{staging_path(spec.remote.spool, spec.run_id, name)}/.inputs"
     return RemoteFiles(spec, options, staging=staging, fetched=fetched), open_uploader(spec, options)

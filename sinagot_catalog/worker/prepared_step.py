@@ -8,11 +8,11 @@ from sinagot_catalog.errors import PatternError
 from sinagot_catalog.journal import Made, Port, Row, Stamp, UnitStepLines, UnitStepSpec
 from sinagot_catalog.patterns import Template
 from sinagot_catalog.scripts import ScriptTemplate, port_paths, port_value
-from sinagot_catalog.worker.local_files import PathQuery
-from sinagot_catalog.worker.target_folders import parents
+from sinagot_catalog.worker.files.local_files import PathQuery
+from sinagot_catalog.worker.files.target_folders import parents
 
 if TYPE_CHECKING:
-    from sinagot_catalog.worker.moved_inputs import InputFile
+    from sinagot_catalog.worker.files.moved_inputs import InputFile
 
 FoundPath: TypeAlias = "str | list[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""

@@ -11,8 +11,8 @@ from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import fingerprint
-from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
-from sinagot_catalog.worker.moved_inputs import InputFile
+from sinagot_catalog.worker.files.local_files import LocalFiles, PathQuery
+from sinagot_catalog.worker.files.moved_inputs import InputFile
 from sinagot_catalog.worker.prepared_step import FoundPath, RowState, flat_paths, ways_of
 
 

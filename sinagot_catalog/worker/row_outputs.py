@@ -1,4 +1,4 @@
-"""The outputs of a row: checks what its script wrote, and publishes it. `publication` defines the protocol."""
+"""The outputs of a row: checks what its script wrote, and publishes it (see `files.publication`)."""
 
 # A `Path` costs a few microseconds.
 # ruff: noqa: PTH116
@@ -12,10 +12,10 @@ from functools import partial
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import LATEST, ForeignFileError, Made, Provenance, RunSpec
 from sinagot_catalog.scripts import ScriptTemplate
-from sinagot_catalog.worker.local_files import LocalFiles
+from sinagot_catalog.worker.files.local_files import LocalFiles
+from sinagot_catalog.worker.files.publication import Publication
+from sinagot_catalog.worker.files.staging import StagingFolder
 from sinagot_catalog.worker.prepared_step import RowState, flat_paths
-from sinagot_catalog.worker.publication import Publication
-from sinagot_catalog.worker.staging import StagingFolder
 
 Folders = dict[str, dict[str, tuple[int, int]]]
 """For each path that is a folder, size and time of its files by name."""

@@ -9,9 +9,9 @@ from sinagot_catalog.journal import RunSpec, unpack_metadata
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate, reads_of
 from sinagot_catalog.worker.error_text import note_line
-from sinagot_catalog.worker.local_files import LocalFiles
+from sinagot_catalog.worker.files.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import FoundPath, PreparedStep, RowState
-from sinagot_catalog.worker.row_interrupts import RowInterrupts
+from sinagot_catalog.worker.process.row_interrupts import RowInterrupts
 
 
 class Reads(TypedDict, total=False):

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sinagot_catalog.storage import folder_stamps
 from sinagot_catalog.storage.listing import scan
-from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.local import folder_stamps
+from sinagot_catalog.storage.local.store import LocalStore
 from sinagot_catalog.storage.protocol import Reach
 
 TICK = 0.012
@@ -145,7 +145,7 @@ def test_after_any_changes_it_finds_what_a_first_look_finds(reach, first, rounds
 COUNTING = """if True:
     import os, sys, time
     from pathlib import Path
-    from sinagot_catalog.storage.local import LocalStore
+    from sinagot_catalog.storage.local.store import LocalStore
     from sinagot_catalog.storage.protocol import Reach
     listed = []
     sys.addaudithook(lambda event, _: listed.append(event) if event == "os.scandir" else None)
@@ -303,7 +303,7 @@ def test_what_another_user_could_read_is_not_known():
         pytest.skip("only root becomes somebody else")
     program = """if True:
         import os, sys, time
-        from sinagot_catalog.storage.local import LocalStore
+        from sinagot_catalog.storage.local.store import LocalStore
         from sinagot_catalog.storage.protocol import Reach
         store, reach = LocalStore(sys.argv[1], settled=0), Reach(((None, None),))
         for _ in range(3):

@@ -194,7 +194,7 @@ def test_status_lists_no_content_of_folders(total, monkeypatch):
     def unasked(_self, _folders):
         raise AssertionError("the content of folders was listed")
 
-    monkeypatch.setattr("sinagot_catalog.storage.local.LocalStore.contents", unasked)
+    monkeypatch.setattr("sinagot_catalog.storage.local.store.LocalStore.contents", unasked)
     assert total.refresh().steps.collect()["status"].to_list() == ["DONE", "DONE"]
     with pytest.raises(AssertionError, match="listed"):
         total.steps.select("stale")

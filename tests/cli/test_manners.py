@@ -128,7 +128,7 @@ def test_a_further_config_is_merged_over_the_first(cli, harbor_folder, tmp_path)
 
 def test_a_fault_of_ours_is_one_sentence_and_the_traceback_is_kept_for_who_asks(cli, harbor_folder, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import sinagot_catalog.cli.status as status\n"
+        "import sinagot_catalog.cli.verbs.status as status\n"
         "def broken(*_):\n    raise KeyError('boat')\n"
         "status.StatusCounts = broken\n"
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sinagot_catalog.cli.app import APP
+from sinagot_catalog.cli.parser.app import APP
 
 pytestmark = pytest.mark.slow
 

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from sinagot_catalog.errors import ServerError, StorageError, UsageError
 from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.submission import submit
-from sinagot_catalog.run import phases
-from sinagot_catalog.run.pool import Pool
+from sinagot_catalog.run.claimed_runs import phases
+from sinagot_catalog.run.workers.pool import Pool
 from tests.servers import wait
 
 CONFIG = """

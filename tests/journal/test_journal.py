@@ -12,7 +12,7 @@ from sinagot_catalog import Workspace, schema
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.reader import Journal, last_states
 from sinagot_catalog.storage import open_store
-from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.local.store import LocalStore
 
 
 @pytest.fixture

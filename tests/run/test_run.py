@@ -12,7 +12,7 @@ import pytest
 
 from sinagot_catalog import StepStatus
 from sinagot_catalog.errors import RunError, SelectionError, UsageError
-from sinagot_catalog.run import phases
+from sinagot_catalog.run.claimed_runs import phases
 
 MODES = pytest.mark.parametrize("mode", ["main_process", "processes"])
 CHAIN = {

@@ -281,7 +281,7 @@ def test_without_a_word_it_submits_flows(chain, watcher, wait_until):
 def test_where_the_system_cannot_watch_it_looks_from_time_to_time(tmp_path):
     code = f"""
 import os, resource, watchfiles
-from sinagot_catalog.storage.file_events import Changes
+from sinagot_catalog.storage.local.file_events import Changes
 said = []
 changes = Changes(said.append)
 most = max(map(int, os.listdir("/proc/self/fd" if os.path.isdir("/proc") else "/dev/fd"))) + 1

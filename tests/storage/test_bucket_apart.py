@@ -114,7 +114,7 @@ def test_second_writer_is_refused_where_two_runs_cannot_be_kept_apart(
 DYING = """
 import json, sys
 from sinagot_catalog import Workspace
-from sinagot_catalog.run import spool
+from sinagot_catalog.run.claimed_runs import spool
 spool._UPLOAD_EVERY = 3600  # it dies before it sends anything
 ws = Workspace(sys.argv[1], storage_options=json.loads(sys.argv[2]), trust=True)
 ws.steps.run(workers=1, progress=False)

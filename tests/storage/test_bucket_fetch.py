@@ -7,11 +7,11 @@ import pytest
 from sinagot_catalog.journal.run_spec import Remote, RunSpec
 from sinagot_catalog.journal.upload import JournalUploader
 from sinagot_catalog.journal.writer import JournalWriter, journal_path
-from sinagot_catalog.storage.remote import RemoteStore
-from sinagot_catalog.worker import remote_files
-from sinagot_catalog.worker.local_files import PathQuery
-from sinagot_catalog.worker.remote_files import RemoteFiles
-from sinagot_catalog.worker.staging import StagingFolder
+from sinagot_catalog.storage.remote.store import RemoteStore
+from sinagot_catalog.worker.buckets import remote_files
+from sinagot_catalog.worker.buckets.remote_files import RemoteFiles
+from sinagot_catalog.worker.files.local_files import PathQuery
+from sinagot_catalog.worker.files.staging import StagingFolder
 
 
 @pytest.fixture

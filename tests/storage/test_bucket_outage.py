@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.worker.outages import PATIENCE
+from sinagot_catalog.worker.buckets.outages import PATIENCE
 
 COPY = """
 import pathlib, time
@@ -215,7 +215,7 @@ FORTY = """
 import os, signal, threading
 from itertools import count
 from pathlib import Path
-from sinagot_catalog.storage.remote import RemoteStore
+from sinagot_catalog.storage.remote.store import RemoteStore
 from sinagot_catalog.errors import StorageError
 
 self.path.output.mkdir()

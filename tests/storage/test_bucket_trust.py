@@ -113,6 +113,6 @@ def test_no_secret_is_found_anywhere(seaweed, harbor_folder, cli, tmp_path, capf
 
 
 def _server_home():
-    from sinagot_catalog.flows import local_server
+    from sinagot_catalog.flows.server import local_server
 
     return local_server.home()

@@ -10,7 +10,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.storage.local.regular_file import read_regular
 
 SOON = 200.0
 

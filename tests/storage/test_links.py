@@ -8,7 +8,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.storage.listing import reach_of, scan
-from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.local.store import LocalStore
 
 
 def statuses(ws):

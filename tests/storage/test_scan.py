@@ -234,7 +234,7 @@ def test_a_folder_that_cannot_be_opened_for_whatever_reason_is_unreadable_and_no
     (tmp_path / "raw" / "R1.txt").touch()
     code = f"""
 import resource
-from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.local.store import LocalStore
 from sinagot_catalog.storage.protocol import Reach
 store = LocalStore({str(tmp_path)!r})
 print(store.find(Reach((("raw", None),))).unreadable)  # with all that Polars opens at first

@@ -20,12 +20,12 @@ from sinagot_catalog.journal.writer import read_lines
 from sinagot_catalog.patterns.template import parse_labelled
 from sinagot_catalog.run.executor import RunSetup
 from sinagot_catalog.run.main_process import MainProcess
-from sinagot_catalog.run.pool import Pool
+from sinagot_catalog.run.workers.pool import Pool
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import open_store
-from sinagot_catalog.worker import local_publisher
+from sinagot_catalog.worker.files import local_publisher
+from sinagot_catalog.worker.files.staging import StagingFolder
 from sinagot_catalog.worker.job import JobRunner
-from sinagot_catalog.worker.staging import StagingFolder
 
 
 class Bench:

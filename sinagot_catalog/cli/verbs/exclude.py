@@ -1,0 +1,121 @@
+"""`exclude`, `include`: leave records and steps out, and take them back."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
+from sinagot_catalog.cli.parser.command import Argument, Option, verb
+from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, steps, where
+from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
+from sinagot_catalog.config import count_of
+from sinagot_catalog.errors import UsageError, row_label
+from sinagot_catalog.startup import LazyModule
+
+if TYPE_CHECKING:
+    import click
+    import polars as pl
+
+    from sinagot_catalog.steps import StepCollection
+else:
+    pl = LazyModule("polars")
+
+_SHOWN = 5
+
+
+def _which() -> list[click.Parameter]:
+    group = "which rows"
+    return [
+        Argument("record", "ID...", nargs=-1, required=False, about="records"),
+        where("records with a step that fits, such as \"status = 'ERROR'\"", group),
+        steps("only this step, not the whole record", group),
+        Option("--task", metavar="T", group=group, help="only this task"),
+        Option("--modality", metavar="M", group=group, help="only this modality"),
+    ]
+
+
+@verb(
+    "leave records or steps out, with a reason: no run takes them, and their results are kept",
+    """
+  sinagot-catalog exclude REC-20200603 REC-20200604 --reason "fog"
+  sinagot-catalog exclude REC-20200605 --step count --reason "wrong camera"
+  sinagot-catalog exclude --where "age < 18" --reason "consent"
+
+Each gets a row in the table that [records] exclude names, a CSV file that you can edit too. What is made from an
+excluded row is excluded as well. --json, --csv and --parquet have a row per exclusion: record_id, task, modality,
+step (null stands for all), excluded, reason (if it was excluded already).""",
+    _which(),
+    Option("--reason", metavar="TEXT", required=True, help="why, in a few words"),
+    WORKSPACE,
+    OUTPUT,
+)
+def exclude(args: Any) -> int:
+    """Exclude the records, or the given steps of them."""
+    _check_named(args)
+    ws = open_workspace(args)
+    for record_id in args.record:
+        ws.records[record_id]  # an unknown id raises an error that names similar ids
+    steps = _narrowed(ws.get_subscope(args.task, args.modality).steps, args)
+    rows = steps.records  # of a step that groups records, the members
+    rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
+    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
+        changed = rows.exclude(args.reason, steps_of(args))
+    _show(args, changed, "excluded")
+    for note in notes:
+        say_note(str(note.message))
+    return 0
+
+
+@verb(
+    "undo an exclusion",
+    """
+  sinagot-catalog include REC-20200603
+  sinagot-catalog include REC-20200605 --step count
+
+An exclusion of a whole record is taken back as a whole. --json, --csv and --parquet have a row per exclusion of
+these rows: record_id, task, modality, step (null stands for all), included, reason (if it stays).""",
+    _which(),
+    WORKSPACE,
+    OUTPUT,
+)
+def include(args: Any) -> int:
+    """Remove the exclusions of the records, or of the given steps of them."""
+    _check_named(args)
+    ws = open_workspace(args)
+    rows = ws.get_subscope(args.task, args.modality).steps
+    if args.record:  # also those without a file
+        scope = {name: getattr(args, name) for name in ("task", "modality") if getattr(args, name)}
+        rows = ws._of(pl.DataFrame({"record_id": args.record, **scope}))  # noqa: SLF001 - like Workspace.run
+        rows = rows.sql_filter(args.where) if args.where else rows
+    else:
+        rows = _narrowed(rows, args)
+    _show(args, rows.records.include(steps_of(args)) if args.step else rows.include(), "included")
+    return 0
+
+
+def _narrowed(steps: StepCollection, args: Any) -> StepCollection:
+    """Return the steps that `--step` and `--where` select."""
+    steps = steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
+    return steps.sql_filter(args.where) if args.where else steps
+
+
+def _check_named(args: Any) -> None:
+    if not args.record and not args.where:
+        raise UsageError("no record is named", "Name records, or give --where.")
+
+
+def _show(args: Any, rows: pl.DataFrame, verb: str) -> None:
+    """Print which rows were excluded or included, and why others were not."""
+    from sinagot_catalog.schema import KEYS
+
+    if is_machine(args):
+        put_rows(args, rows)
+    changed, left = rows.filter(verb), rows.filter(~pl.col(verb))
+    names = [row_label(*key) for key in changed.select(*KEYS).head(_SHOWN).iter_rows()]
+    more = " …" if changed.height > _SHOWN else ""
+    if not is_machine(args):
+        put(clean(f"{changed.height:,} {verb}" + (f": {', '.join(names)}{more}" if names else "")))
+    if left.height:
+        say(f"{count_of(left.height, 'row')} unchanged, such as {first_of(left)}")

@@ -1,0 +1,180 @@
+"""`logs`: prints the log lines of scripts and the tracebacks of failures."""
+
+from __future__ import annotations
+
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.echo import broken, clean, say, width
+from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
+from sinagot_catalog.cli.parser.command import Argument, Option, flag, verb
+from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, limit, steps
+from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
+from sinagot_catalog.errors import NotFoundError, failure_text, row_label
+from sinagot_catalog.startup import LazyModule
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
+else:
+    pl = LazyModule("polars")
+
+_LIMIT = 200
+_PAUSE = 0.5
+
+
+@verb(
+    "the log lines of scripts and the tracebacks of failures, oldest first",
+    """
+  sinagot-catalog logs REC-20200603 --step count
+  sinagot-catalog logs --failed
+  sinagot-catalog logs --failed --group     each kind of failure once, with the command to run its rows again
+
+--json, --csv and --parquet have the columns of the table events; with --group task, modality, step, error_type,
+message, n, first, last, examples, command.""",
+    Argument("record", "ID", required=False, about="only this record"),
+    WORKSPACE,
+    steps("only this step"),
+    Option("--record", "records", metavar="ID", multiple=True, help="this record, too; may be repeated"),
+    flag("--failed", help="only the failure of each row whose last attempt failed"),
+    limit("the last N (by default 200 on a terminal; 0 for all)"),
+    flag("--group", help="the failures by step, type and kind of message, each kind once"),
+    Option("--run", metavar="RUN", help="only events of this run"),
+    flag("--follow", help="print new events as they come, until Ctrl-C"),
+    OUTPUT,
+)
+def logs(args: Any) -> int:
+    """Print events, oldest first."""
+    ws = open_workspace(args)
+    from sinagot_catalog.catalog import no_step
+
+    step_names = source_of(ws).layout().steps
+    args.records = [*([args.record] if args.record else []), *(args.records or [])]
+    check_ids(ws, args.records)
+    for step in args.step or ():
+        if step not in step_names:
+            raise NotFoundError(*no_step(source_of(ws), step, step_names))
+    if args.group:
+        return _groups(ws, args)
+    events = _failed(ws, args) if args.failed else _events(ws, args)
+    limit = args.limit if args.limit is not None else _LIMIT if width() and not is_machine(args) else 0
+    if limit and events.height > limit:
+        say(f"(the last {limit} of {events.height:,}; --limit 0 for all)")
+        events = events.tail(limit)
+    if is_machine(args):
+        put_rows(args, events)
+        return 0
+    _show(events)
+    if args.follow:
+        _follow(ws, args)
+    elif events.is_empty():
+        say("nothing failed" if args.failed else "no run has written anything about this yet")
+    return 0
+
+
+def _events(ws: Workspace, args: Any) -> pl.DataFrame:
+    of_run = [pl.col("run_id") == args.run] if args.run else []
+    return ws.events().filter(*_fitting(args), *of_run)
+
+
+def _steps(ws: Workspace, args: Any) -> StepCollection:
+    """Return the steps of the given records and names."""
+    return ws.steps.filter(*_fitting(args))
+
+
+def _fitting(args: Any) -> list[pl.Expr]:
+    """The conditions of the records and steps that the user named."""
+    named = {"record_id": args.records, "step": args.step}
+    return [pl.col(name).is_in(values) for name, values in named.items() if values]
+
+
+def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
+    """Return the failure of each row whose last attempt failed; without an event the status describes it."""
+    from sinagot_catalog.catalog import failed
+    from sinagot_catalog.schema import EVENTS, KEYS
+
+    rows = _steps(ws, args).filter(failed())
+    errors = rows.select(*KEYS, "reason", "run_id", "ended")
+    events = _events(ws, args).filter(pl.col("event") == "error")
+    logged = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
+        subset=list(KEYS), keep="last", maintain_order=True
+    )
+    unlogged = errors.join(logged, on=list(KEYS), how="anti", nulls_equal=True).select(
+        *KEYS,
+        "run_id",
+        pl.col("ended").alias("time"),
+        pl.col("reason").alias("message"),
+        pl.lit("error").alias("event"),
+    )
+    return (
+        pl.concat([logged, unlogged], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
+    )
+
+
+def _groups(ws: Workspace, args: Any) -> int:
+    """Print the kinds of failure: number, examples, and the command that runs the rows again."""
+    from sinagot_catalog.catalog import failed, failure_kinds
+
+    kinds = failure_kinds(_steps(ws, args).filter(failed()).collect())
+    again = [_again(args, kind) for kind in kinds.iter_rows(named=True)]
+    failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
+    if is_machine(args):
+        put_rows(args, failures)
+        return 0
+    for kind in failures.head(args.limit or failures.height).iter_rows(named=True):
+        step = clean(row_label(kind["task"], kind["modality"], kind["step"]))
+        text = broken(clean(f"{step}  {failure_text(kind['error_type'], kind['message'])}"), 8)
+        put(f"{paint(format(kind['n'], '6,'), '31')}  {text.replace(step, paint(step, '1'), 1)}")
+        times = dict.fromkeys(f"{at:%Y-%m-%d %H:%M}" for at in (kind["first"], kind["last"]) if at)
+        when = f" · {' to '.join(times)}Z" if times else ""
+        put(broken(clean(f"        such as {kind['examples']}{when}"), 8))
+        put(f"        {clean(kind['command'])}")
+    if failures.is_empty():
+        say("nothing failed")
+    return 0
+
+
+def _again(args: Any, kind: dict[str, Any]) -> str:
+    """Return the command that runs the rows of one kind of failure again."""
+    from sinagot_catalog.catalog import failure_filter, sql_text
+
+    conditions = failure_filter(kind)
+    if args.records:
+        ids = ", ".join(map(sql_text, args.records))
+        conditions.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
+    force = ["--force"] if kind["n_done"] else []
+    all_steps = SimpleNamespace(**{**vars(args), "step": None})
+    return command(all_steps, "run", *force, "--where", " AND ".join(conditions))
+
+
+def _show(events: pl.DataFrame) -> None:
+    """Print a line per event, then the traceback of a failure and the output of the script."""
+    from sinagot_catalog.schema import KEYS
+
+    for row in events.iter_rows(named=True):
+        when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
+        key = row_label(*(row[key] for key in KEYS))
+        failed = row["event"] == "error"
+        text = failure_text(row["error_type"] if failed else None, row["message"] or row["event"] or "")
+        lines = broken(clean(f"{when}  {key}  {text}"), 4)
+        painted = paint(clean(key), "31" if failed else "1")
+        put(lines.replace(when, paint(when, "2"), 1).replace(clean(key), painted, 1))
+        for part in ("traceback", "output"):
+            if row[part]:
+                put("\n".join(f"    {line}" for line in clean(row[part]).rstrip().splitlines()))
+
+
+def _follow(ws: Workspace, args: Any) -> None:
+    """Print new events until Ctrl-C."""
+    seen = _events(ws, args).height
+    try:
+        while True:
+            time.sleep(_PAUSE)
+            events = _events(ws.refresh(), args)
+            _show(events.slice(seen))
+            seen = events.height
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,293 @@
+"""The pool: the executor that runs rows in worker processes.
+
+A thread per worker slot takes batches of about a quarter of a second from a shared queue (see `batch_queue`) and
+runs them on its worker (see `worker_slot`). It puts results into an inbox. The thread that called `run` reads the
+inbox, passes the results on and receives interrupts. When a worker has nothing to do, a busy worker gives back the
+tasks that it has not begun.
+"""
+
+import contextlib
+import itertools
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Self, TypeAlias
+
+from sinagot_catalog.journal import Group, Resources, Result, Row, RunSpec, StorageOptions, Task, tasks_of
+from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
+from sinagot_catalog.run.machine import Machine, this_machine
+from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant, check_fits, limits
+from sinagot_catalog.run.run_context import cancelled
+from sinagot_catalog.run.workers.batch_queue import BatchQueue, ResourceQueue
+from sinagot_catalog.run.workers.worker_slot import PoolState, WorkerSlot
+
+_Inbox: TypeAlias = "SimpleQueue[list[Result] | BaseException | None]"
+
+_LUMP = 10_000
+_SIGNAL_CHECK = 0.25
+"""The longest wait in seconds: with Polars' SIGINT handler, an endless wait would go on after Ctrl-C."""
+
+
+class Pool:
+    """Worker processes that run rows.
+
+    Args:
+        workers: The most workers; each starts when it gets a batch, or by `start_workers`.
+        sys_path: The import path of scripts; by default the one of this process.
+        threads_per_worker: The thread limit of numeric libraries in a worker.
+    """
+
+    def __init__(
+        self, workers: int, *, sys_path: Sequence[str] | None = None, threads_per_worker: int = 1
+    ) -> None:
+        self.workers = max(1, workers)
+        self._state = PoolState(sys.path if sys_path is None else sys_path, threads_per_worker)
+        self._slots = [WorkerSlot(self._state) for _ in range(self.workers)]
+        self._free = list(self._slots)
+        self._freed = threading.Condition()
+        self._seats = threading.Semaphore(self.workers)
+        self._allocator: Allocator | None = None
+        self._splitter: ChainSplitter | None = None
+        self._is_closed = False
+
+    def start_workers(self, workers: int) -> Self:
+        """Start some workers early, so that they are ready when the rows are claimed and grouped."""
+        for slot in self._slots[::-1][:workers]:
+            slot.start()
+        return self
+
+    def start(self, setup: RunSetup) -> Self:
+        """Take a run, and start workers for its rows; a second call for the same run does nothing."""
+        if self._state.has_begun(setup.spec.run_id):
+            return self
+        there = None
+        if setup.needs:
+            there = this_machine()
+            check_fits(setup.needs, limits(there), "this machine")
+        self.begin(setup.spec, setup.options, provenance=setup.provenance)
+        if there is None:
+            self.start_workers(setup.n_rows)
+        else:
+            self._begin_allocation(setup.spec, setup.needs.values(), there)
+        return self
+
+    def wait_started(self) -> None:
+        """Do nothing: workers get their batches when they are ready."""
+
+    def begin(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        """Set the run that the workers serve, and the options that open its buckets.
+
+        Args:
+            spec: The spec of the run.
+            options: fsspec options by part.
+            prefix: Prefix of the workers' names, if other pools serve the same run.
+            provenance: What rows made before, by row number; see `journal.ownership`.
+        """
+        self._state.begin(spec, options, prefix, provenance)
+        if any(any(cell.resources) for cell in spec.cells):
+            self._begin_allocation(spec, [cell.resources for cell in spec.cells], None)
+
+    def _begin_allocation(self, spec: RunSpec, needs: Iterable[Resources], there: Machine | None) -> None:
+        hides = any(cell.resources.gpus for cell in spec.cells)
+        threads = self._state.kind.threads
+        self._allocator = Allocator(needs, there, threads=threads, hides_gpus=hides)
+        self._splitter = ChainSplitter(spec)
+
+    def see_gpus(self, names: Sequence[str]) -> None:
+        """Give out these GPUs to the rows that come; idle workers with others end."""
+        if self._allocator is None:
+            return
+        with self._freed:
+            for slot in self._free:
+                if slot.kind is not None and not {*(slot.kind.gpus or ())} <= {*names}:
+                    slot.become(self._state.kind)
+        self._allocator.see_gpus(names)
+
+    def add_provenance(self, provenance: Mapping[int, str]) -> None:
+        """Add the provenance of further rows."""
+        self._state.context.provenance.update(provenance)
+
+    def recovered(self, rows: Iterable[Row], events: Iterable[Mapping[str, Any]]) -> list[Result]:
+        """Read the results of ended rows from events of the run."""
+        return self._state.context.recovered({row[0]: row for row in rows}, events)[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers and clear their processes, pipes and staging. Further calls do nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if len(self._free) < len(self._slots):
+            self.stop()
+            with self._freed:
+                self._freed.wait_for(lambda: len(self._free) == len(self._slots), timeout=10)
+        for slot in self._slots:
+            slot.send_end()
+        for slot in self._slots:
+            slot.close()
+        self._state.close()
+
+    def stop(self) -> None:
+        """End running scripts now and cancel the other rows; no row begins after this call."""
+        self._state.is_stopping = True
+        if self._allocator is not None:
+            self._allocator.close()
+        for slot in self._slots:
+            slot.terminate()
+
+    @contextlib.contextmanager
+    def _slot(self, grant: Grant | None = None) -> Iterator[WorkerSlot]:
+        """A free slot, whose worker has what a grant says."""
+        kind = self._state.kind
+        if self._allocator is not None and grant is not None:
+            kind = self._allocator.kind_of(grant)
+        with self._freed:
+            self._freed.wait_for(lambda: self._free)
+            slot = min(reversed(self._free), key=lambda slot: (slot.kind != kind, slot.kind is not None))
+            self._free.remove(slot)
+            # An idle process may still hold memory of a GPU.
+            rivals = [
+                slot for slot in self._free if slot.kind and {*(slot.kind.gpus or ())} & {*(kind.gpus or ())}
+            ]
+            for rival in rivals:
+                rival.become(kind)
+        slot.become(kind)
+        try:
+            yield slot
+        finally:
+            with self._freed:
+                self._free.append(slot)
+                self._freed.notify_all()
+
+    @property
+    def width(self) -> int:
+        """Number of batches that can run at a time."""
+        return self.workers
+
+    def run_batch(self, groups: Sequence[Group]) -> list[Result]:
+        """Run some groups on a free worker and wait for them; callable from many threads."""
+        return self.run_tasks(tasks_of(groups))
+
+    def run_tasks(self, tasks: list[Task]) -> list[Result]:
+        """Run tasks (the rest of some groups), as `run_batch` does."""
+        results: list[Result] = []
+        if self._allocator is not None and self._splitter is not None:
+            self._run_granted(deque(tasks), results, self._allocator, self._splitter)
+        else:
+            with self._slot() as slot:
+                slot.run(tasks, results.extend)
+        return results
+
+    def _run_granted(
+        self, tasks: deque[Task], results: list[Result], allocator: Allocator, splitter: ChainSplitter
+    ) -> None:
+        """Run tasks one after the other, each when its resources are free."""
+        while tasks:
+            task = splitter.begin(tasks.popleft())
+            need = splitter.need_of(task[0][0])
+            allocator.check_gpus(need, self._state.context.spec.cells[task[0][0][1]].step)
+            with self._seats:
+                grant = allocator.acquire(need)
+                ended = cancelled(task[0]) if grant is None else []
+                if grant is not None:
+                    try:
+                        with self._slot(grant) as slot:
+                            slot.run([task], ended.extend)
+                    finally:
+                        allocator.give_back(grant)
+            results += ended
+            tasks.extendleft(splitter.note(ended))
+
+    def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
+        """Run all groups on all workers; `on_results` is called from this thread."""
+        queue = BatchQueue(groups, self.workers)
+        if self._allocator is not None and self._splitter is not None:
+            queue = ResourceQueue(groups, self.workers, self._allocator, self._splitter)
+        on_results = queue.told_of(passing_on(groups, on_results))
+        inbox: _Inbox = SimpleQueue()
+        width = min(self.workers, queue.known) if queue.known is not None else self.workers
+        threads = [
+            threading.Thread(target=self._serve, args=(queue, inbox), name=f"worker-{n}", daemon=True)
+            for n in range(width)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in threads:
+                _relay(inbox, on_results)
+        except BaseException as error:
+            self.stop()
+            queue.close()
+            _join(threads)
+            if isinstance(error, KeyboardInterrupt):
+                self._cancel(queue, inbox, on_results)
+            raise
+        _join(threads)
+        self._cancel(queue, inbox, on_results)
+
+    def _serve(self, queue: BatchQueue, inbox: _Inbox) -> None:
+        """The main function of a worker's thread: runs batches from the queue, puts results into the inbox."""
+
+        def emit(results: list[Result]) -> None:
+            queue.note(results)
+            inbox.put(results)
+
+        try:
+            while not self._state.is_stopping and (batch := queue.take()) is not None:
+                with self._slot(batch.grant) as slot:
+                    begun = time.monotonic()
+                    slot.run(batch.tasks, emit, queue)
+                queue.finished(batch, time.monotonic() - begun)
+        except BaseException as error:  # noqa: BLE001 the thread in `run` raises it
+            inbox.put(error)
+        finally:
+            inbox.put(None)
+
+    def _cancel(
+        self,
+        queue: BatchQueue,
+        inbox: _Inbox,
+        on_results: OnResults,
+    ) -> None:
+        """Pass on the last results of the inbox, and a `cancelled` result for every row that never began."""
+        while not inbox.empty():
+            message = inbox.get()
+            if isinstance(message, list):
+                on_results(message)
+        while lump := [row for rows, _, _ in itertools.islice(queue.rest(), _LUMP) for row in rows]:
+            on_results(cancelled(lump))
+
+
+def _relay(inbox: _Inbox, on_results: OnResults) -> None:
+    """Pass results on until a worker's thread has ended."""
+    while True:
+        try:
+            message = inbox.get(timeout=_SIGNAL_CHECK)
+        except Empty:
+            continue
+        if message is None:
+            return
+        if isinstance(message, BaseException):
+            raise message
+        if message:
+            on_results(message)
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()

@@ -1,0 +1,302 @@
+"""Cloud listing: lists S3, Google and Azure storage straight into columns, and asks S3 for single keys, by obstore.
+
+It is used if the endpoint and the credentials of the fsspec file system can be translated exactly. If they cannot,
+or if anything unexpected happens, the caller lists through fsspec. S3 and Google can list from any key on, so they
+are listed in ranges; Azure cannot, and is listed in pages of five thousand keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.storage.remote.range_listing import COLUMNS, ConcurrencyLimiter, Ranges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    import polars as pl
+
+_PAGE = 1_000
+_PATIENCE = 30.0
+_KEY_TIMEOUT = "20s"
+_S3_NAMES = {
+    "key": "access_key_id",
+    "secret": "secret_access_key",
+    "token": "session_token",
+    "endpoint_url": "endpoint",
+    "region_name": "region",
+}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_AZURE_KEYS = (
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_STORAGE_CLIENT_ID",
+    "AZURE_CLIENT_ID",
+)
+_AZURE_NAMES = {
+    "account_name": "account_name",
+    "account_key": "account_key",
+    "sas_token": "sas_key",
+    "AccountName": "account_name",
+    "AccountKey": "account_key",
+    "SharedAccessSignature": "sas_key",
+    "BlobEndpoint": "endpoint",
+}
+
+
+# --- options of fsspec as options of obstore ---------------------------------------------------------------------
+
+
+def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options of s3fs as options of obstore; None if they cannot be translated exactly.
+
+    Example:
+        >>> s3_config({"anon": True, "client_kwargs": {"endpoint_url": "http://here"}})
+        {'endpoint': 'http://here', 'skip_signature': True}
+        >>> s3_config({"profile": "lab"}) is None
+        True
+    """
+    flat = {key: value for key, value in options.items() if key not in ("client_kwargs", "anon")}
+    flat |= options.get("client_kwargs") or {}
+    if set(flat) - set(_S3_NAMES):
+        return None
+    config: dict[str, Any] = {_S3_NAMES[key]: value for key, value in flat.items() if value is not None}
+    if options.get("anon"):
+        return {**config, "skip_signature": True}
+    environment = {**os.environ, **{f"AWS_{key.upper()}": value for key, value in config.items()}}
+    has_keys = bool(environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"))
+    if not has_keys or (os.environ.get("AWS_PROFILE") and "key" not in flat):
+        return None  # a profile or a role: only s3fs can resolve these
+    if "endpoint" not in config and _has_endpoint_elsewhere():
+        return None
+    if endpoint := environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"):
+        config.setdefault("endpoint", endpoint)
+    if region := environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"):
+        config.setdefault("region", region)
+    return config
+
+
+def polars_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options of s3fs as options of obstore, if nothing in the environment would be added to them."""
+    config = s3_config(options)
+    if config is None or config.get("skip_signature"):
+        return config
+    is_given = "access_key_id" in config
+    if is_given and os.environ.get("AWS_SESSION_TOKEN", config.get("session_token")) != config.get(
+        "session_token"
+    ):
+        return None  # a token that belongs to other keys would be sent, too
+    endpoints = {os.environ.get(name, config.get("endpoint")) for name in _ENDPOINTS}
+    return config if endpoints <= {config.get("endpoint")} else None
+
+
+def _has_endpoint_elsewhere() -> bool:
+    """Whether the files of AWS name an endpoint, or say that endpoints of the environment do not count."""
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return True
+    if any(os.environ.get(name) for name in _ENDPOINTS):
+        return False
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    for name, usual in files.items():
+        with suppress(OSError, RuntimeError):
+            file = Path(os.environ.get(name) or usual).expanduser()
+            if "endpoint_url" in file.read_text(errors="replace"):
+                return True
+    return False
+
+
+def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The keys that s3fs found itself, in a profile or a role; for one listing only, as such keys expire."""
+    given = {"profile", "client_kwargs", "key", "secret", "token"}
+    if set(options) - given or set(options.get("client_kwargs") or {}) - set(_S3_NAMES):
+        return None
+    fs.connect()
+    endpoint = fs.s3.meta.endpoint_url
+    is_own = "amazonaws.com" in endpoint
+    if is_own and any(os.environ.get(name) for name in _ENDPOINTS):
+        return None  # obstore would use the one of the environment
+    where = {"region": fs.s3.meta.region_name} | ({} if is_own else {"endpoint": endpoint})
+    if options.get("key") and options.get("secret"):
+        keys = {name: options.get(ours) for ours, name in _S3_NAMES.items() if options.get(ours)}
+        return {**keys, **where}
+
+    async def frozen() -> Any:
+        found = await fs.session.get_credentials()
+        return None if found is None else await found.get_frozen_credentials()
+
+    keys = asyncio.run_coroutine_threadsafe(frozen(), fs.loop).result(_PATIENCE)
+    if keys is None:
+        return None
+    credentials = {
+        "access_key_id": keys.access_key,
+        "secret_access_key": keys.secret_key,
+        "session_token": keys.token,
+        **where,
+    }
+    return {key: value for key, value in credentials.items() if value}
+
+
+def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What adlfs knows of an account, as options of obstore; None if it cannot be translated exactly.
+
+    Args:
+        fs: The file system, which knows the environment, too.
+        options: The options with which it was opened.
+    """
+    if set(options) - {"account_name", "account_key", "sas_token", "connection_string"}:
+        return None
+    account = {name: getattr(fs, name) for name in ("account_name", "account_key", "sas_token")}
+    if fs.connection_string:
+        account = dict(part.split("=", 1) for part in fs.connection_string.split(";") if "=" in part)
+    config = {_AZURE_NAMES[key]: value for key, value in account.items() if key in _AZURE_NAMES and value}
+    if "account_name" not in config or len({"account_key", "sas_key"} & set(config)) != 1:
+        return None
+    if any(os.environ.get(name) not in (None, "", *config.values()) for name in _AZURE_KEYS):
+        return None  # obstore would use those of the environment, too
+    if account.get("EndpointSuffix", "core.windows.net") != "core.windows.net" and "endpoint" not in config:
+        return None
+    return config
+
+
+def gcs_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options of gcsfs as options of obstore; None if they cannot be translated exactly.
+
+    Example:
+        >>> gcs_config({"token": "anon", "endpoint_url": "http://here"})
+        {'base_url': 'http://here', 'skip_signature': True}
+        >>> gcs_config({"token": "browser"}) is None
+        True
+    """
+    if set(options) - {"token", "project", "endpoint_url"}:
+        return None
+    token = options.get("token") or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    endpoint = options.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST")
+    config: dict[str, Any] = {"base_url": endpoint} if endpoint else {}
+    if token == "anon" or (token is None and endpoint):  # noqa: S105 - it means that there is none
+        return {**config, "skip_signature": True}
+    if isinstance(token, str) and Path(token).is_file():
+        token = json.loads(Path(token).read_text())
+    if isinstance(token, dict) and token.get("type") == "service_account":
+        return {**config, "service_account_key": json.dumps(token)}
+    return None
+
+
+# --- listing -----------------------------------------------------------------------------------------------------
+
+
+def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
+    """An obstore store for the bucket of a URL; None if its options cannot be translated exactly.
+
+    Raises:
+        ImportError: When obstore is not installed.
+    """
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    protocol, _, rest = root.partition("://")
+    bucket = rest.partition("/")[0]
+    kind: Any
+    match protocol:
+        case "s3" | "s3a":
+            kind, config = S3Store, s3_config(options) or _s3_of_session(fs, options)
+        case "gs" | "gcs":
+            kind, config = GCSStore, gcs_config(options)
+        case "az" | "abfs" | "abfss" if "@" not in bucket:
+            kind, config = AzureStore, azure_config(fs, options)
+        case _:
+            return None
+    return None if config is None else _open(kind, bucket, config)
+
+
+def open_keys(root: str, options: Mapping[str, Any]) -> Any:
+    """An obstore store that is asked for single keys, without retries; None except for S3 with keys that last.
+
+    Raises:
+        ImportError: When obstore is not installed.
+    """
+    from obstore.store import S3Store
+
+    protocol, _, rest = root.partition("://")
+    config = s3_config(options) if protocol in ("s3", "s3a") else None
+    if config is None:
+        return None
+    return _open(S3Store, rest.partition("/")[0], config, timeout=_KEY_TIMEOUT, retries={"max_retries": 0})
+
+
+def peek(keys: Any, key: str) -> Mapping[str, Any] | None:
+    """What S3 tells about a key, or that others begin with it and a slash; None if there is neither."""
+    from obstore.exceptions import NotFoundError
+
+    try:
+        info: Mapping[str, Any] = keys.head(key)
+    except (FileNotFoundError, NotFoundError):
+        return {"type": "directory"} if next(iter(keys.list(key, chunk_size=1)), None) else None
+    return info
+
+
+def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", retries: Any = None) -> Any:
+    from obstore.store import S3Store
+
+    is_given = "access_key_id" in config
+    endpoint = str(config.get("endpoint") or config.get("base_url") or "")
+    client: Any = {"timeout": timeout, "allow_http": endpoint.startswith("http://")}
+    if kind is not S3Store or config.get("skip_signature"):
+        return kind(bucket, config=config, client_options=client, retry_config=retries)
+    # obstore adds values of the environment, such as a session token, to keys, but not to those of a provider
+    keys: Any = {
+        "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": config.pop("secret_access_key", None) or os.environ["AWS_SECRET_ACCESS_KEY"],
+        "token": config.pop("session_token", None) if is_given else os.environ.get("AWS_SESSION_TOKEN"),
+        "expires_at": None,
+    }
+    store: Any = S3Store
+    return store(
+        bucket,
+        config=config,
+        client_options=client,
+        retry_config=retries,
+        credential_provider=lambda: keys,
+    )
+
+
+def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = None) -> pl.DataFrame:
+    """Every key below a folder of a bucket: `path` (the whole key), `size`, `last_modified`, `e_tag`.
+
+    Args:
+        cloud: The result of `open_cloud`.
+        prefix: The folder, empty or ending in `/`.
+        on_page: Called with the number of keys of each page.
+
+    Raises:
+        OddError: When the keys do not come in order.
+    """
+    import polars as pl
+    from obstore.store import AzureStore, GCSStore
+
+    def pages(after: str) -> Iterable[Any]:
+        offset: Any = {"offset": after} if after else {}
+        batches: Iterable[Any] = cloud.list(
+            prefix.rstrip("/") or None, chunk_size=_PAGE, return_arrow=True, **offset
+        )
+        return batches
+
+    pace = ConcurrencyLimiter(most=1) if isinstance(cloud, AzureStore) else ConcurrencyLimiter()
+    schema: dict[str, Any] = {
+        "path": pl.String,
+        "last_modified": pl.Datetime("us", "UTC"),
+        "size": pl.UInt64,
+        "e_tag": pl.String,
+    }
+    frames = Ranges(pages, prefix, on_page, pace).run()
+    listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *(frame[COLUMNS] for frame in frames)])
+    if isinstance(cloud, GCSStore):
+        # Google's XML API, which obstore uses, gives other etags than its JSON API, which gcsfs uses.
+        listed = listed.with_columns(e_tag=pl.lit(None, pl.String))
+    return listed

@@ -1,0 +1,181 @@
+"""The files of a row on local disks: finds its inputs and outputs, and knows how they are staged and published.
+
+`buckets.remote_files` does the same for buckets. Standard library only.
+"""
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+from sinagot_catalog.journal import RunSpec
+from sinagot_catalog.patterns import RawFolder, Template
+from sinagot_catalog.storage import find_entry, find_many, input_files
+from sinagot_catalog.worker.files.local_publisher import LocalPublisher
+from sinagot_catalog.worker.files.moved_inputs import InputFile, InputNotes, put_back_inputs
+from sinagot_catalog.worker.files.publication import Publisher
+from sinagot_catalog.worker.files.staging import StagingFolder
+
+
+class PathQuery(NamedTuple):
+    """How to search for a path.
+
+    Attributes:
+        is_directory: Whether only a folder counts.
+        roots: The roots to search, in order: `outputs`, `dataset`.
+        varies: See `find_entry`.
+    """
+
+    is_directory: bool = False
+    roots: tuple[str, ...] = ("outputs", "dataset")
+    varies: tuple[bool, ...] = ()
+
+
+ANY = PathQuery()
+"""Searches for a file or a folder."""
+
+NextRow: TypeAlias = tuple[Sequence[str], Sequence[str], Sequence[PathQuery]]
+"""A row to prefetch: its inputs, its outputs, and how to search for each input."""
+
+
+class LocalFiles:
+    """Dataset and outputs on local disks.
+
+    Args:
+        spec: The run.
+        staging: The staging folder of this process.
+        publisher: Publishes the outputs; by default to the local outputs folder.
+
+    Attributes:
+        staging: The staging folder.
+        publisher: Publishes the outputs.
+        data_path: The dataset folder as scripts see it.
+    """
+
+    def __init__(self, spec: RunSpec, staging: StagingFolder, publisher: Publisher | None = None) -> None:
+        self.dataset = spec.dataset
+        self.data_path = spec.dataset
+        self.outputs = spec.outputs
+        self.staging = staging
+        self.publisher = publisher or LocalPublisher(spec, staging)
+        self._follow_links = spec.follow_links
+        self._is_apart = spec.dataset != spec.outputs
+        self._root_of: dict[str, str] = {}
+        self._input_notes = InputNotes(staging.path)
+
+    def prepare(
+        self,
+        inputs: Sequence[str],  # noqa: ARG002 - `RemoteFiles` uses them
+        outputs: Sequence[str],  # noqa: ARG002
+        queries: Sequence[PathQuery] = (),  # noqa: ARG002
+    ) -> None:
+        """Get ready for the paths of the next row: forget those of the last row."""
+        self._root_of.clear()
+
+    def prefetch(self, rows: Iterable[NextRow]) -> None:
+        """Prefetch the inputs of a row and of those that follow it: a local disk needs nothing."""
+
+    def close(self) -> None:
+        """End background work, and close the note of inputs."""
+        self._input_notes.close()
+
+    def fetch(self) -> None:
+        """Make the inputs that were found readable for scripts: on a local disk they are."""
+
+    def url_of(self, path: str, *, is_input: bool) -> str:
+        """The URL of a path."""
+        root = self._root_of.get(path, self.dataset) if is_input else self.outputs
+        return f"file://{root}/{path}"
+
+    def find_input(self, path: str, query: PathQuery = ANY) -> tuple[str, os.stat_result | None]:
+        """The full path of an input and its `stat`; None when it is absent. An empty folder is absent."""
+        root = self.dataset
+        for root in self.roots_of(query):
+            info = find_entry(root, path, is_directory=query.is_directory, varies=query.varies)
+            if info is not None:
+                if self._is_apart:
+                    self._root_of[path] = root
+                return f"{root}/{path}", info
+        return f"{root}/{path}", None
+
+    def find_many(self, template: Template, roots: Sequence[str]) -> dict[str, tuple[str, os.stat_result]]:
+        """The files of a pattern with wildcards: by relative path the full path and the `stat`, sorted.
+
+        Args:
+            template: The pattern, filled for a record.
+            roots: See `PathQuery`.
+        """
+        files: dict[str, tuple[str, os.stat_result]] = {}
+        for root in self.roots_of(PathQuery(roots=tuple(roots))):
+            for path, info in self._list_many(root, template).items():
+                if path not in files:
+                    files[path] = f"{root}/{path}", info
+                    if self._is_apart:
+                        self._root_of[path] = root
+        return dict(sorted(files.items()))
+
+    def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
+        """The paths that a pattern with wildcards has below one root."""
+        return find_many(root, template, follow_links=self._follow_links)
+
+    def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
+        """Whether a folder of raw data holds a file that no step declares.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+            raw: Matches the paths that steps declare.
+        """
+        with os.scandir(full) as entries:
+            for entry in entries:
+                inner = f"{path}/{entry.name}"
+                is_hidden = entry.name.startswith(".") and entry.name.endswith(".tmp")
+                if is_hidden or raw.is_declared(inner):
+                    continue
+                if not entry.is_dir() or self.has_own(inner, f"{full}/{entry.name}", raw):
+                    return True
+        return False
+
+    def is_fetched(self, path: str) -> bool:  # noqa: ARG002 - for buckets
+        """Whether an input of the running row is a fetched copy."""
+        return False
+
+    def note_inputs(self, files: Sequence[InputFile]) -> None:
+        """Note the input files of the row that is about to run, for `put_back_inputs`."""
+        self._input_notes.write(files)
+
+    def put_back_inputs(self) -> list[str]:
+        """Put back the inputs that a script moved into the staging folder; returns their relative paths."""
+        return put_back_inputs(self.staging.path, (self.dataset, self.outputs))
+
+    def roots_of(self, query: PathQuery) -> list[str]:
+        """The roots in which to search for an input, in order."""
+        if not self._is_apart:
+            return [self.dataset]
+        return [self.outputs if name == "outputs" else self.dataset for name in query.roots]
+
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - for buckets
+        """Size and time of each file of a folder that is an input, by its name.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+        """
+        return input_files(full)
+
+    def has_output(self, path: str, query: PathQuery = ANY) -> bool:
+        """Whether an output exists at its final path."""
+        return (
+            find_entry(self.outputs, path, is_directory=query.is_directory, varies=query.varies) is not None
+        )
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file is at the final path of an output; a link is none."""
+        try:
+            return stat.S_ISREG(os.lstat(f"{self.outputs}/{path}").st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
+        """The full path of an output that exists; None if it does not."""
+        return f"{self.outputs}/{path}" if self.has_output(path, query) else None
