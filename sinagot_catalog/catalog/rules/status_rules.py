@@ -204,7 +204,7 @@ RULES = (
         "DONE",
         holds=pl.coalesce("_made", _EVENT.is_in(["done", "accepted"])).fill_null(value=False),
         text=pl.when(_HAS_OUTPUTS).then(pl.lit("all outputs are there"))
-        .otherwise(pl.lit("done, says the journal (it has no outputs)")),
+        .otherwise(pl.lit("the journal says that it is done (it has no outputs)")),
         evidence=pl.when(_HAS_OUTPUTS).then(pl.format("{} of {}", "n_outputs_found", "n_outputs"))
         .otherwise(_LAST_EVENT),
         sentence="all outputs are there",
