@@ -178,7 +178,9 @@ def test_the_bar_has_the_step_the_time_left_and_the_numbers_of_the_summary(on_te
         _, shown = on_terminal(columns, "run", folder, "--mode", "main_process", "--force", "--yes")
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
         states = [one.strip() for one in text.split("\r")]
-        assert all(len(one) <= columns for one in states if "━" in one)
+        bars = [one for one in states if "━" in one]
+        assert all(len(one) <= columns for one in bars)
+        assert all(re.search(r"( 24( rows)?|failed|blocked| left|rows/s|, first|, second)$", one) for one in bars)
         assert any(re.search(r"━ \d+ of 24, (8|9|10) failed", one) for one in states)
     assert "12 done" in text
     assert "10 failed, 2 blocked" in text
