@@ -250,7 +250,7 @@ def test_each_rule_of_a_row_has_its_text_once(odd, tmp_path):
     assert "DONE all outputs are there" in rows
     assert "rule 5, failed: 15 rows" in rows
     assert rows.count("the last attempt failed or was lost") == 1
-    assert "a live run is at it" not in rows
+    assert "a live run is working on it" not in rows
     data = embedded(page)
     assert data["rule"][0] == "45" * 15
     assert set(data["rules"]) == {"4", "5", "6", "8"}
