@@ -27,7 +27,7 @@ _MOST = 4500
 _WIDTH, _LINE, _GROUPS = 600, 24, 40
 _BESIDE, _LABEL = 18, 80
 """Pixels between the bars and the legend: without and with labels of failures between them."""
-_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#8a7f6d", "#3d4450")
+_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#4f2a7a", "#6e6966", "#191b1e")
 _DONE, _FAILED = _COLOURS[CODES["DONE"]], _COLOURS[CODES["ERROR"]]
 
 
