@@ -356,7 +356,7 @@ class Selection(FrameProtocols, NamesNearest):
 
         Returns:
             A row per exclusion: `record_id, task, modality, step` (null stands for all), `excluded`, and `reason`
-            if it was excluded already.
+            if not: it was excluded already, or the config names no table.
 
         Raises:
             UsageError: The reason is empty, or nothing narrows the selection.
@@ -367,7 +367,7 @@ class Selection(FrameProtocols, NamesNearest):
             >>> ws = example()
             >>> with warnings.catch_warnings(action="ignore"):
             ...     ws.records.filter(record_id="REC-20200602").exclude("fog").row(0)
-            ('REC-20200602', None, None, None, True, None)
+            ('REC-20200602', None, None, None, False, 'written to exclude.csv')
         """
         from sinagot_catalog.catalog import exclude, missing_line
 

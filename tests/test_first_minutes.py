@@ -151,6 +151,12 @@ def test_sql_in_the_wrong_place_or_quotes_is_told_where_it_goes(harbor):
     with pytest.raises(SelectionError) as quotes:
         harbor.records.sql_filter('record_id = "REC-20200601"').collect()
     assert "In SQL a text has single quotes: 'REC-20200601'." in quotes.value.hint
+    with pytest.raises(SelectionError) as table:
+        harbor.records.sql_filter("status = 'DONE'").collect()
+    assert table.value.hint.startswith("It is a column of steps: see .steps, or `ls steps`. ")
+    with pytest.raises(SelectionError) as column:
+        harbor.steps.filter(pl.col("age") > 3).collect()
+    assert "[records] metadata adds columns." in column.value.hint
     with pytest.raises(AttributeError, match=r"\.collect\(\)\.to_pandas\("):
         harbor.steps.to_pandas  # noqa: B018
     with pytest.raises(AttributeError) as wrong:

@@ -58,7 +58,8 @@ def exclude(
         step: Only this step, or these.
 
     Returns:
-        A row per exclusion: its keys, `excluded`, and `reason` if the table already has it.
+        A row per exclusion: its keys, `excluded`, and `reason` if the table already has it, or if it does not count
+        because the config names no table.
 
     Raises:
         UsageError: The reason is empty, or the selection has no filter.
@@ -84,10 +85,12 @@ def exclude(
         return file.with_rows([row | noted for row in new.to_dicts()], columns) if new.height else file
 
     _edit(source, add)
+    counts = source.config.exclude is not None
+    known = pl.format("excluded already: {}" if counts else f"in {_FILE} already: {{}}", "_why")
     return out.select(
         *KEYS,
-        pl.col("_why").is_null().alias("excluded"),
-        pl.format("excluded already: {}", "_why").alias("reason"),
+        (pl.col("_why").is_null() & counts).alias("excluded"),
+        pl.coalesce(known, pl.lit(None if counts else f"written to {_FILE}", pl.String)).alias("reason"),
     )
 
 

@@ -189,7 +189,7 @@ class Session:
         if self.trust is not None:
             return None if self.trust else "the workspace was opened with trust=False"
         if is_url(config.scripts) or is_url(config.root):
-            return "they come from a bucket, and nobody said that they may"
+            return "they come from a bucket, and no one allowed it"
         data = (config.dataset, config.outputs, config.log)
         fault = foreign_code(config.scripts, leave_out=data)
         words = (word for command in config.steps.commands.values() for word in shlex.split(command.command))

@@ -258,23 +258,34 @@ def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> li
         sizes: The widths of the columns, which change.
         soft: The columns that may be cut, with the lengths of their heads.
         most: The width of the terminal.
+
+    Example:
+        >>> sizes = {"path": 40, "size": 6, "role": 8, "modified": 19}
+        >>> _fit(sizes, {"path": 4, "role": 4}, 60), sizes
+        (['modified'], {'path': 40, 'size': 6, 'role': 8})
     """
-    left_out: list[str] = []
     least = {name: max(_NARROWEST.get(name, 8), soft.get(name, 0)) for name in sizes}
-    while sizes and (over := _over(sizes, most)) > 0:
+    cut = {name: min(size, least[name]) if name in soft else size for name, size in sizes.items()}
+    left_out: list[str] = []
+    narrow: dict[str, int] = {}
+    while len(cut) > 1 and _over(cut, most) > 0:
+        left_out += [min(reversed(list(cut)), key=lambda name: (name not in _LEAST) + (name in _MOST))]
+        narrow[left_out[-1]] = cut.pop(left_out[-1])
+    for name, size in reversed(narrow.items()):  # a narrow one may fit after a wide one was left out
+        if name not in _LEAST and _over({**cut, name: size}, most) <= 0:
+            cut[name] = size
+            left_out.remove(name)
+    for name in left_out:
+        del sizes[name]
+    while (over := _over(sizes, most)) > 0:
         wide = [name for name in sizes if name in soft and sizes[name] > least[name]]
         wide = [name for name in wide if name not in _KEYS] or wide  # keys are cut last
-        if wide:
-            widest = max(wide, key=sizes.__getitem__)
-            second = max((sizes[name] for name in wide if name != widest), default=0)
-            down_to = second if second < sizes[widest] else sizes[widest] - 1
-            sizes[widest] = max(down_to, sizes[widest] - over, least[widest])
-        elif len(sizes) > 1:
-            names = list(sizes)
-            left_out += [min(reversed(names), key=lambda name: (name not in _LEAST) + (name in _MOST))]
-            del sizes[left_out[-1]]
-        else:
+        if not wide:
             break
+        widest = max(wide, key=sizes.__getitem__)
+        second = max((sizes[name] for name in wide if name != widest), default=0)
+        down_to = second if second < sizes[widest] else sizes[widest] - 1
+        sizes[widest] = max(down_to, sizes[widest] - over, least[widest])
     return left_out
 
 

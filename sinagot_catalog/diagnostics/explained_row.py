@@ -281,14 +281,14 @@ class _Row:
         if rule.status != "DONE" and rule.name != "half_published" and not rule.is_fixed:
             absent = [file.path for file in self.files if file.role == "output" and not file.exists]
             if absent:
-                yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
+                yield Change(f"it is DONE, too, when another program writes {', '.join(absent)}")
 
     def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         """Yield what makes a DONE row run again, or not DONE any more, besides a forced run."""
         if stale:
             is_code = not any(self.causes.get(name) for name in ("input", "version", "params"))
             yield Change(
-                "it is stale: a run that acts on that makes it anew", {"stale": "code" if is_code else True}
+                "it is stale: a run with --stale makes it again", {"stale": "code" if is_code else True}
             )
         outputs = [file.path for file in self.files if file.role == "output"]
         if outputs:

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 _MOST = 200_000
 _SHAPES = 3
 _SEPARATORS = ("_", "__", "~", "+", "=")
+_HEADER = 10_000
+"""Number of characters of a table's first line that are read."""
+_FOLDER = (
+    "Name the folder of the files: sinagot-catalog init FOLDER --from-files PATTERN. For a workspace elsewhere, "
+    "run init there, and write that folder into path.dataset."
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,7 @@ class ScanResult:
         rows: The values of its placeholders, one row per file.
         id_pattern: The proposed id pattern.
         ids: The ids, sorted.
+        metadata: The table of participants of a BIDS dataset, as in the config; empty if there is none.
     """
 
     template: Template
@@ -41,6 +48,7 @@ class ScanResult:
     rows: list[dict[str, str]]
     id_pattern: str
     ids: list[str]
+    metadata: str
 
     def values(self, name: str) -> list[str]:
         """Return the values of a placeholder, sorted."""
@@ -69,8 +77,7 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     if pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
         raise PatternError(
             f"--from-files takes a path below the folder of the files, not {pattern!r}",
-            "Name that folder: sinagot-catalog init FOLDER --from-files PATTERN. For a workspace elsewhere, run "
-            "init there, and write that folder into path.dataset.",
+            _FOLDER,
         )
     if "*" in pattern and "{" not in pattern:
         raise PatternError(
@@ -98,14 +105,26 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     if not rows:
         paths = paths or list_files(folder / dataset)
         near = did_you_mean(pattern, paths, most=1)
-        raise NotFoundError(
-            f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}",
-            f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'} there{_such_as(pattern, paths)}.",
-        )
+        n_files = f"{count_of(len(paths), 'file')} {'is' if len(paths) == 1 else 'are'}"
+        hint = f"{n_files} there{_such_as(pattern, paths)}."
+        if not paths:
+            hint = "The pattern is relative to that folder, and it has no files. " + _FOLDER
+        raise NotFoundError(f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}", hint)
+    metadata = _participants(folder, dataset)
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
-        return ScanResult(template, dataset, rows, propose(ids), ids)
-    return ScanResult(template, dataset, rows, *_of_fields(template, rows))
+        return ScanResult(template, dataset, rows, propose(ids), ids, metadata)
+    return ScanResult(template, dataset, rows, *_of_fields(template, rows), metadata)
+
+
+def _participants(folder: Path, dataset: str) -> str:
+    """Return the path of a BIDS dataset's table of participants, relative to the config; empty if there is none."""
+    path = folder / dataset / "participants.tsv"
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        names = file.readline(_HEADER).lstrip("\ufeff").strip().split("\t")
+    return path.relative_to(folder).as_posix() if "participant_id" in names else ""
 
 
 def _such_as(pattern: str, paths: list[str]) -> str:
@@ -135,6 +154,7 @@ def workspace_files(scan: ScanResult) -> dict[str, str]:
         pattern=scan.template.text,
         n=len(scan.ids),
         ids=_quoted(scan.id_pattern),
+        metadata=_METADATA.format(scan.metadata) if scan.metadata else "",
         steps=_scoped(units) if units else _STEPS,
     )
     modalities = sorted({name for some in units.values() for name in some})
@@ -334,8 +354,13 @@ scripts = "scripts"
 [records]
 # Proposed from the {n} records of {pattern}. Named groups are fields of the id: columns, and places in patterns.
 id_pattern = {ids}
-
+{metadata}
 {steps}"""
+
+_METADATA = """\
+# A table of the records. Its columns, such as age, are there to filter and to group by.
+metadata = "{}"
+"""
 
 _SCRIPT = '''\
 from sinagot_catalog import ScriptTemplate

@@ -25,7 +25,9 @@ else:
 
 _MOST = 4500
 _WIDTH, _LINE, _GROUPS = 600, 24, 40
-_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#8a7f6d", "#3d4450")
+_BESIDE, _LABEL = 18, 80
+"""Pixels between the bars and the legend: without and with labels of failures between them."""
+_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#4f2a7a", "#6e6966", "#191b1e")
 _DONE, _FAILED = _COLOURS[CODES["DONE"]], _COLOURS[CODES["ERROR"]]
 
 
@@ -99,15 +101,15 @@ class Plot:
             names = steps["name"].unique().sort().to_list()
         shown = steps.filter(pl.col("name").is_in(names[:_GROUPS]))
         frame = shares(shown, "name")
+        errors = frame.filter(pl.col("_code") == CODES["ERROR"])
         axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
         base = alt.Chart(frame).encode(y=alt.Y("name:N").sort(names).title(None if by == "step" else by))
         bars = base.mark_bar().encode(
             x=alt.X("share:Q").stack("zero").scale(domain=[0, 1]).axis(axis).title("rows"),
-            color=_colour(report),
+            color=_colour(report).legend(offset=_LABEL if errors.height else _BESIDE),
             order="_code:O",
             tooltip=["name", "status", "n", "total", alt.Tooltip("share:Q").format(".1%")],
         )
-        errors = frame.filter(pl.col("_code") == CODES["ERROR"])
         labels = errors.with_columns((pl.col("n").cast(pl.String) + " failed").alias("label"))
         text = (
             alt.Chart(labels)
@@ -116,7 +118,7 @@ class Plot:
         )
         return alt.LayerChart(layer=[bars, text]).properties(width=_WIDTH, height=alt.Step(_LINE))
 
-    def timeline(self, last: int = 30, rows: Selection | None = None) -> alt.Chart:
+    def timeline(self, rows: Selection | None = None, *, last: int = 30) -> alt.Chart:
         """Draw the last runs: start, end, and the share of their rows that failed."""
         _need_altair()
         events = self._source.events()

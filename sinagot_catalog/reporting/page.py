@@ -11,6 +11,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.catalog import no_records
+from sinagot_catalog.config import count_of
 from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
 from sinagot_catalog.reporting.failure_commands import Failures, failures_of
 from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs, shares
@@ -75,7 +76,9 @@ class Page:
     @property
     def headline(self) -> str:
         """The state of the rows in one line."""
-        return headline(self.rows)
+        n = int(self._absences["n"].sum())
+        lacking = f"; {count_of(n, 'record')} {'lacks' if n == 1 else 'lack'} data" if n else ""
+        return headline(self.rows) + lacking
 
     @staticmethod
     def status_name(code: int) -> str | None:
@@ -196,36 +199,39 @@ class Page:
     @cached_property
     def lacks(self) -> list[dict[str, Any]]:
         """The combinations of absent raw inputs: how many records lack exactly these."""
-        needs = self._needs
-        if not needs:
-            return []
-        records = self.rows.records.filter(self.rows.records < len(self.catalog.ids))
-        names = [str(number) for number in range(len(needs))]
-        is_there = [
-            reduce(or_, (self.catalog.presence[place].gather(records) for place in need)) for need in needs
-        ]
-        kinds = (
-            pl.DataFrame(dict(zip(names, is_there, strict=True)))
-            .with_columns(self.catalog.ids.gather(records))
-            .group_by(names)
-            .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
-            .filter(~pl.all_horizontal(names))
-        )
         lacks = [
             {
                 "n": n,
                 "examples": examples,
                 "absent": [
                     " or ".join(map(self._lacking, need))
-                    for need, there in zip(needs, flags, strict=True)
+                    for need, there in zip(self._needs, flags, strict=True)
                     if not there
                 ],
             }
-            for *flags, n, examples in kinds.iter_rows()
+            for *flags, n, examples in self._absences.iter_rows()
         ]
         return sorted(lacks, key=lambda kind: (-kind["n"], len(kind["absent"]), kind["examples"]))[:_LACKS]
 
-    @property
+    @cached_property
+    def _absences(self) -> pl.DataFrame:
+        """The combinations of absent raw inputs: for each of `_needs` whether it is there, `n`, `examples`."""
+        records = self.rows.records.filter(self.rows.records < len(self.catalog.ids))
+        there = {
+            str(number): reduce(or_, (self.catalog.presence[place].gather(records) for place in need))
+            for number, need in enumerate(self._needs)
+        }
+        if not there:
+            return pl.DataFrame(schema={"n": pl.UInt32, "examples": pl.List(pl.String)})
+        return (
+            pl.DataFrame(there)
+            .with_columns(self.catalog.ids.gather(records))
+            .group_by(*there)
+            .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
+            .filter(~pl.all_horizontal(*there))
+        )
+
+    @cached_property
     def _needs(self) -> list[tuple[int, ...]]:
         """The raw inputs that a record needs, each with its alternatives, at least one of its own."""
         layout = self.catalog.layout

@@ -130,7 +130,10 @@ class ReportRows:
         counts = self.steps.group_by(pl.col("_rule").cast(pl.String).alias("rule")).agg(pl.len().alias("n"))
         rules = rule_texts().join(counts, on="rule", maintain_order="left").to_dicts()
         codes = [CODES[rule["status"] or "UNKNOWN"] for rule in rules]
-        return [{**rule, "code": code, "word": WORDS[code]} for rule, code in zip(rules, codes, strict=True)]
+        return [
+            {**rule, "text": rule["text"].removeprefix("otherwise: "), "code": code, "word": WORDS[code]}
+            for rule, code in zip(rules, codes, strict=True)
+        ]
 
     # --- for the page's script ---------------------------------------------------------------------------
 

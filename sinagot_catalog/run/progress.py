@@ -124,7 +124,8 @@ class _Bar:
         console = Console(stderr=True)
         self._tally = _Tally(claimed)
         self._escape = escape
-        size = max(_NARROWEST, min(_WIDEST, console.width - _TEXT))
+        self._console = console
+        self._size = size = max(_NARROWEST, min(_WIDEST, console.width - _TEXT))
         self._bar: RichProgress = Progress(
             BarColumn(bar_width=size, table_column=Column(min_width=size)),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
@@ -144,8 +145,22 @@ class _Bar:
         tally = self._tally
         tally.add(results)
         problems = [f"[red]{tally.problems}[/red]"] if tally.problems else []
-        parts = [f"{tally.done:,} of {tally.total:,}", *problems, *map(self._escape, tally.pace())]
+        counts = f"{tally.done:,} of {tally.total:,}"
+        room = self._console.width - self._size - 1 - len(", ".join(filter(None, [counts, tally.problems])))
+        parts = [counts, *problems, *map(self._escape, _fitting(tally.pace(), room))]
         self._bar.update(self._task, completed=tally.done, description=", ".join(parts))
+
+
+def _fitting(pace: list[str], room: int) -> list[str]:
+    """Leave out the rate, then the step, then the time left, as far as they do not fit.
+
+    Example:
+        >>> _fitting(["about 3 s left", "9.0 rows/s", "clean"], 30)
+        ['about 3 s left', 'clean']
+    """
+    ways = ([0, 1, 2], [0, 2], [0])
+    fits = ([pace[index] for index in way] for way in ways if pace)
+    return next((parts for parts in fits if sum(len(part) + 2 for part in parts) <= room), [])
 
 
 def _is_notebook() -> bool:

@@ -184,7 +184,7 @@ class Routes:
         left = done.filter(~pl.col("is_done"))["reason"].drop_nulls().unique(maintain_order=True)
         verb = "included" if change is include else "excluded"
         told = [f"{n_done:,} {verb}", *left.head(3), *([note] if note else [])]
-        return JSONResponse({"told": ". ".join(told), "n": n_done})
+        return JSONResponse({"told": "; ".join(told), "n": n_done})
 
     # --- answers -----------------------------------------------------------------------------------------
 

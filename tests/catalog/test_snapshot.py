@@ -45,7 +45,25 @@ def test_moved_statuses_and_outputs_of_a_run(ws):
     found = ws.diff(ws.snapshots()[0], later)
     assert found.steps.rows() == [("changed", "R2", None, None, "clean", "DATA_READY", "DONE")]
     assert found.files["path"].to_list() == ["out/R2"]
-    assert repr(found).endswith("1 records, 1 files, 1 steps>")
+    assert repr(found).endswith("1 record, 1 file, 1 step>")
+
+
+def test_a_group_is_no_record_that_changed(make_workspace):
+    toml = """
+    [steps]
+    scripts = ["all"]
+    [steps.all]
+    command = "cp {input} {output}"
+    inputs = "raw/{id}"
+    outputs = "all.txt"
+    by = []
+    """
+    ws = make_workspace({}, ["raw/R1"], toml=toml)
+    name = ws.snapshot()
+    ws.steps.run(mode="main_process", progress=False)
+    found = ws.diff(name)
+    assert found.steps["record_id"].to_list() == ["dataset=all"]
+    assert found.records.is_empty()
 
 
 def test_snapshot_is_read_by_another_process_and_is_no_data(ws):

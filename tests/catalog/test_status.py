@@ -17,7 +17,7 @@ from sinagot_catalog.journal.claims import Claim
 RAW, OUT = "raw/R1.csv", "out/R1.csv"
 RUN = "run run-1 on HOST"
 HALF = f"half published: {RUN} ended between two outputs"
-KEPT_LOST = f"kept; last attempt lost: {RUN} ended without a word"
+KEPT_LOST = f"kept; last attempt lost: {RUN} ended unexpectedly"
 
 CASES = {
     # name: (files, last event, its run is alive, status, reason)
@@ -30,8 +30,8 @@ CASES = {
     "publishing now": ((RAW, OUT), "publishing", True, "PROCESSING", f"running: {RUN}"),
     "half published": ((RAW,), "publishing", False, "ERROR", HALF),
     "half published, all there": ((RAW, OUT), "publishing", False, "ERROR", HALF),
-    "lost": ((RAW,), "start", False, "ERROR", f"lost: {RUN} ended without a word"),
-    "lost without input": ((), "start", False, "ERROR", f"lost: {RUN} ended without a word"),
+    "lost": ((RAW,), "start", False, "ERROR", f"lost: {RUN} ended unexpectedly"),
+    "lost without input": ((), "start", False, "ERROR", f"lost: {RUN} ended unexpectedly"),
     "lost, outputs of before": ((RAW, OUT), "start", False, "DONE", KEPT_LOST),
     "failed": ((RAW,), "error", False, "ERROR", "ValueError: no boats"),
     "failed, run still going": ((RAW,), "error", True, "ERROR", "ValueError: no boats"),

@@ -173,6 +173,7 @@ def test_durations_in_python_may_have_units_and_wrong_ones_are_named(chain, opti
         (("explain", "a", "R1"), "sinagot-catalog explain -C {folder} R1 a"),
         (("ls", "./none"), "./none is not a workspace: it has no workspace.toml"),
         (("ls", "steps", "more"), "'more' has no place here"),
+        (("run", "--yes", "a", "b"), "write --step NAME for a step and --record ID for a record"),
         (("ls", "--where", 'record_id = "R1"'), "In SQL a text has single quotes: 'R1'"),
         (("ls", "steps", "--where", 'step = "a"'), "In SQL a text has single quotes: 'a'"),
         (("run", "--stale=cod"), "--stale: 'cod' is not 'code'; did you mean 'code'?"),

@@ -178,7 +178,11 @@ def test_the_bar_has_the_step_the_time_left_and_the_numbers_of_the_summary(on_te
         _, shown = on_terminal(columns, "run", folder, "--mode", "main_process", "--force", "--yes")
         text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
         states = [one.strip() for one in text.split("\r")]
-        assert all(len(one) <= columns for one in states if "━" in one)
+        bars = [one for one in states if "━" in one]
+        assert all(len(one) <= columns for one in bars)
+        assert all(
+            re.search(r"( 24( rows)?|failed|blocked| left|rows/s|, first|, second)$", one) for one in bars
+        )
         assert any(re.search(r"━ \d+ of 24, (8|9|10) failed", one) for one in states)
     assert "12 done" in text
     assert "10 failed, 2 blocked" in text
@@ -313,6 +317,16 @@ def test_counts_of_done_and_failed_rows_are_left_out_last(on_terminal, write_wor
     assert {"record_id", "n_done", "n_error", "measure_0"} <= set(head.split())
     assert not {"n_units", "n_files", "n_steps"} & set(head.split())
     assert "no room for n_files, n_steps, n_units" in " ".join(shown.split())
+
+
+def test_columns_that_are_left_out_leave_their_room_to_the_others(on_terminal, write_workspace):
+    deep = {"average": ("raw/{id}/eeg.csv", "derivatives/averaged/{id}/eeg.csv")}
+    folder = write_workspace(deep, ["raw/R1/eeg.csv", "derivatives/averaged/R1/eeg.csv"])
+    _, shown = on_terminal(70, "ls", "files", "-C", folder, NO_COLOR="1")
+    assert "derivatives/averaged/R1/eeg.csv" in shown
+    assert shown.split()[:5] == ["path", "size", "record_id", "step", "role"]
+    assert "(no room for modified)" in shown
+    assert max(map(len, shown.splitlines())) <= 70
 
 
 def test_a_command_in_a_message_stays_whole_so_that_it_can_be_copied(on_terminal, harbor_folder):

@@ -93,7 +93,7 @@ def test_each_chart_takes_a_selection(run_lab):
     assert {row["name"] for row in data_of(run_lab.plot.durations(rows))[0]} == {"RS EEG alpha"}
     assert {row["name"] for row in data_of(run_lab.plot.completeness(rows))[0]} == {"RS EEG alpha"}
     every = data_of(run_lab.plot.timeline())[0][0]["done"]
-    assert 0 < data_of(run_lab.plot.timeline(rows=rows))[0][0]["done"] < every
+    assert 0 < data_of(run_lab.plot.timeline(rows))[0][0]["done"] < every
     done = {row["name"]: row["done"] for row in max(data_of(run_lab.plot.graph(rows)), key=len)}
     assert done["RS EEG alpha"] == rows.filter(status="DONE").count() / rows.count()
     assert done["RS EEG clean"] is None
@@ -101,9 +101,8 @@ def test_each_chart_takes_a_selection(run_lab):
 
 def test_a_selection_without_rows_has_charts_too(run_lab):
     none = run_lab.steps.filter(record_id="R99")
-    for kind in ("matrix", "completeness", "durations", "graph"):
+    for kind in ("matrix", "completeness", "timeline", "durations", "graph"):
         assert getattr(run_lab.plot, kind)(none).to_dict()
-    assert run_lab.plot.timeline(rows=none).to_dict()
 
 
 def test_shares_by_a_column_have_the_number_of_errors(make_workspace):
@@ -124,6 +123,7 @@ def test_shares_by_a_column_have_the_number_of_errors(make_workspace):
         ("B", "ERROR", 1, 0.5),
     ]
     assert [row["label"] for row in min(data_of(chart), key=len)] == ["1 failed"]
+    assert chart.layer[0].to_dict()["encoding"]["color"]["legend"]["offset"] == 80  # beside the labels
     (run,) = data_of(ws.plot.timeline())[0]
     assert round(run["share"], 3) == 0.333
 
@@ -131,7 +131,7 @@ def test_shares_by_a_column_have_the_number_of_errors(make_workspace):
 @pytest.mark.parametrize("rows", ["R1", "frame"])
 def test_what_is_no_selection_is_refused_with_what_to_give(run_lab, rows):
     given = run_lab.steps.collect() if rows == "frame" else rows
-    for draw in (run_lab.plot.matrix, lambda rows: run_lab.plot.timeline(rows=rows)):
+    for draw in (run_lab.plot.matrix, run_lab.plot.timeline):
         with pytest.raises(UsageError, match=r"a chart takes a selection, such as .*, not a (str|DataFrame)"):
             draw(given)
     with pytest.raises(SelectionError, match="steps has no column 'tsk'; did you mean 'task'"):

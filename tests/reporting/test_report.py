@@ -66,6 +66,8 @@ def test_what_records_lack_together_is_counted(lab, tmp_path):
     page = lab.report(tmp_path / "page.html").read_text()
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert "1 record lacks only HDC/EEG (raw/{id}-HDC.txt) and HDC/behavior (trials/{id}.csv)" in text
+    n_lacking = sum(int(n) for n in re.findall(r"(\d+) records? lacks? only", text))
+    assert f"; {n_lacking} record{' lacks' if n_lacking == 1 else 's lack'} data" in text
 
 
 def test_groups_of_a_field_tell_no_value_from_several_values(make_workspace, tmp_path):

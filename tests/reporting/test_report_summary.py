@@ -4,8 +4,10 @@ import html
 import json
 import re
 import shlex
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -250,7 +252,7 @@ def test_each_rule_of_a_row_has_its_text_once(odd, tmp_path):
     assert "DONE all outputs are there" in rows
     assert "rule 5, failed: 15 rows" in rows
     assert rows.count("the last attempt failed or was lost") == 1
-    assert "a live run is at it" not in rows
+    assert "a live run is working on it" not in rows
     data = embedded(page)
     assert data["rule"][0] == "45" * 15
     assert set(data["rules"]) == {"4", "5", "6", "8"}
@@ -267,15 +269,45 @@ def contrast(first, second):
     return (high + 0.05) / (low + 0.05)
 
 
-def test_done_and_error_differ_in_lightness_and_shape():
+SIGHT = {
+    "usual": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "deuteranopia": ((0.367, 0.861, -0.228), (0.280, 0.673, 0.047), (-0.012, 0.043, 0.969)),
+    "protanopia": ((0.152, 1.053, -0.205), (0.115, 0.786, 0.099), (-0.004, -0.048, 1.052)),
+}
+"""What a person sees of linear red, green and blue, by Machado, Oliveira and Fernandes (2009)."""
+TO_XYZ = ((0.4339, 0.3762, 0.1899), (0.2126, 0.7152, 0.0722), (0.0177, 0.1094, 0.8729))
+"""From linear red, green and blue to XYZ, relative to white."""
+
+
+def lab(colour, sight):
+    """The place of a colour in CIELAB, as a person with a kind of sight sees it."""
+    parts = np.array([int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    x, y, z = np.cbrt(np.array(TO_XYZ) @ (np.array(SIGHT[sight]) @ linear).clip(0.009, 1))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def schemes():
+    """The colours of the page: light, dark by the system, dark by the button."""
     css = (Path(html_report.__file__).parent / "templates" / "page.css").read_text()
-    schemes = [
+    found = [
         dict(re.findall(r"--([\w]+): (#[0-9a-f]{3,6})", one))
         for one in re.findall(r"--back.*?\}", css, re.DOTALL)
     ]
-    colours = [one for one in schemes if "s3" in one]
-    assert len(colours) == 3  # light, dark by the system, dark by the button
-    for one in colours:
+    return [one for one in found if "s3" in one]
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_the_colours_of_all_statuses_differ_also_for_the_colour_blind(sight):
+    for colours in schemes():
+        seen = [lab(colours[f"s{code}"], sight) for code in range(8)]
+        assert min(np.linalg.norm(first - second) for first, second in combinations(seen, 2)) > 15
+
+
+def test_done_and_error_differ_in_lightness_and_shape():
+    css = (Path(html_report.__file__).parent / "templates" / "page.css").read_text()
+    assert len(schemes()) == 3
+    for one in schemes():
         card = "#ffffff" if one["card"] == "#fff" else one["card"]
         assert contrast(one["s3"], one["s4"]) >= 2
         assert contrast(one["s3"], card) >= 3

@@ -649,6 +649,8 @@ def test_two_people_see_each_others_decisions(folder, start, browser):
     ann.fill("input[name=reason]", "no boats <i>at all</i>")
     ann.get_by_role("button", name="Exclude this step").click()
     ann.locator("#told", has_text="1 excluded").wait_for()
+    ann.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert 0 <= ann.locator("#told").bounding_box()["y"] < ann.viewport_size["height"]  # however far down
     ann.locator("h2", has_text="R2 a: EXCLUDED").wait_for()
     bob.locator("tr", has_text="R2").locator("td.keep", has_text="EXCLUDED").first.wait_for()
     assert bob.locator("i", has_text="at all").count() == 0

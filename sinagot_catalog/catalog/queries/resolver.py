@@ -364,10 +364,11 @@ class Resolver:
                 *chain(*self._names().values()),
             }:
                 near, columns = "", f"In SQL a text has single quotes: '{name}'."
-            elif not near:
-                columns = (
-                    f"{columns} [records] metadata adds columns. In SQL a text has single quotes: '{name}'."
-                )
+            elif table != "steps" and name in TABLES["steps"]:
+                near, columns = "", f"It is a column of steps: see .steps, or `ls steps`. {columns}"
+            else:
+                quotes = "" if near else f" In SQL a text has single quotes: '{name}'."
+                columns = f"{columns} [records] metadata adds columns.{quotes}"
             raise SelectionError(f"{table} has no column {name!r}{near}", columns)
         # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & TABLES[table].keys()

@@ -98,7 +98,7 @@ _MESSAGE = pl.col("message").fill_null("")
 _ERROR_TYPE = pl.col("error_type").fill_null("error")
 _FAILURE = pl.format("{}: {}", _ERROR_TYPE, first_line(_MESSAGE))
 _WHOLE_FAILURE = pl.format("{}: {}", _ERROR_TYPE, _MESSAGE.str.extract(r"^\s*([^\n]*)", 1))
-_LOST = pl.format("{} ended without a word", _RUN)
+_LOST = pl.format("{} ended unexpectedly", _RUN)
 _IS_MADE_FROM_EXCLUDED = pl.col("_exclusion_source").is_null()
 _ABSENT = pl.when(pl.col("_blocked").is_not_null()).then(
     pl.format(
@@ -170,12 +170,12 @@ RULES = (
         1,
         "PROCESSING",
         holds=_IS_UNFINISHED & pl.col("_alive"),
-        text=pl.lit("a live run is at it"),
+        text=pl.lit("a live run is working on it"),
         evidence=pl.when(~_IS_UNFINISHED.fill_null(value=False)).then(_LAST_EVENT)
         .when(_IS_SEED_LINE)
         .then(pl.lit("begun, says a log of sinagot, which names no run that could be dead"))
         .when(pl.col("_rule") == "running").then(pl.format("{}, which is alive", _RUN))
-        .otherwise(pl.format("{}, which is dead: it ended without a word", _RUN)),
+        .otherwise(pl.format("{}, which is dead: it ended unexpectedly", _RUN)),
         detail=pl.when(_IS_SEED_LINE).then(pl.lit("begun, says a log of sinagot"))
         .otherwise(pl.format("running: {}", _RUN)),
         remedies=(
@@ -204,7 +204,7 @@ RULES = (
         "DONE",
         holds=pl.coalesce("_made", _EVENT.is_in(["done", "accepted"])).fill_null(value=False),
         text=pl.when(_HAS_OUTPUTS).then(pl.lit("all outputs are there"))
-        .otherwise(pl.lit("done, says the journal (it has no outputs)")),
+        .otherwise(pl.lit("the journal says that it is done (it has no outputs)")),
         evidence=pl.when(_HAS_OUTPUTS).then(pl.format("{} of {}", "n_outputs_found", "n_outputs"))
         .otherwise(_LAST_EVENT),
         sentence="all outputs are there",
@@ -213,7 +213,7 @@ RULES = (
         is_detailed=_EVENT.is_in(["error", "start"]),
         remedies=(
             Remedy(
-                pl.lit("a forced run makes it anew, and keeps what is there if it fails"), {"force": True}
+                pl.lit("a forced run makes it again, and keeps the present outputs if it fails"), {"force": True}
             ),
         ),
     ),
@@ -224,7 +224,7 @@ RULES = (
         holds=_EVENT.is_in(["start", "error"]),
         text=pl.lit("the last attempt failed or was lost"),
         evidence=pl.when(_EVENT == "start")
-        .then(pl.format("run {} began it and ended without a word", _RUN_ID))
+        .then(pl.format("run {} began it and ended unexpectedly", _RUN_ID))
         .when(_EVENT == "error").then(_WHOLE_FAILURE).otherwise(_LAST_EVENT),
         detail=pl.when(_EVENT == "start").then(pl.format("lost: {}", _LOST)).otherwise(_FAILURE),
         remedies=(_TRY_AGAIN, _TRY_ANYWAY),

@@ -9,11 +9,14 @@ import polars as pl
 from sinagot_catalog.catalog.snapshots import snapshot_files
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.config import count_of
 from sinagot_catalog.patterns import id_columns
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sinagot_catalog.catalog.session import Session
 
 NOW = "now"
@@ -75,8 +78,8 @@ class Diff:
 
     def __repr__(self) -> str:
         counts = {what: self._of(what).height for what in ("record", "file", "step")}
-        told = ", ".join(f"{count} {what}s" for what, count in counts.items())
-        told += f", {values} values" if (values := self.metadata.height) else ""
+        counts |= {"value": values} if (values := self.metadata.height) else {}
+        told = ", ".join(count_of(count, what) for what, count in counts.items())
         return f"<Diff instance | {self.before} .. {self.after}: {told}>"
 
 
@@ -112,7 +115,8 @@ def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: 
     has_tables = any(source.catalog().tables if look is None else look.tables() for look in looks)
     pairs = zip(looks, (old, new), strict=True)
     values = [_values(source, pair, tables) if has_tables else None for pair, tables in pairs]
-    return Diff(labels[0], labels[1], _changes(old, new, _value_changes(*values)))
+    group_steps = {cell.step for cell in source.layout().cells if cell.by is not None}
+    return Diff(labels[0], labels[1], _changes(old, new, _value_changes(*values), group_steps))
 
 
 def _values(
@@ -167,7 +171,9 @@ def _files_and_steps(source: Session, past_snapshot: snapshot_files.Snapshot | N
     )
 
 
-def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.DataFrame) -> pl.DataFrame:
+def _changes(
+    old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.DataFrame, group_steps: Collection[str]
+) -> pl.DataFrame:
     # snapshots of earlier versions have no folders, or folders without a fingerprint
     has_folders = all((look[0]["kind"] == "directory").any() for look in (old, new))
     known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
@@ -184,7 +190,8 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
     steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
     touched = pl.concat([table["record_id"] for table in (files, steps, values)]).drop_nulls().unique()
     ids = pl.concat([touched, moved]).unique()
-    seen = [look[1]["record_id"].filter(look[1]["record_id"].is_in(ids.implode())) for look in (old, new)]
+    is_record = pl.col("record_id").is_in(ids.implode()) & ~pl.col("step").is_in(list(group_steps))
+    seen = [look[1].filter(is_record)["record_id"] for look in (old, new)]
     in_old, in_new = (ids.is_in(ids_seen.implode()) for ids_seen in seen)
     records = pl.DataFrame({"record_id": ids, "there": in_old, "there_after": in_new}).filter(in_old | in_new)
     records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))

@@ -177,5 +177,8 @@ def _sentence(error: click.UsageError) -> str:
         return f"{names}{error.message.rstrip('.')}"
     if error.message.startswith("Got unexpected extra argument"):
         words = error.message.partition("(")[2].rstrip(")")
-        return f"these words are too many here: {words}" if " " in words else f"{words!r} has no place here"
+        named = ("--step NAME for a step", "--record ID for a record")
+        ways = " and ".join(way for way in named if way.partition(" ")[0] in options)
+        text = f"these words are too many here: {words}" if " " in words else f"{words!r} has no place here"
+        return f"{text}; write {ways}" if ways else text
     return error.message.rstrip(".")

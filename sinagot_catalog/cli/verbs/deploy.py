@@ -57,7 +57,7 @@ _DEPLOYED = [
 
 
 @verb(
-    "run the rows that fit a filter on Prefect workers, on a schedule or on request; each run looks for them anew",
+    "run the rows that fit a filter on Prefect workers, on a schedule or on request; each run looks for them again",
     """
   sinagot-catalog deploy nightly --where "status = 'DATA_READY'" --cron "0 2 * * *" --pool local --create-pool
   sinagot-catalog deploy rerun -C s3://lab/sonetaa --where "status = 'ERROR'" --pool docker --image lab/sinagot:3

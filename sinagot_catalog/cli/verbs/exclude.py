@@ -62,9 +62,7 @@ def exclude(args: Any) -> int:
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
         changed = rows.exclude(args.reason, steps_of(args))
-    _show(args, changed, "excluded")
-    for note in notes:
-        say_note(str(note.message))
+    _show(args, changed, "excluded", *(str(note.message) for note in notes))
     return 0
 
 
@@ -106,16 +104,24 @@ def _check_named(args: Any) -> None:
         raise UsageError("no record is named", "Name records, or give --where.")
 
 
-def _show(args: Any, rows: pl.DataFrame, verb: str) -> None:
-    """Print which rows were excluded or included, and why others were not."""
-    from sinagot_catalog.schema import KEYS
-
+def _show(args: Any, rows: pl.DataFrame, verb: str, note: str = "") -> None:
+    """Print which rows were excluded or included, and why others were not; `note` tells why none of them counts."""
     if is_machine(args):
         put_rows(args, rows)
     changed, left = rows.filter(verb), rows.filter(~pl.col(verb))
-    names = [row_label(*key) for key in changed.select(*KEYS).head(_SHOWN).iter_rows()]
-    more = " …" if changed.height > _SHOWN else ""
-    if not is_machine(args):
-        put(clean(f"{changed.height:,} {verb}" + (f": {', '.join(names)}{more}" if names else "")))
-    if left.height:
+    if note and is_machine(args):
+        say_note(note)
+    elif note:
+        put(clean(f"0 excluded; written to exclude.csv{_names(rows)}\n{note}"))
+    elif not is_machine(args):
+        put(clean(f"{changed.height:,} {verb}{_names(changed)}"))
+    if left.height and not note:
         say(f"{count_of(left.height, 'row')} unchanged, such as {first_of(left)}")
+
+
+def _names(rows: pl.DataFrame) -> str:
+    """Return the names of the first rows, after a colon."""
+    from sinagot_catalog.schema import KEYS
+
+    names = [row_label(*key) for key in rows.select(*KEYS).head(_SHOWN).iter_rows()]
+    return f": {', '.join(names)}{' …' if rows.height > _SHOWN else ''}" if names else ""

@@ -194,11 +194,26 @@ def _beside_files(folder: Path, own: list[str]) -> None:
 
 
 def _likely(files: list[str]) -> str:
-    """Return a pattern for the most frequent kind of file: same folder, same suffix."""
-    kinds = Counter((file.rpartition("/")[0], Path(file).suffix) for file in files)
-    (folder, suffix), _ = kinds.most_common(1)[0]
-    folder = folder.removeprefix("dataset").removeprefix("/")
-    return f"{folder}/{{id}}{suffix}" if folder else f"{{id}}{suffix}"
+    """Return a pattern for the most frequent kind of file: same depth, same suffix; with a field for each folder.
+
+    Example:
+        >>> _likely(["raw/a.csv", "raw/b.csv", "notes.txt"])
+        'raw/{id}.csv'
+        >>> _likely(["dataset/raw/ann/day-1/a.csv", "dataset/raw/bob/day-2/a.csv", "notes.txt"])
+        'raw/{folder1}/{folder2}/{name}.csv'
+    """
+    kinds = Counter((file.count("/"), Path(file).suffix) for file in files)
+    (depth, suffix), _ = kinds.most_common(1)[0]
+    paths = [
+        file.removeprefix("dataset/").split("/")[:-1]
+        for file in files
+        if (file.count("/"), Path(file).suffix) == (depth, suffix)
+    ]
+    folders = [set(names) for names in zip(*paths, strict=False)]
+    n_fields = sum(len(names) > 1 for names in folders)
+    numbers = iter(range(1, n_fields + 1) if n_fields > 1 else [""])
+    parts = [names.pop() if len(names) == 1 else f"{{folder{next(numbers)}}}" for names in folders]
+    return "/".join([*parts, f"{{{'name' if n_fields else 'id'}}}{suffix}"])
 
 
 def _around_files(folder: Path, pattern: str) -> None:
@@ -222,6 +237,8 @@ def _around_files(folder: Path, pattern: str) -> None:
     for name in ("task", "modality"):
         if values := scan.values(name):
             say(f"{name}: {', '.join(values)}")
+    if scan.metadata:
+        say(f"metadata = {scan.metadata}: its columns are columns of the records")
     if scan.dataset == ".":
         say(
             "results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml"
@@ -238,7 +255,7 @@ def _check_free(folder: Path, names: Any) -> None:
     if there:
         raise ConfigError(
             f"{folder / there[0]} is there already, and nothing is overwritten",
-            "Name another folder: sinagot-catalog init DIR",
+            "Edit it, or remove it first. Or name another folder: sinagot-catalog init DIR",
         )
 
 

@@ -20,7 +20,7 @@
   const told = (rec, cell) => own(rec, cell) || rules[rule[cell][rec]];
   const value = (column, rec, cell) => column[cell] ? column[cell][rec] : null;
   const day = (at) => at === null ? "" : new Date((zero + at) * 1000).toISOString().slice(0, 19).replace("T", " ");
-  const time = (s) => s === null ? "" : s < 1 ? (s * 1000).toFixed(s < 0.01 ? 1 : 0) + " ms" : s < 90 ? s.toFixed(1) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
+  const time = (s) => s === null ? "" : s < 0.001 ? "< 1 ms" : s < 1 ? (s * 1000).toFixed(0) + " ms" : s < 90 ? s.toFixed(1) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
   const has = (n) => cells.some((cell) => cell[n] !== null);
   const columns = [
     { name: "record", text: (r) => ids[r], sort: (r) => r },

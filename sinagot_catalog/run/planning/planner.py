@@ -402,7 +402,7 @@ class _Decisions:
             .when(run & pl.col("status").is_in(["ERROR", "PROCESSING"]))
             .then(pl.concat_str(pl.lit("again: "), pl.col("reason")))
             .when(run & ~pl.col("_will_be_ready"))
-            .then(pl.concat_str(pl.lit("tried although "), pl.col("reason")))
+            .then(pl.concat_str(pl.lit("tried anyway: "), pl.col("reason")))
             .otherwise(pl.col("reason"))
         )
         return rows.with_columns(reason.alias("reason"))

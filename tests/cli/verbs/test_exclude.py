@@ -123,12 +123,22 @@ def test_what_stays_is_told(said, lab):
     assert "line 2 excludes further rows, too" in err
 
 
-def test_a_config_without_the_key_gets_a_hint(said, write_workspace):
-    folder = write_workspace({"one": ("raw/{id}", "one/{id}")}, ["raw/R1"])
-    code, _, err = said("exclude", "R1", "--reason", "x", "-C", folder)
-    assert code == 0
-    assert 'add exclude = "exclude.csv" to [records] in ' in err
-    assert (folder / "exclude.csv").exists()
+def test_a_config_without_the_key_is_told_that_nothing_is_excluded_yet(said, write_workspace):
+    folder = write_workspace({"one": ("raw/{id}", "one/{id}")}, ["raw/R1", "raw/R2"])
+    code, out, err = said("exclude", "R1", "--reason", "x", "-C", folder)
+    assert (code, err) == (0, "")
+    first, second = out.splitlines()
+    assert first == "0 excluded; written to exclude.csv: R1"
+    assert second.startswith('exclude.csv has no effect yet: add exclude = "exclude.csv" to [records] in ')
+    code, out, err = said("exclude", "R1", "R2", "--reason", "y", "--json", "-C", folder)
+    assert [(row["record_id"], row["excluded"], row["reason"]) for row in json.loads(out)] == [
+        ("R1", False, "in exclude.csv already: x"),
+        ("R2", False, "written to exclude.csv"),
+    ]
+    assert "has no effect yet" in err
+    toml = folder / "workspace.toml"
+    toml.write_text(toml.read_text().replace("[records]", '[records]\nexclude = "exclude.csv"'))
+    assert "2 rows are excluded, such as R1 one: excluded: x" in said("run", folder, "-q")[1]
 
 
 def test_nothing_runs_and_doctor_fails_while_the_file_cannot_be_read(said, lab):

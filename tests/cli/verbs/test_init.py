@@ -161,7 +161,39 @@ def test_in_a_folder_with_files_no_recordings_are_invented(cli, tmp_path):
     around = cli("init", "--from-files", "raw/{id}.csv")
     assert around.returncode == 0, around.stderr
     assert Workspace(tmp_path).records.ids() == ["A-01", "A-02"]
-    assert cli("init", "--from-files", "raw/{id}.csv").returncode == 2
+    again = cli("init", "--from-files", "raw/{id}.csv")
+    assert again.returncode == 2
+    assert "Edit it, or remove it first." in again.stderr
+
+
+def test_folders_that_differ_are_fields_of_the_pattern_that_init_names(cli, tmp_path):
+    write(tmp_path, "2025-01/ann.csv", "2025-01/bob.csv", "2025-02/ann.csv", "README.txt")
+    assert "sinagot-catalog init --from-files '{folder}/{name}.csv'" in cli("init").stderr
+    assert cli("init", "--from-files", "{folder}/{name}.csv").returncode == 0
+    assert Workspace(tmp_path).records.ids() == ["2025-01_ann", "2025-01_bob", "2025-02_ann"]
+
+
+def test_a_pattern_of_another_folder_is_told_to_name_the_folder(cli, tmp_path):
+    write(tmp_path, "data/A-01.csv")
+    wrong = cli("init", "lab", "--from-files", "data/{id}.csv")
+    assert wrong.returncode == 2
+    assert (
+        "The pattern is relative to that folder, and it has no files. Name the folder of the files"
+        in wrong.stderr
+    )
+
+
+@pytest.mark.parametrize("dataset", ["", "dataset/"])
+def test_the_participants_of_a_bids_dataset_are_columns_of_its_records(cli, tmp_path, dataset):
+    write(tmp_path, *(f"{dataset}sub-{n}/eeg/sub-{n}_eeg.csv" for n in ("01", "02")))
+    (tmp_path / dataset / "participants.tsv").write_text("participant_id\tage\nsub-01\t31\nsub-02\tn/a\n")
+    made = cli("init", "--from-files", "sub-{sub}/eeg/sub-{sub}_eeg.csv")
+    assert f"metadata = {dataset}participants.tsv: its columns are columns of the records" in made.stderr
+    assert Workspace(tmp_path).records.select("sub", "age").rows() == [("01", 31), ("02", None)]
+    (tmp_path / dataset / "participants.tsv").write_text("name\tage\nann\t31\n")
+    (tmp_path / "workspace.toml").unlink()
+    (tmp_path / "scripts/lines.py").unlink()
+    assert "metadata" not in cli("init", "--from-files", "sub-{sub}/eeg/sub-{sub}_eeg.csv").stderr
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,14 @@ def test_step_without_its_predecessor_selected_is_skipped(make_workspace):
 def test_row_asked_for_by_step_name_is_tried_although_an_input_is_missing(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
     row = ws.steps.plan("peak").frame.row(0, named=True)
-    assert (row["action"], row["reason"]) == ("run", "tried although waits for clean")
+    assert (row["action"], row["reason"]) == ("run", "tried anyway: waits for clean")
 
 
 def test_ignore_missing_tries_rows_without_input(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}", "clean/{id}"), "seen": ("known/{id}", "k/{id}")}, ["known/R1"])
     frame = ws.steps.plan(ignore_missing=True).frame
     assert frame["action"].to_list() == ["run", "run"]
-    assert frame["reason"][0] == "tried although missing raw/R1"
+    assert frame["reason"][0] == "tried anyway: missing raw/R1"
 
 
 def test_force_runs_what_is_done(make_workspace):
