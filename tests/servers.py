@@ -157,10 +157,15 @@ def moto_url() -> Iterator[str]:
     server.stop()
 
 
+PORTS = (*range(10_100, 11_000), *range(19_000, 20_100))
+"""Ports of servers: neither they nor those 10,000 above are taken by local Prefect servers, Ray or as outgoing."""
+
+
 def free_port() -> int:
-    """A port that nobody listens on, nor on the one 10,000 above; outgoing connections take none of them."""
+    """A port that nobody listens on, nor on the one 10,000 above; each process of the suite has its own ports."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = 12_000 + secrets.randbelow(10_000)
+        port = secrets.choice(PORTS[process % 4 :: 4])
         with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             other.bind(("127.0.0.1", port + 10_000))
@@ -589,9 +594,9 @@ class Slurm:
                 subprocess.Popen(words, stdout=said, stderr=said, cwd=self.folder, env=environment)
             )
 
-    def end(self, seconds: float = 240.0) -> None:
+    def end(self) -> None:
         """Wait until no job waits or runs."""
-        wait(lambda: not self.ask("squeue", "--noheader").strip(), seconds, pause=0.3)
+        wait(lambda: not self.ask("squeue", "--noheader").strip(), 600, pause=0.3)
 
     def close(self) -> None:
         """End its programs."""

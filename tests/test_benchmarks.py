@@ -18,7 +18,7 @@ def run_benchmarks(cache, *arguments):
     command = [sys.executable, "-m", "benchmarks", *where, *arguments]
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=850, check=False
     )
 
 
@@ -161,7 +161,7 @@ def test_the_tables_of_the_page_are_made_from_the_kept_figures():
         input=page,
         capture_output=True,
         text=True,
-        timeout=550,
+        timeout=850,
         check=True,
     )
     assert done.stdout == page

@@ -97,12 +97,16 @@ def test_at_the_cap_all_that_was_started_is_ended(tmp_path):
         "    open('pids', 'a').write(f'{one.pid}\\n')\n"
         "time.sleep(300)\n"
     )
-    ended = bounded([sys.executable, "-c", code], cap=3, folder=tmp_path, environment=os.environ)
-    assert ended.is_capped
-    assert 3 <= ended.seconds < 200
-    pids = (tmp_path / "pids").read_text().split()
-    assert len(pids) == 2
-    assert all(is_gone(int(pid)) for pid in pids)
+    for cap in (1, 8, 64):  # as many seconds as this machine needs to start three programs
+        (tmp_path / "pids").write_text("")
+        ended = bounded([sys.executable, "-c", code], cap=cap, folder=tmp_path, environment=os.environ)
+        assert ended.is_capped
+        assert cap <= ended.seconds < 200
+        pids = (tmp_path / "pids").read_text().split()
+        assert all(is_gone(int(pid)) for pid in pids)
+        if len(pids) == 2:
+            return
+    pytest.fail("two programs never started")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="this machine has no /proc")
@@ -112,12 +116,17 @@ def test_memory_is_that_of_the_whole_tree(tmp_path):
         "import subprocess, sys, time\n"
         f"both = [subprocess.Popen([sys.executable, '-c', {hold!r}], stdin=-1, stdout=-1) for _ in range(2)]\n"
         "for one in both: one.stdout.readline()\n"
-        "time.sleep(0.5)\n"
+        "time.sleep(float(sys.argv[1]))\n"
         "for one in both: one.communicate()\n"
     )
-    ended = bounded([sys.executable, "-c", code], cap=300, folder=tmp_path, environment=os.environ)
-    assert ended.code == 0
-    assert 120 < ended.peak < 300
+    for seconds in ("0.5", "8", "64"):  # as many as this machine needs for a look at what they hold
+        command = [sys.executable, "-c", code, seconds]
+        ended = bounded(command, cap=300, folder=tmp_path, environment=os.environ)
+        assert ended.code == 0
+        assert ended.peak < 300
+        if ended.peak > 120:
+            return
+    pytest.fail(f"{ended.peak} MB were seen of 120")
 
 
 def test_processor_time_is_that_of_the_children_too(tmp_path):
@@ -197,13 +206,16 @@ def test_a_tool_that_needs_a_database_is_skipped_where_there_is_none(tmp_path, t
 
 
 def test_what_reached_the_cap_is_not_asked_at_larger_sizes(tmp_path, tool):
-    slow = tool(does={"list": python("import time; time.sleep(100)")})
-    figures = found(race(tmp_path, [slow], [5, 10], cap=2))
-    assert figures["counter", "list", 5]["outcome"] == "capped"
-    assert figures["counter", "list", 5]["reason"] == "more than 2 s"
-    assert figures["counter", "list", 10]["outcome"] == "skipped"
-    assert figures["counter", "list", 10]["reason"] == "took more than 2 s with 5 records"
-    assert figures["counter", "run", 10]["outcome"] == "done"
+    slow = tool(does={"list": python("import time; time.sleep(600)")})
+    for cap in (2, 16, 128):  # as many seconds as this machine needs for the other tasks
+        figures = found(race(tmp_path, [slow], [5, 10], cap=cap))
+        assert figures["counter", "list", 5]["outcome"] == "capped"
+        assert figures["counter", "list", 5]["reason"] == f"more than {cap} s"
+        assert figures["counter", "list", 10]["outcome"] == "skipped"
+        assert figures["counter", "list", 10]["reason"] == f"took more than {cap} s with 5 records"
+        if figures["counter", "run", 10]["outcome"] == "done":
+            return
+    pytest.fail("the other tasks were not measured")
 
 
 def test_what_fails_is_no_good_figure(tmp_path, tool):
@@ -273,12 +285,13 @@ def test_what_is_foretold_to_pass_the_cap_by_far_is_not_tried(tool):
 
 
 def test_what_is_not_tried_is_said_with_what_was_foretold(tmp_path, tool):
-    code = "import os, time; there = len(os.listdir('dataset/raw')); time.sleep(0.2 * there); print('x\\n' * there)"
+    code = "import os, time; there = len(os.listdir('dataset/raw')); time.sleep(0.4 * there); print('x\\n' * there)"
     slow = tool(does={"list": python(code)})
-    figures = found(race(tmp_path, [slow], [5, 100], cap=5))
+    figures = found(race(tmp_path, [slow], [5, 100], cap=16))
     assert figures["counter", "list", 5]["outcome"] == "done"
     assert figures["counter", "list", 100]["outcome"] == "foretold"
-    assert 20 <= figures["counter", "list", 100]["foretold"] < 100
+    [seconds] = figures["counter", "list", 5]["seconds"]
+    assert figures["counter", "list", 100]["foretold"] == pytest.approx(20 * seconds, rel=0.01)
     assert figures["counter", "list", 100]["reason"].startswith("would take about ")
 
 
@@ -331,7 +344,7 @@ def run_benchmarks(*arguments):
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=850, check=False
     )
 
 

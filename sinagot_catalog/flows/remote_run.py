@@ -34,7 +34,7 @@ from sinagot_catalog.journal import RunReport, StoredReport, read_report
 _TICK = 0.5
 _LOST_EVERY = 10.0
 _LATE = 10.0
-"""Seconds to wait for the report of a cancelled run: its process may still be writing it."""
+"""Seconds to wait for the report of a cancelled run whose process no longer holds its rows."""
 _SILENCE = 60.0
 """Seconds for which an API may fail to answer before waiting gives up."""
 
@@ -119,11 +119,15 @@ class RemoteFlowRun:
         return stored.report
 
     def _stored_report(self, *, is_late: bool) -> StoredReport | None:
-        """Read its stored report; for a cancelled run, wait a little, as its process may still be writing it."""
+        """Read its stored report; for a cancelled run, wait: its process may still end its rows or write it."""
         end = time.monotonic() + _LATE
         while True:
             stored = read_report(self._source.log_store, self.flow_run_id)
-            if stored is None or stored.ended or not is_late or time.monotonic() > end:
+            if stored is None or stored.ended or not is_late:
+                return stored
+            if stored.report.run_id in self._source.claims.alive():
+                end = time.monotonic() + _LATE
+            elif time.monotonic() > end:
                 return stored
             time.sleep(_TICK)
 

@@ -202,7 +202,7 @@ def _start_unless_configured(say: Callable[[str], None]) -> LocalServer | None:
         configured.probe()
         return None
     local = local_server.start()
-    if not local.is_healthy():
+    if not local.is_listening:
         say("A local Prefect server is starting; the first start of all takes some ten seconds.")
     return local
 

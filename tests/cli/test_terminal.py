@@ -19,9 +19,12 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def on_terminal():
-    """Run the command on a terminal so many characters wide; gives its code and what was on the screen."""
+    """Run the command on a terminal so many characters wide; gives its code and what was on the screen.
 
-    def call(width, *words, **environment):
+    `seen` is a pattern and a file: the file is made as soon as the pattern was on the screen.
+    """
+
+    def call(width, *words, seen=None, **environment):
         program = str(Path(sys.executable).with_name("sinagot-catalog"))
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
@@ -42,6 +45,8 @@ def on_terminal():
             if not part:
                 break
             shown += part
+            if seen is not None and re.search(seen[0].encode(), shown):
+                seen[1].touch()
         os.close(ours)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode()
 
@@ -188,11 +193,18 @@ def test_the_bar_has_the_step_the_time_left_and_the_numbers_of_the_summary(on_te
     assert "10 failed, 2 blocked" in text
 
 
-def test_the_bar_on_80_columns_shows_rate_time_left_and_step(on_terminal, write_workspace):
-    body = "import time; time.sleep(0.05)\nself.path.output.write_text('')"
+def test_the_bar_on_80_columns_shows_rate_time_left_and_step(on_terminal, write_workspace, tmp_path):
+    seen = (r"\d of 8, about [\d.]+ s left, [\d.]+ rows/s, slow", tmp_path / "seen")
+    body = f"""
+        import pathlib, time
+        end = time.monotonic() + 300
+        while self.id == "R5" and not pathlib.Path({str(seen[1])!r}).exists() and time.monotonic() < end:
+            time.sleep(0.01)
+        self.path.output.write_text('')
+    """
     folder = write_workspace({"slow": ("raw/{id}", "slow/{id}", body)}, [f"raw/R{n}" for n in range(1, 9)])
-    _, shown = on_terminal(80, "run", folder, "--mode", "main_process")
-    assert re.search(r"\d of 8, about [\d.]+ s left, [\d.]+ rows/s, slow", shown)
+    _, shown = on_terminal(80, "run", folder, "--mode", "main_process", seen=seen)
+    assert re.search(seen[0], shown)
 
 
 def test_paths_keep_both_ends_where_there_is_little_room(on_terminal, write_workspace):

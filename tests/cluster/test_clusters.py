@@ -60,7 +60,9 @@ class Script(ScriptTemplate):
         if text == "bad":
             raise ValueError(f"{self.id} holds nothing good")
         if text == "wait":
-            Path(self.data_path, f"at-{self.id}").write_text(str(os.getpid()))
+            hidden = Path(self.data_path, f".at-{self.id}")
+            hidden.write_text(str(os.getpid()))
+            hidden.rename(hidden.with_name(f"at-{self.id}"))
         deadline = time.monotonic() + 300
         while text == "wait" and not Path(self.data_path, "go").exists() and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -25,6 +25,7 @@ def test_an_array_runs_the_parts_and_a_dependent_job_runs_the_rest(cli, write_wo
         "2",
         "--json",
         "--",
+        "--hold",  # a dependency is shown until it is fulfilled
         "-o",
         tmp_path / "%A_%a.out",
     )
@@ -36,6 +37,7 @@ def test_an_array_runs_the_parts_and_a_dependent_job_runs_the_rest(cli, write_wo
     shown = slurm.ask("scontrol", "show", "job", jobs["last"])
     assert f"afterany:{jobs['array']}" in shown
     assert "ArrayTaskThrottle=2" in slurm.ask("scontrol", "show", "job", jobs["array"])
+    slurm.ask("scontrol", "release", *jobs.values())
     slurm.end()
     said = "".join(path.read_text() for path in sorted(tmp_path.glob("*.out")))
     assert Workspace(folder).steps.plan().n_run == 0, said

@@ -153,18 +153,17 @@ def test_a_folder_that_may_not_be_written_is_a_fault(write_workspace):
 def test_a_prefect_api_that_does_not_answer_is_a_warning_and_a_fault_only_where_runs_need_it(
     cli, write_workspace
 ):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    silent = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
     folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
-    done = cli("doctor", folder, **silent)
-    assert done.returncode == 0
-    assert "warn  prefect   The Prefect API at " in done.stdout
     needing = write_workspace(
         {"a": ("raw/{id}", "a/{id}")}, ["raw/R1"], toml="[run]\nmode = 'prefect'\n", name="p"
     )
-    assert cli("doctor", needing, **silent).returncode == 2
+    with socket.socket() as kept:  # a port that nobody listens on, and nobody else gets
+        kept.bind(("127.0.0.1", 0))
+        silent = {"PREFECT_API_URL": f"http://127.0.0.1:{kept.getsockname()[1]}/api"}
+        done = cli("doctor", folder, **silent)
+        assert done.returncode == 0
+        assert "warn  prefect   The Prefect API at " in done.stdout
+        assert cli("doctor", needing, **silent).returncode == 2
 
 
 def test_a_known_clash_of_versions_is_said(tmp_path, harbor_folder):

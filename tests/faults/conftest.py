@@ -214,7 +214,7 @@ class Ground:
         for number in fault.signals:
             pids = [process.pid] if fault.aim == "run" else self.processes()
             if fault.aim == "worker":
-                pids = [pid for pid in pids if pid != process.pid and b"_worker" in command_of(pid)][:1]
+                pids = [pid for pid in pids if b"\0sinagot_catalog.worker\0" in command_of(pid)][:1]
             for pid in pids:
                 if pid != process.pid or process.poll() is None:
                     try:

@@ -160,19 +160,20 @@ def test_worker_whose_script_spoils_signals_folder_and_environment_runs_the_next
     the_others_are_done(rows)
 
 
-def test_script_that_ignores_signals_is_ended_past_its_time(run):
+def test_script_that_ignores_signals_is_ended_past_its_time(make_workspace, script_source):
     began = time.monotonic()
-    _, rows = run(
-        "        signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "        if self.id == 'R1':\n"
-        "            while True:\n"
-        "                try: time.sleep(60)\n"
-        "                except BaseException: pass",
-        TIMEOUT=4,
-    )
-    assert rows["R1"]["outcome"] == "timeout"
-    assert rows["R1"]["message"] == "ran past its TIMEOUT of 4 s"
-    the_others_are_done(rows, "R1")
+    ignores = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    late = f"{ignores}while True:\n    try: time.sleep(60)\n    except BaseException: pass"
+    scripts = {
+        "work": ("raw/{id}", "out/{id}", f"{ignores}self.path.output.write_text(self.id)"),
+        "late": script_source("late/{id}", "never/{id}", late, TIMEOUT=0.5),
+    }
+    ws = make_workspace(scripts, [*(f"raw/{one}" for one in IDS), "late/R1"])
+    report = ws.steps.run(workers=2, progress=False)
+    rows = {row["record_id"]: row for row in report.frame.filter(step="work").iter_rows(named=True)}
+    the_others_are_done(rows)
+    [row] = report.frame.filter(step="late").to_dicts()
+    assert (row["outcome"], row["message"]) == ("timeout", "ran past its TIMEOUT of 0.5 s")
     assert time.monotonic() - began < 200
 
 

@@ -25,7 +25,9 @@ self.logger.info(f"{self.id} begins")
 if text == "bad":
     raise ValueError("nothing good")
 deadline = time.monotonic() + 300
-pathlib.Path(self.data_path, f"begun-{self.id}").write_text(str(os.getpid()))
+begun = pathlib.Path(self.data_path, f"begun-{self.id}")
+begun.with_name(f".{begun.name}").write_text(str(os.getpid()))
+begun.with_name(f".{begun.name}").rename(begun)
 while text == "wait" and not pathlib.Path(self.data_path, "go").exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 self.path.output.write_text(text.upper())

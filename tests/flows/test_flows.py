@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sinagot_catalog import Workspace
 from sinagot_catalog.errors import ServerError, StorageError, UsageError
 from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.submission import submit
@@ -331,6 +332,24 @@ def test_a_flow_run_is_lost_only_when_its_own_attempt_died(workspace):
 
 
 # -- cancelling
+
+
+def test_a_cancelled_run_whose_process_still_ends_its_rows_is_waited_for(workspace, api, monkeypatch):
+    from prefect.states import Cancelled
+
+    from sinagot_catalog.flows import remote_run, run_workspace
+    from sinagot_catalog.flows.stored_run import store_report
+
+    monkeypatch.setattr(remote_run, "_LATE", 0.5)
+    root = workspace("good")
+    claimed = prepare(str(root))
+    run = api.client.create_flow_run(run_workspace, parameters={"workspace": str(root)}, state=Cancelled())
+    store_report(claimed, str(run.id), 1, ended=False)
+    ending = threading.Timer(2, store_report, [claimed, str(run.id), 1], {"ended": True})
+    ending.start()
+    handle = Workspace(root).get_flow_run(str(run.id), on_message=lambda _: None)
+    assert handle.wait(300).counts() == {"cancelled": 2}
+    ending.join()
 
 
 def test_a_cancel_from_the_page_ends_the_run(workspace, api):

@@ -75,7 +75,7 @@ def texts(folder):
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_processes_that_a_script_starts_find_its_functions_and_helpers(folder, pool):
-    at = folder(pool, toml="[run]\ntimeout = 60")
+    at = folder(pool, toml="[run]\ntimeout = 300")
     report = Workspace(at).steps.run(workers=1, progress=False)
     assert report.counts() == {"done": 2}, report.failures()
     assert texts(at) == {"R1": EXPECTED, "R2": EXPECTED}

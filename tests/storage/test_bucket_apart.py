@@ -87,6 +87,7 @@ def test_second_writer_is_refused_where_two_runs_cannot_be_kept_apart(
     go_on = tmp_path / "go-on"
     body = f"""
     import pathlib, time
+    pathlib.Path({str(tmp_path / "begun")!r}).touch()
     end = time.monotonic() + 300
     while not pathlib.Path({str(go_on)!r}).exists() and time.monotonic() < end:
         time.sleep(0.05)
@@ -101,14 +102,15 @@ def test_second_writer_is_refused_where_two_runs_cannot_be_kept_apart(
         )
     )
     first.start()
-    wait_until(lambda: moto.keys("one/dataset/LOG/claims"))
+    wait_until((tmp_path / "begun").exists)
     second = Workspace(url, storage_options=careless, trust=True)
     with pytest.raises(StorageError, match=r"is at work in .*, and this store cannot keep two runs apart"):
         second.records.get("R2").steps.run(workers=1, progress=False)
     go_on.touch()
     first.join(300)
     assert reports[0].counts() == {"done": 2}
-    assert second.steps.run(workers=1, force=True, progress=False).counts() == {"done": 2}
+    again = second.refresh().steps.run(workers=1, force=True, progress=False)
+    assert again.counts() == {"done": 2}
 
 
 DYING = """

@@ -49,8 +49,12 @@ def test_fetch_limit_holds_for_what_is_fetched_ahead(seaweed, write_workspace, t
     most = tmp_path / "most"
     body = f"""
     import time
+    here = self.path.input.parent
+    end = time.monotonic() + 300
+    while self.id == "R00" and len(list(here.iterdir())) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
     time.sleep(0.05)
-    held = sum(one.stat().st_size for one in self.path.input.parent.iterdir())
+    held = sum(one.stat().st_size for one in here.iterdir())
     with open({str(most)!r}, "a") as file:
         file.write(f"{{held}}\\n")
     self.path.output.write_text("x")

@@ -632,7 +632,10 @@ def browser():
 
         yield person
         browser.close()
-        assert [one for one in said if "ERR_CONNECTION_REFUSED" not in one] == []
+        # where a test ends its server: a request may be on its way then
+        assert [
+            one for one in said if not re.search("net::ERR_(CONNECTION_|EMPTY_RESPONSE|SOCKET_)", one)
+        ] == []
 
 
 @browser_needed
@@ -678,6 +681,23 @@ def test_pages_are_drawn_again_and_keep_what_was_begun(folder, start, browser):
     assert parse_qs(urlsplit(reader.url).query)["where"] == ["record_id = 'R1'"]
     ui.end()
     writer.locator("#told", has_text="The server has ended").wait_for()
+
+
+@browser_needed
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_picked_while_a_page_is_drawn_again_stays_picked(folder, start, browser):
+    ui = start(folder, log_in=False)
+    page = browser(ui, "/rows")
+
+    def late(route):
+        page.locator(".pick").first.check()
+        route.continue_()
+
+    page.route(f"{ui.base}/rows", late)
+    (folder / "dataset" / "raw" / "R7").touch()
+    page.locator("#told", has_text="The workspace changed.").wait_for()
+    assert page.locator(".pick").first.is_checked()
+    assert page.locator("#table a", has_text="R7").count() == 0
 
 
 @browser_needed

@@ -49,7 +49,7 @@ ODD = {
     "a subclass of it": "raise type('Mine', (KeyboardInterrupt,), {})('no')",
     "interrupt_main": "_thread.interrupt_main(); time.sleep(0.2); sum(range(10))",
     "interrupt_main from a thread": (
-        "threading.Timer(0.05, lambda: _thread.interrupt_main()).start(); [time.sleep(0.01) for _ in range(300)]"
+        "threading.Timer(0.05, _thread.interrupt_main).start(); [time.sleep(0.01) for _ in range(30_000)]"
     ),
     "a text that raises SystemExit": (
         "raise type('Odd', (Exception,), {'__str__': lambda s: sys.exit(3), '__repr__': lambda s: sys.exit(4)})()"
@@ -121,9 +121,9 @@ def test_rows_of_a_flow_that_raise_interrupts_are_its_errors(make_workspace, scr
 @pytest.mark.parametrize(
     ("mode", "number", "body"),
     [
-        ("processes", signal.SIGINT, "time.sleep(60)"),
-        ("main_process", signal.SIGTERM, "time.sleep(60)"),
-        ("main_process", signal.SIGINT, "try: time.sleep(60)\nexcept BaseException: raise ValueError"),
+        ("processes", signal.SIGINT, "time.sleep(600)"),
+        ("main_process", signal.SIGTERM, "time.sleep(600)"),
+        ("main_process", signal.SIGINT, "try: time.sleep(600)\nexcept BaseException: raise ValueError"),
     ],
 )
 def test_the_users_interrupt_ends_the_run(write_workspace, script_source, wait_until, mode, number, body):  # noqa: PLR0917
@@ -157,9 +157,10 @@ LEFT = {
         "state = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))",
         "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])",
     ),
+    # with an interval that no other timer of the process has
     "alarm": (
-        "time.sleep(0.2); state = 'alive'",
-        "signal.alarm(1); signal.setitimer(signal.ITIMER_REAL, 0.05)",
+        "state = signal.getitimer(signal.ITIMER_REAL)[1] == 7.25",
+        "signal.setitimer(signal.ITIMER_REAL, 600, 7.25)",
     ),
     "path of imports": ("state = sys.path.count('/nowhere')", "sys.path.insert(0, '/nowhere')"),
     "recursion limit": ("state = sys.getrecursionlimit()", "sys.setrecursionlimit(5000)"),

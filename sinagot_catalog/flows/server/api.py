@@ -25,11 +25,15 @@ from sinagot_catalog.startup import dataclass
 
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
 """A hint for errors of Prefect: rows can run without it."""
+ANSWER = 10.0
+"""Seconds to wait for an answer: a busy server takes some."""
+_CONNECTION = 3.0
+"""Seconds to wait for a connection, which a busy server accepts at once."""
 
 # -- requests to the local server ----------------------------------------------------------------------------
 
 
-def ask(url: str, *, auth: str | None = None, timeout: float = 3.0, body: object = None) -> Any:
+def ask(url: str, *, auth: str | None = None, timeout: float = ANSWER, body: object = None) -> Any:
     """Get JSON from the local server, without the import of Prefect and never through a proxy.
 
     Args:
@@ -124,7 +128,7 @@ class ConfiguredApi:
         more = f"; with {', '.join(self.through)}" if self.through else ""
         return f"{masked(self.url)} (configured in {self.source}{more})"
 
-    def probe(self, timeout: float = 3.0) -> None:
+    def probe(self, timeout: float = ANSWER) -> None:
         """Check that the API answers and accepts the credentials.
 
         Args:
@@ -134,7 +138,7 @@ class ConfiguredApi:
             ServerError: The API does not answer, or refuses the credentials.
         """
         try:
-            self._connect(timeout)
+            self._connect(min(timeout, _CONNECTION))
             self.ask("/health", timeout=timeout)
             self.ask("/admin/version", timeout=timeout, absent=True)
         except ServerError as error:
@@ -151,7 +155,7 @@ class ConfiguredApi:
         except (OSError, ValueError) as error:
             raise no_answer(self.url, _in_words(error, timeout)) from None
 
-    def ask(self, path: str, body: object = None, *, timeout: float = 3.0, absent: bool = False) -> Any:
+    def ask(self, path: str, body: object = None, *, timeout: float = ANSWER, absent: bool = False) -> Any:
         """Get JSON from the API, by Prefect's own client: with its headers, proxies and certificates.
 
         Args:

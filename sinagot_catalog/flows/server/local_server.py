@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.server.api import WITHOUT_PREFECT
+from sinagot_catalog.flows.server.api import ANSWER, WITHOUT_PREFECT
 from sinagot_catalog.flows.server.server_state import (
     ALIVE,
     FIRST_LINE,
@@ -158,7 +157,7 @@ def status() -> dict[str, Any]:
     alive = server.is_alive
     return {
         "running": alive,
-        "healthy": alive and server.is_healthy(),
+        "healthy": alive and server.is_healthy(ANSWER),
         "url": server.url,
         "api_url": server.api_url,
         "user": user,
@@ -249,8 +248,8 @@ def _drain(server: LocalServer, timeout: float) -> int:
     running = 0
     while True:
         try:
-            running = int(_count(server, "flow_runs", under_way))
-            counts.append(_count(server, "task_runs", {}))
+            running = int(server.ask("/flow_runs/count", under_way))
+            counts.append(server.ask("/task_runs/count", {}))
         except (ServerError, ValueError):
             return running  # it does not answer: waiting is of no use
         # The recorder writes once a second: three equal counts, half a second apart, are a second without writes.
@@ -316,7 +315,3 @@ def _is_free(port: int) -> bool:
 @cache
 def _prefect_version() -> str:
     return metadata.version("prefect")
-
-
-def _count(server: LocalServer, table: str, body: Mapping[str, object]) -> Any:
-    return server.ask(f"/{table}/count", body)

@@ -29,7 +29,7 @@ from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.server.api import WITHOUT_PREFECT, ask
+from sinagot_catalog.flows.server.api import ANSWER, WITHOUT_PREFECT, ask
 from sinagot_catalog.journal import is_same_process
 from sinagot_catalog.startup import dataclass
 
@@ -88,6 +88,14 @@ class LocalServer:
     def __repr__(self) -> str:
         return f"<LocalServer {self.url} | pid: {self.pid}, prefect: {self.prefect}>"
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether it accepts connections: it does once it has started, also while it is too busy to answer."""
+        with contextlib.suppress(OSError):
+            socket.create_connection((HOST, self.port), timeout=1.0).close()
+            return True
+        return False
+
     def is_healthy(self, timeout: float = 1.0) -> bool:
         """Check that it answers and accepts its own password.
 
@@ -101,7 +109,7 @@ class LocalServer:
             return self.ask("/admin/version", timeout=timeout) is not None
         return False
 
-    def ask(self, path: str, body: object = None, *, timeout: float = 3.0) -> Any:
+    def ask(self, path: str, body: object = None, *, timeout: float = ANSWER) -> Any:
         """Get JSON from its API, or post JSON to it; see `api.ask`."""
         return ask(f"{self.api_url}{path}", auth=self.auth, timeout=timeout, body=body)
 

@@ -69,7 +69,7 @@
         if (button.dataset.whole) rows = rows.map((row) => ({ record_id: row.record_id }));
         button.disabled = true;
         try {
-          if (await post(button.dataset.action, { rows, reason: form.elements.reason?.value || "" })) await refresh();
+          if (await post(button.dataset.action, { rows, reason: form.elements.reason?.value || "" })) await refresh(true);
         } catch (error) {
           tell(String(error));
         }
@@ -88,8 +88,10 @@
   // --- refreshed as files change
   let shown = meta("version");
   const isBusy = () => picked().length > 0 || Array.from(document.querySelectorAll("input:not([type=checkbox])")).some((one) => one.value !== one.defaultValue) || String(getSelection());
-  const refresh = async () => {
+  const keep = () => tell("The workspace changed. What you have begun stays; load the page again to see the change.");
+  const refresh = async (isDecided) => {
     const answer = await fetch(location.href), text = await answer.text();
+    if (!isDecided && isBusy()) return keep(); // begun since the page was asked for
     const page = new DOMParser().parseFromString(text, "text/html");
     if (!page.querySelector("main")) return tell(text);
     const name = (one) => one.querySelector("summary").textContent;
@@ -107,8 +109,8 @@
       const { version } = await answer.json();
       if (find("told").dataset.away) { tell(""); delete find("told").dataset.away; }
       if (version === shown) return;
-      if (isBusy()) tell("The workspace changed. What you have begun stays; load the page again to see the change.");
-      else await refresh();
+      if (isBusy()) keep();
+      else await refresh(false);
     } catch {
       tell("The server has ended, or does not answer.");
       find("told").dataset.away = "1";

@@ -129,7 +129,7 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
 ):
     folder = write_workspace(CHAIN, ["raw/R1", "raw/R2"])
     done = cli(
-        "deploy", "nightly", "-C", folder, "--where", "status = 'DATA_READY'", "--cron", "0 2 * * *",
+        "deploy", "nightly", "-C", folder, "--where", "status = 'DATA_READY'", "--cron", "0 2 29 2 *",
         "--timezone", "Europe/Paris", "--pool", worker, "--tag", "harbour",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -146,7 +146,7 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
     }  # fmt: skip
     assert made.global_concurrency_limit.limit == 1
     [schedule] = made.schedules
-    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Paris")
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 29 2 *", "Europe/Paris")
     assert set(made.tags) == {"sinagot-catalog", "harbour"}
 
     ws = Workspace(folder)
@@ -168,7 +168,7 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
 def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_workspace):
     folder = write_workspace(CHAIN, ["raw/R1"])
     words = ("deploy", "again", "-C", folder, "--pool", worker)
-    assert cli(*words, "--cron", "0 2 * * *", "--workers", 2).returncode == 0
+    assert cli(*words, "--cron", "0 2 29 2 *", "--workers", 2).returncode == 0
     first = api.read_deployment_by_name("run-workspace/again")
     done = cli(*words, "--where", "status = 'ERROR'", "--step", "upper", "--no-downstream", "--json")
     assert done.returncode == 0, done.stderr
@@ -401,7 +401,7 @@ while not pathlib.Path(self.data_path, "go").exists():
 self.path.output.touch()
 """
     folder = write_workspace({"a": ("raw/{id}", "a/{id}", waits)}, ["raw/R1"])
-    Workspace(folder).deploy("piling", pool=worker, cron="0 2 * * *", on_message=quiet)
+    Workspace(folder).deploy("piling", pool=worker, cron="0 2 29 2 *", on_message=quiet)
 
     def is_now(identity, name):
         return api.read_flow_run(UUID(identity)).state.name == name

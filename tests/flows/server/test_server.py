@@ -13,7 +13,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog.errors import ServerError
+from sinagot_catalog.flows import environment as environment_of_programs
 from sinagot_catalog.flows.server import api as _api
 from sinagot_catalog.flows.server import local_server, server_state
 from sinagot_catalog.journal.process_identity import boot_id, start_time
@@ -63,6 +64,18 @@ def in_a_new_process(code, **environment) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, timeout=300, check=True
     )
+
+
+@contextmanager
+def busy(server, seconds) -> Iterator[None]:
+    """A server that takes connections, and answers nothing for some seconds."""
+    os.kill(server.pid, signal.SIGSTOP)
+    end = threading.Timer(seconds, os.kill, [server.pid, signal.SIGCONT])
+    end.start()
+    try:
+        yield
+    finally:
+        end.join()
 
 
 # -- its life
@@ -317,11 +330,14 @@ def run_under_way(prefect_server) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("run_under_way")
-def test_a_server_of_another_version_that_is_at_work_is_left_alone(prefect_server):
+def test_a_server_of_another_version_that_is_at_work_is_left_alone_also_where_it_answers_late(prefect_server):
     server_state.write_state(replace(prefect_server, prefect="3.0.0"))
     try:
-        with pytest.raises(
-            ServerError, match=r"of Prefect 3\.0\.0, this is .*under way\.\nWait for them, or end it"
+        with (
+            busy(prefect_server, 3.5),
+            pytest.raises(
+                ServerError, match=r"of Prefect 3\.0\.0, this is .*under way\.\nWait for them, or end it"
+            ),
         ):
             local_server.start()
         assert prefect_server.is_alive
@@ -381,6 +397,15 @@ def test_a_full_disk_is_said(full_disk, monkeypatch):
         local_server.start().wait_healthy(300)
     assert "sinagot-catalog run" in caught.value.hint
     assert local_server.find() is None
+
+
+def test_a_server_that_answers_late_is_neither_starting_nor_ill(prefect_server):
+    said: list[str] = []
+    with busy(prefect_server, 1.5):
+        assert environment_of_programs(on_message=said.append) == prefect_server.environment
+    assert said == []
+    with busy(prefect_server, 1.5):
+        assert local_server.status()["healthy"]
 
 
 @pytest.mark.usefixtures("other_home")
@@ -453,7 +478,7 @@ def test_a_profile_that_points_elsewhere_is_used_and_no_server_is_started(
 
 def test_a_submit_to_an_api_that_refuses_or_hangs_says_how_to_do_without(cli, write_workspace, silent_port):
     folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
-    for port, what in ((9, "connection refused"), (silent_port, "nothing came back within 3 s")):
+    for port, what in ((9, "connection refused"), (silent_port, "nothing came back within 10 s")):
         done = cli(
             "submit", folder, PREFECT_API_URL=f"http://127.0.0.1:{port}/api", PYTHONPROFILEIMPORTTIME="1"
         )

@@ -95,18 +95,21 @@ class Bench:
             **options,
         )
 
-    def groups(self, ids):
+    def groups(self, ids, late=()):
+        """Each record with all steps; with `late`, these records with the last step, the others with the first."""
         steps = len(self.cells)
         for one in ids:
             (self.data / "raw" / one).touch()
+        if late:
+            return [[(n, steps - 1 if one in late else 0, one)] for n, one in enumerate(ids)]
         return [[(n * steps + s, s, one) for s in range(steps)] for n, one in enumerate(ids)]
 
-    def run(self, ids=IDS, workers=2, **options):
-        groups = self.groups(ids)
+    def run(self, ids=IDS, workers=2, late=(), **options):
+        groups = self.groups(ids, late)
         results = []
         with started(self.spec(**options), workers) as runner:
             runner.run(groups, results.extend)
-        assert sorted(result.row for result in results) == list(range(len(ids) * len(self.cells)))
+        assert sorted(result.row for result in results) == list(range(sum(map(len, groups))))
         names = {row: (self.cells[cell].step, one) for group in groups for row, cell, one in group}
         return {names[result.row]: result for result in results}
 
@@ -211,13 +214,13 @@ def test_what_a_dead_worker_had_finished_is_known_from_its_journal(bench):
 
 
 def test_a_row_past_its_time_is_ended_and_the_rest_goes_on(bench):
-    bench.step("if self.id == 'B': time.sleep(600)", timeout=5)
+    bench.step("pass", timeout=PATIENCE).step("time.sleep(600)", "late", timeout=0.5)
     begin = time.monotonic()
-    results = bench.run()
+    results = bench.run(late="B")
     assert time.monotonic() - begin < 200
-    late = results["work", "B"]
+    late = results["late", "B"]
     assert (late.outcome, late.error_type) == ("timeout", "Timeout")
-    assert late.message == "ran past its TIMEOUT of 5 s"
+    assert late.message == "ran past its TIMEOUT of 0.5 s"
     assert [results["work", one].outcome for one in "ACD"] == ["done"] * 3
     (event,) = bench.events("error")
     assert (event["error_type"], event["record_id"]) == ("Timeout", "B")
@@ -238,18 +241,21 @@ def test_a_script_that_will_not_end_is_made_to(bench):
 
 
 def test_a_time_out_is_tried_again_as_often_as_the_step_says(bench):
+    bench.step("time.sleep(600)", "late", timeout=0.3, retries=1)
     bench.step(
         """
-        count = self.data_path / "count"
-        if not count.exists():
-            count.touch()
+        with (self.data_path / "count").open("a") as count:
+            count.write("x")
+        if len((self.data_path / "count").read_text()) == 1:
             time.sleep(600)
         """,
-        timeout=5,
-        retries=1,
+        timeout=0.5,
+        retries=50,  # on a busy machine a row that sleeps no more may be late as well
     )
-    result = bench.run("A")["work", "A"]
-    assert (result.outcome, result.attempts) == ("done", 2)
+    results = bench.run("A")
+    assert (results["late", "A"].outcome, results["late", "A"].attempts) == ("timeout", 2)
+    assert results["work", "A"].outcome == "done"
+    assert results["work", "A"].attempts >= 2
 
 
 def test_what_a_failed_script_printed_is_in_its_event_and_nothing_of_the_row_before(bench):
@@ -432,8 +438,10 @@ def test_groups_may_come_from_a_generator_and_in_any_number(bench):
 
 
 def test_many_threads_run_batches_on_the_same_workers(bench):
-    bench.step("if self.id == 'R07': os._exit(1)\nif self.id == 'R13': time.sleep(600)", timeout=5)
-    groups = bench.groups([f"R{n:02}" for n in range(40)])
+    bench.step("if self.id == 'R07': os._exit(1)", timeout=PATIENCE).step(
+        "time.sleep(600)", "late", timeout=0.5
+    )
+    groups = bench.groups([f"R{n:02}" for n in range(40)], late={"R13"})
     results = []
     with started(bench.spec(), 2) as runner:
         threads = [

@@ -221,7 +221,7 @@ def test_where_no_thread_can_be_started_it_looks_alone(monkeypatch):
 
 def test_a_short_look_starts_nothing(write_workspace, children):
     folder = write_workspace(files=["raw/R1"])
-    with HelperPool(int) as hands:
+    with HelperPool(int, patience=300) as hands:  # none of which this test comes near
         assert not hands.are_free(1)
         assert hands.number == 0
     before = children()

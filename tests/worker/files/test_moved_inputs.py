@@ -15,7 +15,7 @@ from sinagot_catalog import Workspace
 ENDS = {
     "raises": "1 / 0",
     "leaves the process": "import os; os._exit(3)",
-    "passes its time-out": "import time; time.sleep(60)",
+    "passes its time-out": "import time; time.sleep(600)",
     "forgets its second output": "",
 }
 MODES = [("processes", end) for end in ENDS] + [
@@ -26,14 +26,15 @@ MODES = [("processes", end) for end in ENDS] + [
 
 def move(ends):
     """A script's body that moves its input, and then ends in some way."""
-    return f"import shutil\nshutil.move(self.path.input, self.path.output['jpg'])\n{ends}"
+    note = "with (self.data_path.parent / 'moved').open('a') as moved: moved.write(f'{self.id}\\n')"
+    return f"import shutil\nshutil.move(self.path.input, self.path.output['jpg'])\n{note}\n{ends}"
 
 
-def card(write_workspace, body, *, path_in="DCIM/{id}.JPG", toml="", files=("DCIM/R1.JPG", "DCIM/R2.JPG")):
+def card(write_workspace, body, *, path_in="DCIM/{id}.JPG", files=("DCIM/R1.JPG", "DCIM/R2.JPG"), **options):
     """A card of a camera, with files older than the run and unlike each other."""
     outputs = {"jpg": "sorted/{id}.jpg", "txt": "sorted/{id}.txt"}
     folder = write_workspace(
-        {"sort": (path_in, outputs, body)}, {name: f"picture {name}" for name in files}, toml=toml
+        {"sort": (path_in, outputs, body)}, {name: f"picture {name}" for name in files}, **options
     )
     for number, name in enumerate(files):
         os.utime(folder / "dataset" / name, (1_600_000_000 + number, 1_600_000_000 + number))
@@ -49,11 +50,16 @@ def pictures(folder, top="DCIM"):
 @pytest.mark.parametrize("retries", [0, 1])
 @pytest.mark.parametrize(("mode", "ends"), MODES)
 def test_an_input_that_a_failing_script_moved_is_put_back(write_workspace, mode, ends, retries):
-    toml = f"[run]\ntimeout = 4\nretries = {retries}\n"
-    folder = card(write_workspace, move(ENDS[ends]), toml=toml if mode == "processes" else "")
-    before = pictures(folder)
-    report = Workspace(folder).steps.run(mode=mode, workers=2, progress=False)
-    assert pictures(folder) == before
+    # Seconds of a row: as many as this machine needs until each attempt has moved its input.
+    for seconds in (1, 8, 64, 512) if ends == "passes its time-out" else (300,):
+        toml = f"[run]\ntimeout = {seconds}\nretries = {retries}\n" if mode == "processes" else ""
+        folder = card(write_workspace, move(ENDS[ends]), toml=toml, name=f"card-{seconds}")
+        before = pictures(folder)
+        report = Workspace(folder).steps.run(mode=mode, workers=2, progress=False)
+        assert pictures(folder) == before
+        moved = (folder / "moved").read_text() if (folder / "moved").exists() else ""
+        if moved.count("\n") == 2 * (1 + retries):
+            break
     messages = report.failures()["message"].to_list()
     assert len(messages) == 2
     assert all("the script had moved its input" in one and "put back" in one for one in messages)
