@@ -236,6 +236,21 @@ def test_tracing_ends_with_the_row(run):
     assert texts["R1"] == texts["R2"] == texts["R3"]
 
 
+@pytest.mark.parametrize("body", ["signal.setitimer(signal.ITIMER_REAL, 900, 7.25)", "signal.alarm(0)", ""])
+@pytest.mark.parametrize("run", ["main_process"], indirect=True)
+def test_a_timer_of_the_program_goes_on_after_a_row(run, body):
+    before = signal.getitimer(signal.ITIMER_REAL)  # the one that bounds a test
+    signal.setitimer(signal.ITIMER_REAL, 500, 9.5)
+    try:
+        _, rows, _ = run(f"state = ''\n{body}")
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+    assert {row["outcome"] for row in rows.values()} == {"done"}
+    assert 0 < left < 500
+    assert interval == 9.5
+
+
 def test_a_script_may_set_the_start_method_that_the_program_has_set(run):
     before = multiprocessing.get_start_method(allow_none=True)
     multiprocessing.set_start_method("fork", force=True)
