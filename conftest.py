@@ -67,9 +67,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run 100,000 rows where 10,000 do otherwise")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Two processes more than there are cores: tests wait for servers, workers and time-outs."""
-    return 2 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 + (os.cpu_count() or 1)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """As many processes as cores, and two more where tests wait for servers, workers and time-outs."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores if "not server" in config.getoption("markexpr") else cores + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
