@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, get_args
+from typing import Any
 
 from sinagot_catalog.config.model import (
     CommandConfig,
@@ -16,27 +16,14 @@ from sinagot_catalog.config.model import (
 from sinagot_catalog.config.parameters import parameter_faults, params_of
 from sinagot_catalog.config.record_keys import match_of
 from sinagot_catalog.config.resources import resource_faults
-from sinagot_catalog.config.validator import Address, validate
-from sinagot_catalog.config.validator import Fault as Misfit
+from sinagot_catalog.config.validator import Address, Misfit
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, WithColumns, parse_inputs, parse_labelled
 
 Fault = tuple[Address, str]
 Table = dict[str, Any]
 
-_NOT_NAMED = ("dask", "commands", "step_params", "step_resources")
 _WIDTH = 60  # characters of a wrong value that a message shows
-
-
-def validated(document: Table) -> tuple[Document, list[Fault]]:
-    """Validate a document: return its model without the faulty parts, and the faults."""
-    model, misfits = validate(Document, document)
-    if model is not None:
-        return model, []
-    faults = [(_written(misfit.address), _sentence(misfit)) for misfit in misfits]
-    for misfit in misfits:
-        _cut(document, _written(misfit.address), is_table=misfit.is_section)
-    return validate(Document, document)[0] or Document(), faults
 
 
 def own_sections(document: Table) -> list[str]:
@@ -49,70 +36,30 @@ def own_sections(document: Table) -> list[str]:
     ]
 
 
-def _written(address: Address) -> Address:
-    """An address as the toml writes it: the model keeps `[steps.X]` in two of its own keys."""
-    if address[:1] == ("steps",) and address[1:2] in (("step_params",), ("step_resources",)) and address[2:]:
-        return (address[0], address[2], str(address[1]).removeprefix("step_"), *address[3:])
-    return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
-
-
-def _cut(document: Table, address: Address, *, is_table: bool) -> None:
-    """Remove a faulty value, so that the rest of the document can be checked."""
-    place: Any = document
-    *parents, last = address[: next((n for n, key in enumerate(address) if isinstance(key, int)), None)]
-    for key in parents:
-        place = place.get(key, {})
-    if is_table:
-        place[last] = {}
-    else:
-        place.pop(last, None)
-
-
-def _sentence(misfit: Misfit) -> str:
+def sentence_of(misfit: Misfit) -> str:
+    """What is wrong with a value that does not fit its section."""
     if not misfit.sentence:
-        return _unknown(misfit.address, misfit.value)
-    shown = "the value" if misfit.address[0] in ("storage", "dask") else _shown(misfit.value)
+        return _unknown(misfit)
+    shown = "the value" if misfit.address[0] == "storage" else _shown(misfit.value)
     hint = (
         f"; write [{shown}]" if misfit.sentence == "is not a list" and isinstance(misfit.value, str) else ""
     )
     return f"{shown} {misfit.sentence}{hint}"
 
 
-def _unknown(address: Address, value: object) -> str:
-    *parents, name = address
-    what = "section" if isinstance(value, dict) else "key"
-    names = _known(_section_at(tuple(parents)))
-    near = did_you_mean(str(name), names, most=1)
-    if not near:
-        elsewhere = [
-            f"{section.name}.{name}"
+def _unknown(misfit: Misfit) -> str:
+    *parents, name = misfit.address
+    what = "section" if isinstance(misfit.value, dict) else "key"
+    near = did_you_mean(str(name), misfit.known, most=1)
+    if not near and what == "key":
+        elsewhere = (
+            f"; did you mean {f'{section.name}.{name}'!r}?"
             for section in fields(Document)
-            if (inner := _section_in(section.type)) is not None and name in _known(inner)
-        ]
-        near = f"; did you mean {elsewhere[0]!r}?" if elsewhere and what == "key" else ""
+            if is_dataclass(section.type) and name in [field.name for field in fields(section.type)]
+        )
+        near = next(elsewhere, "")
     own = "" if parents or near or what == "section" else "; values of your own need a section, such as [lab]"
-    return f"unknown {what}{near or '; known here: ' + ', '.join(names)}{own}"
-
-
-def _known(section: type) -> list[str]:
-    return [
-        field.name for field in fields(section) if field.name not in _NOT_NAMED and field.type is not object
-    ]
-
-
-def _section_in(hint: Any) -> type | None:
-    if isinstance(hint, type) and is_dataclass(hint):
-        return hint
-    return next((one for inner in get_args(hint) if (one := _section_in(inner)) is not None), None)
-
-
-def _section_at(address: Address) -> type:
-    """The class of the section at an address."""
-    section: type = Document
-    for key in address:
-        hint = next((field.type for field in fields(section) if field.name == key), None)
-        section = _section_in(hint) or section
-    return section
+    return f"unknown {what}{near or '; known here: ' + ', '.join(misfit.known)}{own}"
 
 
 def dotted(address: Address) -> str:

@@ -28,9 +28,9 @@ def _duration(value: object) -> object:
         raise fault("is not a duration: write a number of seconds, or such as '90s', '10m' or '2h'") from None
 
 
-def _class_path(value: object) -> object:
+def _class_path(value: str) -> str:
     """A class with its module, as `dask_jobqueue.SLURMCluster`."""
-    if value is None or all(part.isidentifier() for part in ["", *str(value).split(".")][-2:]):
+    if all(part.isidentifier() for part in ["", *value.split(".")][-2:]):
         return value
     raise fault("is not a class with its module, such as 'dask_jobqueue.SLURMCluster'")
 
@@ -66,24 +66,6 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
-def _commands(value: object) -> object:
-    """Every table in `[steps]` declares a command step, or only the parameters and resources of a script."""
-    if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
-        return value
-    tables = {name: item for name, item in value.items() if isinstance(item, dict)}
-    of_scripts = {
-        key: {name: item[key] for name, item in tables.items() if key in item}
-        for key in ("params", "resources")
-    }
-    commands = {
-        name: {key: inner for key, inner in item.items() if key not in of_scripts}
-        for name, item in tables.items()
-        if not item or not set(item) <= set(of_scripts)
-    }
-    others = {name: item for name, item in value.items() if name not in tables}
-    return {**others, "commands": commands} | {f"step_{key}": found for key, found in of_scripts.items()}
-
-
 def _level(value: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     if value.upper() not in levels:
@@ -91,14 +73,14 @@ def _level(value: str) -> str:
     return value.upper()
 
 
-def _web_address(value: str | None) -> str | None:
-    if value is not None and not re.match(r"https?://\S+$", value):
+def _web_address(value: str) -> str:
+    if not re.match(r"https?://\S+$", value):
         raise fault("is not a web address: write one that begins with https:// or http://")
     return value
 
 
-def _csv_path(value: str | None) -> str | None:
-    if value is not None and not value.lower().endswith((".csv", ".tsv")):
+def _csv_path(value: str) -> str:
+    if not value.lower().endswith((".csv", ".tsv")):
         raise fault("is not a CSV file: write a path such as 'exclude.csv'")
     return value
 
@@ -157,7 +139,7 @@ class RecordsSection:
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """`[steps.X]`: a command step, where X is a program and not a script."""
+    """`[steps.X]`: a command step, where X is a program; or only the parameters and resources of a script."""
 
     command: str = ""
     inputs: Patterns = None
@@ -170,6 +152,14 @@ class CommandConfig:
     partial: bool = False
     columns: bool = False
     report: bool = False
+    params: Params = field(default_factory=dict)
+    resources: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_command(self) -> bool:
+        """Whether it declares more than the parameters and resources of a script; an empty table is a mistake."""
+        is_of_script = self == CommandConfig(params=self.params, resources=self.resources)
+        return not (is_of_script and (self.params or self.resources))
 
     @property
     def patterns(self) -> dict[str, Any]:
@@ -179,12 +169,19 @@ class CommandConfig:
 
 @dataclass(frozen=True)
 class StepsSection:
-    """`[steps]`: the scripts of unit mode, in their order, and the command steps of either mode."""
+    """`[steps]`: the scripts of unit mode, in their order, and the tables `[steps.X]` of either mode."""
 
     scripts: Names = ()
-    commands: dict[str, CommandConfig] = field(default_factory=dict)
-    step_params: dict[str, Params] = field(default_factory=dict)
-    step_resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    tables: dict[str, CommandConfig] = field(default_factory=dict)
+
+    @property
+    def commands(self) -> dict[str, CommandConfig]:
+        """The command steps."""
+        return {step: table for step, table in self.tables.items() if table.is_command}
+
+    def table(self, step: str) -> CommandConfig:
+        """`[steps.X]` of a step; an empty one if it has none."""
+        return self.tables.get(step, CommandConfig())
 
 
 @dataclass(frozen=True)
@@ -294,7 +291,7 @@ class Document:
 
     path: PathSection = field(default_factory=PathSection)
     records: RecordsSection = field(default_factory=RecordsSection)
-    steps: Annotated[StepsSection, Check(before=_commands)] = field(default_factory=StepsSection)
+    steps: StepsSection = field(default_factory=StepsSection)
     run: RunSection = field(default_factory=RunSection)
     prefect: PrefectSection = field(default_factory=PrefectSection)
     log: LogSection = field(default_factory=LogSection)
@@ -304,4 +301,4 @@ class Document:
     params: Params = field(default_factory=dict)
     info: InfoSection = field(default_factory=InfoSection)
     storage: dict[str, Any] = field(default_factory=dict, repr=False)
-    dask: dict[str, Any] = field(default_factory=dict, repr=False)
+    dask: object = field(default=None, repr=False)

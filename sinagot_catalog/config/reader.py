@@ -13,7 +13,7 @@ from typing import Any
 
 import tomli
 
-from sinagot_catalog.config.checks import cross_checks, dotted, own_sections, validated
+from sinagot_catalog.config.checks import cross_checks, dotted, own_sections, sentence_of
 from sinagot_catalog.config.files import (
     FILE_NAME,
     find,
@@ -39,7 +39,7 @@ from sinagot_catalog.config.model import (
     TaskConfig,
 )
 from sinagot_catalog.config.storage_options import Storage
-from sinagot_catalog.config.validator import Address
+from sinagot_catalog.config.validator import Address, validate
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
@@ -215,12 +215,14 @@ def read_config(
     for section in own_sections(document):
         del document[section]
     notices = _replace_dask(document)
-    model, model_faults = validated(document)
-    addresses = {address for address, _ in model_faults}
+    model, misfits = validate(Document, document)
+    model_faults = [(misfit.address, sentence_of(misfit)) for misfit in misfits]
     model_faults += [
         (address, sentence)
         for address, sentence in cross_checks(model)
-        if not any(address[: len(place)] == place or place[: len(address)] == address for place in addresses)
+        if not any(
+            address[: len(place)] == place or place[: len(address)] == address for place, *_ in misfits
+        )
     ]
     if model_faults:
         lines = [
@@ -358,7 +360,7 @@ def _notices(model: Document, reserved: Collection[str]) -> list[str]:
     listed = {name for names in lists for name in names}
     notices += [
         f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"
-        for name in {**model.steps.commands, **model.steps.step_params, **model.steps.step_resources}
+        for name in model.steps.tables
         if name not in listed
     ]
     return notices

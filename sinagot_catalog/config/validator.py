@@ -1,6 +1,7 @@
 """Validation of config sections: builds frozen dataclasses, and finds every value that does not fit.
 
-The annotations of a section are its whole schema; `Check` adds what a type alone cannot express.
+The annotations of a section are its whole schema; `Check` adds what a type alone cannot express. A faulty value is
+left out of its section, which then has its default, so that the rest can be checked.
 """
 
 import types
@@ -14,6 +15,9 @@ from sinagot_catalog.startup import dataclass
 T = TypeVar("T")
 Address = tuple[str | int, ...]
 
+_OTHERS = "tables"
+"""The field of a section that has the tables that no other field has, by their names."""
+_FAULTY = object()
 _KINDS: dict[Any, tuple[Any, str]] = {
     Any: (object, ""),
     object: (object, ""),
@@ -26,20 +30,20 @@ _KINDS: dict[Any, tuple[Any, str]] = {
 }
 
 
-class Fault(NamedTuple):
+class Misfit(NamedTuple):
     """A value that does not fit its section.
 
     Attributes:
         address: The keys that lead to the value.
         value: The value.
         sentence: The end of a sentence that begins with the value; empty for a key that the section does not have.
-        is_section: Whether a section stands in this place, and the value is none.
+        known: The keys that the section has, if it does not have this one.
     """
 
     address: Address
     value: Any
     sentence: str = ""
-    is_section: bool = False
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,22 +62,21 @@ class Check:
     before: Callable[[Any], Any] | None = None
     after: Callable[[Any], Any] | None = None
 
-    def read(self, hint: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
-        """Return a value as the type of a hint, checked; add what is wrong to the faults."""
-        n_faults = len(faults)
+    def read(self, hint: Any, value: Any, address: Address, misfits: list[Misfit]) -> Any:
+        """Return a value as the type of a hint, checked; add what is wrong to the misfits."""
         try:
             given = value if self.before is None else self.before(value)
-            result = _read(hint, given, address, faults)
-            if len(faults) > n_faults:
-                return None
+            result = _read(hint, given, address, misfits)
+            if result is _FAULTY:
+                return result
             if self.at_least is not None and not result >= self.at_least:
                 raise fault(f"is less than {self.at_least:g}")
             if self.above is not None and not result > self.above:
                 raise fault(f"is not greater than {self.above:g}")
             return result if self.after is None else self.after(result)
         except _FaultError as error:
-            faults.append(Fault(address, value, str(error)))
-            return None
+            misfits.append(Misfit(address, value, str(error)))
+            return _FAULTY
 
 
 class _FaultError(ValueError):
@@ -85,56 +88,62 @@ def fault(sentence: str) -> Exception:
     return _FaultError(sentence)
 
 
-def validate(section: type[T], document: dict[str, Any]) -> tuple[T | None, list[Fault]]:
-    """Build a section from a document; None instead if there are faults.
+def validate(section: type[T], document: dict[str, Any]) -> tuple[T, list[Misfit]]:
+    """Build a section from a document without its misfits, which are returned, too.
 
     Example:
         >>> from sinagot_catalog.config.model import TaskConfig
         >>> validate(TaskConfig, {"modalities": ["EEG"]})
         (TaskConfig(modalities=('EEG',), params={}), [])
         >>> validate(TaskConfig, {"modalities": ["EEG", 3]})[1]
-        [Fault(address=('modalities', 1), value=3, sentence='is not a text', is_section=False)]
+        [Misfit(address=('modalities', 1), value=3, sentence='is not a text', known=())]
     """
-    faults: list[Fault] = []
-    made = _section(section, document, (), faults)
-    return made, faults
+    misfits: list[Misfit] = []
+    made: T = _section(section, document, (), misfits)
+    return made, misfits
 
 
-def _section(section: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
+def _section(section: Any, value: Any, address: Address, misfits: list[Misfit]) -> Any:
     if not isinstance(value, dict):
-        faults.append(Fault(address, value, "is not a section", is_section=True))
-        return None
-    n_faults = len(faults)
+        misfits.append(Misfit(address, value, "is not a section"))
+        return section()
     hints = {field.name: field.type for field in fields(section)}
-    values = {
-        name: _read(hint, value[name], (*address, name), faults)
-        for name, hint in hints.items()
-        if name in value
-    }
-    faults += [Fault((*address, name), item) for name, item in value.items() if name not in hints]
-    return section(**values) if len(faults) == n_faults else None
+    table = get_args(hints.pop(_OTHERS, None))[1:]
+    names = tuple(name for name, hint in hints.items() if hint is not object)
+    values: dict[str, Any] = {_OTHERS: {}} if table else {}
+    for name, item in value.items():
+        here = (*address, name)
+        if name in hints:
+            values[name] = _read(hints[name], item, here, misfits)
+        elif table and isinstance(item, dict):
+            values[_OTHERS][name] = _section(table[0], item, here, misfits)
+        else:
+            misfits.append(Misfit(here, item, known=names))
+    return section(**{name: item for name, item in values.items() if item is not _FAULTY})
 
 
-def _read(hint: Any, value: Any, address: Address, faults: list[Fault]) -> Any:
-    """Return a value as the type of a hint; add what does not fit it to the faults."""
+def _read(hint: Any, value: Any, address: Address, misfits: list[Misfit]) -> Any:
+    """Return a value as the type of a hint; if it does not fit, `_FAULTY` with a misfit."""
     if is_dataclass(hint):
-        return _section(hint, value, address, faults)
+        return _section(hint, value, address, misfits)
     origin, inner = get_origin(hint) or hint, get_args(hint)
     if origin is Annotated:
-        return inner[1].read(inner[0], value, address, faults)
+        return inner[1].read(inner[0], value, address, misfits)
     if origin in (types.UnionType, Union):
-        return _either(inner, value, address, faults)
-    is_section = origin is dict
-    if sentence := _misfit(origin, inner, value):
-        faults.append(Fault(address, value, sentence, is_section))
-    elif is_section:
-        return {name: _read(inner[1], item, (*address, name), faults) for name, item in value.items()}
+        return _either(inner, value, address, misfits)
+    if sentence := _sentence(origin, inner, value):
+        misfits.append(Misfit(address, value, sentence))
+        return _FAULTY
+    if origin is dict:
+        items = {name: _read(inner[1], item, (*address, name), misfits) for name, item in value.items()}
+        value = {name: item for name, item in items.items() if item is not _FAULTY}
     elif origin is tuple:
-        return tuple(_read(inner[0], item, (*address, n), faults) for n, item in enumerate(value))
-    return float(value) if origin is float and not sentence else value
+        several = tuple(_read(inner[0], item, (*address, n), misfits) for n, item in enumerate(value))
+        value = _FAULTY if _FAULTY in several else several
+    return float(value) if origin is float else value
 
 
-def _misfit(kind: Any, inner: tuple[Any, ...], value: Any) -> str:
+def _sentence(kind: Any, inner: tuple[Any, ...], value: Any) -> str:
     """Say what a value is not; empty if it is of a kind. A number may be written as a whole one."""
     if kind is Literal:
         near = did_you_mean(value, inner, most=1) if isinstance(value, str) else ""
@@ -144,14 +153,14 @@ def _misfit(kind: Any, inner: tuple[Any, ...], value: Any) -> str:
     return "" if isinstance(value, known) and not is_flag else f"is {what}"
 
 
-def _either(hints: tuple[Any, ...], value: Any, address: Address, faults: list[Fault]) -> Any:
+def _either(hints: tuple[Any, ...], value: Any, address: Address, misfits: list[Misfit]) -> Any:
     """Return a value as the first type that it fits."""
-    hint_faults: list[Fault] = []
-    for hint in hints if value is not None else ():
-        if hint is not types.NoneType:
-            hint_faults = []
-            result = _read(hint, value, address, hint_faults)
-            if not hint_faults:
+    found: list[Misfit] = []
+    for hint in hints:
+        if hint is not types.NoneType:  # TOML has no null
+            found = []
+            result = _read(hint, value, address, found)
+            if not found:
                 return result
-    faults += hint_faults
-    return None
+    misfits += found
+    return _FAULTY
