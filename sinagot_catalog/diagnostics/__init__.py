@@ -13,7 +13,13 @@ if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.explained_row import explain
     from sinagot_catalog.diagnostics.explanation import Explanation
     from sinagot_catalog.diagnostics.file_origin import FileOrigin, explain_path
-    from sinagot_catalog.diagnostics.id_proposal import find_records, id_forms, list_files, workspace_files
+    from sinagot_catalog.diagnostics.id_proposal import (
+        find_records,
+        id_forms,
+        list_files,
+        no_records,
+        workspace_files,
+    )
     from sinagot_catalog.diagnostics.pattern_report import PatternReport, try_pattern
 
 __getattr__ = lazy_exports(__name__)

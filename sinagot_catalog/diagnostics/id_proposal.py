@@ -14,7 +14,7 @@ from sinagot_catalog.patterns import IdPattern, fault_of, parse_template, tokens
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from sinagot_catalog.patterns import Template
@@ -141,28 +141,33 @@ def _such_as(pattern: str, paths: list[str]) -> str:
     return f", such as {path}. A placeholder spans no folder: name the folders too, such as {longer!r}"
 
 
-def workspace_files(scan: ScanResult) -> dict[str, str]:
-    """Return the files of a workspace around existing data: texts by file name."""
+def no_records(dataset: str) -> ScanResult:
+    """Return the result for files that nobody named a pattern for."""
+    return ScanResult(parse_template("raw/{id}.csv", fields={"id"}), dataset, [], ".+", [], "")
+
+
+def workspace_files(scan: ScanResult, step: str = "lines") -> dict[str, str]:
+    """Return the files of a workspace around existing data, with one step: texts by file name."""
     units = scan.units
     scopes = [f"{{{name}}}" for name in ("task", "modality") if name in scan.template.fields]
     script = _SCRIPT.format(
-        path_in=_tuple(scan.template.text), path_out=_tuple(f"lines/{'_'.join(['{id}', *scopes])}.txt")
+        path_in=_tuple(scan.template.text), path_out=_tuple(f"{step}/{'_'.join(['{id}', *scopes])}.txt")
     )
+    proposed = _PROPOSED.format(n=len(scan.ids), pattern=scan.template.text)
     toml = _TOML.format(
         dataset=scan.dataset,
         outputs=_OUTPUTS if scan.dataset == "." else "",
-        pattern=scan.template.text,
-        n=len(scan.ids),
+        proposed=proposed if scan.ids else _NOT_PROPOSED,
         ids=_quoted(scan.id_pattern),
         metadata=_METADATA.format(scan.metadata) if scan.metadata else "",
-        steps=_scoped(units) if units else _STEPS,
+        steps=_scoped(units, step) if units else _STEPS.format(f'"{step}"' if scan.ids else ""),
     )
     modalities = sorted({name for some in units.values() for name in some})
-    scripts = [f"scripts/{modality}/lines.py" for modality in modalities] or ["scripts/lines.py"]
+    scripts = [f"scripts/{modality}/{step}.py" for modality in modalities] or [f"scripts/{step}.py"]
     return {"workspace.toml": toml, **dict.fromkeys(scripts, script)}
 
 
-def _scoped(units: Mapping[str, Sequence[str]]) -> str:
+def _scoped(units: Mapping[str, Sequence[str]], step: str) -> str:
     """Format the sections of tasks and modalities."""
     lines = []
     for task, modalities in units.items():
@@ -171,7 +176,7 @@ def _scoped(units: Mapping[str, Sequence[str]]) -> str:
             lines += [f"[tasks.{_key(task)}]", f"modalities = {names}", ""]
     lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
     for modality in sorted({name for some in units.values() for name in some}):
-        lines += [f"[modalities.{_key(modality)}]", 'scripts = ["lines"]', ""]
+        lines += [f"[modalities.{_key(modality)}]", f'scripts = ["{step}"]', ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -197,26 +202,34 @@ def list_files(root: Path, prefix: str = "") -> list[str]:
     return paths
 
 
-def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]]:
-    """Return the placeholders' values for each fitting path; a repeated placeholder has the same text everywhere.
+def find_values(
+    paths: Iterable[str], template: Template, kinds: Mapping[str, str] | None = None
+) -> list[dict[str, str]]:
+    """Find the fitting paths, each as `path` and the values of the placeholders.
+
+    A repeated placeholder has the same text everywhere; if several texts fit, the shortest is taken.
+
+    Args:
+        paths: The paths.
+        template: The pattern.
+        kinds: Regular expressions of some placeholders; others have any text without a slash.
 
     Example:
         >>> one = parse_template("raw/{id}/{id}.csv", fields={"id"})
         >>> find_values(["raw/A-1/A-1.csv", "raw/A-2/B.csv"], one)
-        [{'id': 'A-1'}]
+        [{'path': 'raw/A-1/A-1.csv', 'id': 'A-1'}]
         >>> one = parse_template("{sub}/{ses?}/x_{task}", fields={"sub", "ses", "task"})
-        >>> find_values(["1/a/x_rs", "2/x_rs"], one)
-        [{'sub': '1', 'ses': 'a', 'task': 'rs'}, {'sub': '2', 'ses': '', 'task': 'rs'}]
+        >>> find_values(["2/x_rs"], one)
+        [{'path': '2/x_rs', 'sub': '2', 'ses': '', 'task': 'rs'}]
     """
-    # if several texts fit, the shortest is taken
-    fits = [re.compile(tokens_regex(way.tokens, "[^/]+?")) for way in template.variants.values()]
-    names = [name for kind, name in template.tokens if kind != "text"]
+    fits = [re.compile(tokens_regex(way.tokens, "[^/]+?", kinds)) for way in template.variants.values()]
+    names = [name for _, name in template.tokens if name in template.fields]
     rows = []
     for path in paths:
         found = next((match for regex in fits if (match := regex.fullmatch(path))), None)
         values = {} if found is None else {name: found.groupdict().get(name) or "" for name in names}
-        if values and all(fault_of(value) is None for value in values.values() if value):
-            rows.append(values)
+        if found and all(fault_of(value) is None for value in values.values() if value):
+            rows.append({"path": path, **values})
     return rows
 
 
@@ -342,20 +355,32 @@ _OUTPUTS = """\
 _STEPS = """\
 [steps]
 # The files of the folder `scripts` that are steps, without `.py`, in the order in which they run.
-scripts = ["lines"]
+scripts = [{}]
 """
 
+_PROPOSED = """\
+# Proposed from the {n} records of {pattern}. Named groups are fields of the id: columns, and places in patterns."""
+
+_NOT_PROPOSED = """\
+# What a record id looks like, as a regular expression. Named groups are fields of the id, such as (?P<site>[A-Z]+).
+# `sinagot-catalog init --from-files 'raw/{id}.csv'` proposes it, and replaces this file while it is as here."""
+
 _TOML = """\
-# A workspace around files that were there before it. Paths are relative to this file.
+# A workspace: where the files are, how the records are called, and which scripts run over each of them.
+# Paths are relative to this file.
 [path]
 dataset = "{dataset}"
 scripts = "scripts"
 {outputs}
 [records]
-# Proposed from the {n} records of {pattern}. Named groups are fields of the id: columns, and places in patterns.
+{proposed}
 id_pattern = {ids}
 {metadata}
-{steps}"""
+{steps}
+# [run]
+# mode = "processes"     # or "main_process", "prefect"
+# workers = 4            # by default one per core
+"""
 
 _METADATA = """\
 # A table of the records. Its columns, such as age, are there to filter and to group by.

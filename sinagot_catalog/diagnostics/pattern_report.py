@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.diagnostics.id_proposal import find_values
 from sinagot_catalog.patterns import Template, field_regex, id_columns, match_columns, parse_template
 from sinagot_catalog.startup import dataclass
 
@@ -134,28 +135,23 @@ def _try(
     """
     kinds = {name: "|".join(map(re.escape, valid)) or "(?!)" for name, valid in names.items()}
     kinds["id"] = _id_regex(ids)
-    kinds |= dict.fromkeys(ids.groups, _ANY)
-    fields = list(dict.fromkeys(value for kind, value in template.tokens if kind != "text"))
-    free = set(fields) - {"id", *ids.groups, *names}
-    if ids.is_told_by(template) and not free:
+    fields = list(dict.fromkeys(value for _, value in template.tokens if value in template.fields))
+    unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
+    if ids.is_told_by(template):
         rows = _fitting(template, paths, ids, names)
+        unit = unit if "id" in fields else fields
     else:
-        rows = pl.concat(
-            [_captured(way, paths, kinds, fields) for way in template.variants.values()], how="diagonal"
-        )
-        rows = _checked(rows, template, ids)
+        found = find_values(paths, template, kinds)
+        rows = pl.DataFrame(found, schema=dict.fromkeys(["path", *fields], pl.String))
     matches = rows.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
-    unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
-    if "id" not in fields and ids.is_told_by(template):
-        unit = [name for name in fields if name not in free]
-    # Rust's syntax cannot express every field
-    regexes = {name: _ANY if (text := field_regex(ids, name)) is None else text for name in ids.groups}
     several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
         pl.len().alias("n"), pl.col("path").alias("paths")
     )
-    collisions = several.filter(pl.col("n") > 1) if unit else several.clear()
-    return matches, _near(template, missed.head(_NEAR), kinds | regexes), collisions
+    collisions = several.filter(pl.col("n") > 1) if unit and not template.is_wild else several.clear()
+    # Rust's syntax cannot express every field
+    kinds |= {name: field_regex(ids, name) or _ANY for name in ids.groups}
+    return matches, _near(template, missed.head(_NEAR), kinds), collisions
 
 
 def _fitting(
@@ -182,49 +178,6 @@ def _id_regex(ids: IdPattern) -> str:
     except pl.exceptions.ComputeError:
         return _ANY
     return text
-
-
-def _captured(
-    template: Template, paths: pl.Series, kinds: Mapping[str, str], fields: Sequence[str]
-) -> pl.DataFrame:
-    """Return the fitting paths, with the text of each placeholder; repeated placeholders have the same text."""
-    parts, spots = [], dict[str, list[str]]()
-    for number, (kind, value) in enumerate(template.tokens):
-        if kind == "text":
-            parts.append(re.escape(value))
-        else:
-            spots.setdefault(value, []).append(f"_{number}")
-            parts.append(f"(?P<_{number}>{kinds.get(value, _ANY)})")
-    frame = paths.rename("path").to_frame()
-    regex = f"^{''.join(parts)}$"
-    frame = frame.filter(pl.col("path").str.contains(regex)).sort("path")
-    if not spots:
-        return frame.with_columns(pl.lit("").alias(name) for name in fields)
-    groups = frame.select(pl.col("path").str.extract_groups(regex).struct.unnest())
-    frame = frame.hstack(groups)
-    for name, columns in spots.items():
-        for other in columns[1:]:
-            frame = frame.filter(pl.col(other) == pl.col(columns[0]))
-        frame = frame.with_columns(pl.col(columns[0]).alias(name))
-    frame = frame.drop(column for columns in spots.values() for column in columns)
-    return frame.with_columns(pl.lit("").alias(name) for name in fields if name not in spots)
-
-
-def _checked(rows: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Keep the paths whose id is valid in Python's regular expressions, and whose fields agree with the id."""
-    if not ids.is_told_by(template):
-        return rows
-    if "id" not in template.fields:
-        written = [ids.form.write(row) for row in rows.select(ids.groups).iter_rows(named=True)]  # type: ignore[union-attr]
-        rows = rows.with_columns(pl.Series("id", written, dtype=pl.String))
-    whole = parse_template("{id}", fields={"id"})
-    fits = match_columns(rows["id"].unique(), [whole], ids)["record_id"]
-    rows = rows.filter(pl.col("id").is_in(fits.implode()))
-    groups = [name for name in ids.groups if name in template.fields]
-    if not groups:
-        return rows
-    values = id_columns(rows["id"].unique(), ids).rename({"record_id": "id"}).select("id", *groups)
-    return rows.join(values, on=["id", *groups], how="semi")
 
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
@@ -258,7 +211,7 @@ def _failing(template: Template, missed: pl.Series, kinds: Mapping[str, str]) ->
 
 
 def _token(kind: str, value: str) -> str:
-    return value if kind == "text" else f"{{{value}}}"
+    return f"{{{value}}}" if kind in ("field", "optional") else value
 
 
 def _shown(token: str) -> str:

@@ -374,12 +374,15 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
     return ((None, parse_template(value, fields=fields)),)
 
 
-def tokens_regex(tokens: Iterable[tuple[str, str]], text: str = "[^/]+") -> str:
+def tokens_regex(
+    tokens: Iterable[tuple[str, str]], text: str = "[^/]+", kinds: Mapping[str, str] | None = None
+) -> str:
     r"""Return a regular expression with a group for each placeholder; a repeated one has the same text everywhere.
 
     Args:
         tokens: The tokens of a pattern, or of a part of it.
         text: The expression of a placeholder's text.
+        kinds: Other expressions of some placeholders.
 
     Example:
         >>> tokens_regex(parse_template("{id}/{id}.csv", fields={"id"}).tokens)
@@ -389,7 +392,10 @@ def tokens_regex(tokens: Iterable[tuple[str, str]], text: str = "[^/]+") -> str:
     for kind, value in tokens:
         if kind == "text":
             regex += re.escape(value)
+        elif kind in WILD:
+            regex += "[^/]*" if kind == "any" else ".*"
         else:
-            regex += f"(?P={value})" if value in seen else f"(?P<{value}>{text})"
+            inner = (kinds or {}).get(value, text)
+            regex += f"(?P={value})" if value in seen else f"(?P<{value}>{inner})"
             seen.add(value)
     return regex

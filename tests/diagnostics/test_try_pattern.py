@@ -89,6 +89,14 @@ def test_it_agrees_with_the_catalog(lab):
             assert sorted(found["id"]) == sorted(catalog.ids.filter(catalog.presence[index]))
 
 
+def test_a_pattern_with_wildcards_finds_the_files_that_an_input_has(eeg):
+    found = eeg.try_pattern("raw/{id}/*.edf")
+    assert found.counts() == {"match": 4, "nearly": 3, "collide": 0}
+    assert found.matches["id"].to_list() == ["R1", "R1", "R2", "R3"]
+    free = eeg.try_pattern("raw/*/{kind}_1.edf")
+    assert free.matches["kind"].to_list() == ["rest", "rest", "task"]
+
+
 def test_a_pattern_that_leaves_the_dataset_is_refused(lab):
     with pytest.raises(PatternError, match="leaves the dataset"):
         lab.try_pattern("../{id}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +14,14 @@ from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.cli.parser.command import Argument, Option, flag, verb
 from sinagot_catalog.config import count_of
-from sinagot_catalog.diagnostics import find_records, id_forms, list_files, workspace_files
+from sinagot_catalog.diagnostics import find_records, id_forms, list_files, no_records, workspace_files
 from sinagot_catalog.errors import ConfigError, not_written
 
 _KINDS = 4
-_FILES = {
-    "workspace.toml": """\
-# A workspace: where the files are, how the records are called, and which scripts run over each of them.
-# Paths are relative to this file.
-[path]
-dataset = "dataset"
-scripts = "scripts"
-
-[records]
-# What a record id looks like, as a regular expression. Named groups become columns, such as (?P<site>[A-Z]+).
-id_pattern = 'REC-\\d{3}'
-
-[steps]
-# The files of the folder `scripts` that are steps, without `.py`, in the order in which they run.
-scripts = ["count"]
-
-# [run]
-# mode = "processes"     # or "main_process", "prefect"
-# workers = 4            # by default one per core
-""",
-    "scripts/count.py": '''\
-from sinagot_catalog import ScriptTemplate
-
-
-class Script(ScriptTemplate):
-    """How many lines a recording has."""
-
-    PATH_IN = ("raw", "{id}.csv")
-    PATH_OUT = ("count", "{id}.txt")
-
-    def run(self):
-        lines = self.path.input.read_text().splitlines()
-        self.logger.info("%d lines", len(lines))
-        self.path.output.write_text(f"{len(lines)}\\n")
-''',
+_RECORDINGS = {
     "dataset/raw/REC-001.csv": "time,value\n10:00,1.5\n10:01,1.7\n10:02,1.6\n",
     "dataset/raw/REC-002.csv": "time,value\n09:30,2.1\n09:31,2.0\n",
 }
-
-_EMPTY = """\
-# A workspace: where the files are, how the records are called, and which scripts run over each of them.
-# Paths are relative to this file.
-[path]
-dataset = "{dataset}"
-scripts = "scripts"
-
-[records]
-# What a record id looks like, as a regular expression. Named groups are fields of the id, such as (?P<site>[A-Z]+).
-# `sinagot-catalog init --from-files 'raw/{{id}}.csv'` proposes it, and replaces this file as long as it is as here.
-id_pattern = '.+'
-
-[steps]
-# The files of the folder `scripts` that are steps, without `.py`, in the order in which they run.
-scripts = []
-"""
 
 _PREFECT = """\
 # What `prefect deploy --all` deploys; `sinagot-catalog deploy` does the same without this file.
@@ -140,11 +90,11 @@ def init(args: Any) -> int:
             _beside_files(folder, own)
             return 0
         else:
-            _check_free(folder, _FILES)
-            for name, text in _FILES.items():
-                _write(folder / name, text)
+            _check_free(folder, ["workspace.toml", "scripts/count.py", *_RECORDINGS])
+            _write_all(folder, _RECORDINGS)
+            _write_all(folder, workspace_files(find_records(folder, "raw/{id}.csv"), "count"))
         if args.prefect:
-            _write(folder / "prefect.yaml", _prefect_yaml(folder.resolve()))
+            _write_all(folder, {"prefect.yaml": _prefect_yaml(folder.resolve())})
     except OSError as error:
         raise not_written(error.filename or folder, error, "name another folder") from error
     put(f"made {folder.resolve()}")
@@ -181,9 +131,8 @@ def _own_files(folder: Path) -> list[str]:
 def _beside_files(folder: Path, own: list[str]) -> None:
     """Write a config next to existing files; the user decides which of them are recordings."""
     _check_free(folder, ["workspace.toml"])
-    toml = folder / "workspace.toml"
-    _write(toml, _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else "."))
-    put(f"made {toml.resolve()}")
+    _write_all(folder, {"workspace.toml": _empty_toml("dataset" if (folder / "dataset").is_dir() else ".")})
+    put(f"made {(folder / 'workspace.toml').resolve()}")
     where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
     n_files = count_of(len(own), "file")
     say(
@@ -191,6 +140,10 @@ def _beside_files(folder: Path, own: list[str]) -> None:
         "next: say which are recordings, with {id} or fields such as {day} where their names vary:",
         f"  sinagot-catalog init{where} --from-files {shlex.quote(_likely(own))}",
     )
+
+
+def _empty_toml(dataset: str) -> str:
+    return workspace_files(no_records(dataset))["workspace.toml"]
 
 
 def _likely(files: list[str]) -> str:
@@ -219,7 +172,7 @@ def _likely(files: list[str]) -> str:
 def _around_files(folder: Path, pattern: str) -> None:
     """Write a workspace around existing files, which are only read."""
     toml = folder / "workspace.toml"
-    untouched = [_EMPTY.format(dataset=folder) for folder in (".", "dataset")]
+    untouched = map(_empty_toml, (".", "dataset"))
     is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in untouched
     _check_free(folder, [] if is_empty else ["workspace.toml"])
     scan = find_records(folder, pattern)
@@ -227,8 +180,7 @@ def _around_files(folder: Path, pattern: str) -> None:
     _check_free(folder, [name for name in files if name != "workspace.toml"])
     if is_empty:
         toml.unlink()
-    for name, content in files.items():
-        _write(folder / name, content)
+    _write_all(folder, files)
     some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
     say(
         f"{count_of(len(ids), 'record')}: {some}",
@@ -259,7 +211,9 @@ def _check_free(folder: Path, names: Any) -> None:
         )
 
 
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
+def _write_all(folder: Path, files: Mapping[str, str]) -> None:
+    """Write new files, texts by file name."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        with (folder / name).open("x", encoding="utf-8") as file:
+            file.write(text)
