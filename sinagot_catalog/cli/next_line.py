@@ -33,9 +33,9 @@ def _next(look: StatusCounts, args: Any) -> str:
     if look.ready:
         if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
             return f"nothing can run: {fault}"
-        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
+        first = [f"{count:,} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
-        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
+        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']:,} can run now: {some})"
     return _stuck(look, args)
 
 
@@ -61,7 +61,7 @@ def _stale(look: StatusCounts, args: Any) -> str:
         return ""
     rows = selected(look.ws, args).filter(status="DONE")
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
+    return f"; {n:,} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
 
 
 def _stuck(look: StatusCounts, args: Any) -> str:
@@ -69,10 +69,10 @@ def _stuck(look: StatusCounts, args: Any) -> str:
     totals = look.totals
     if totals["processing"]:
         verb = "is" if totals["processing"] == 1 else "are"
-        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
+        return f"{totals['processing']:,} {verb} running; see {command(args, 'logs', '--follow')}"
     if totals["error"] > look.n_broken:
         again = command(args, "run", "--status", "ERROR")
-        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
+        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken:,} failed, to be tried again)"
     if look.n_broken:
         return _mend(args)
     return f"nothing can run now; why: {command(args, 'plan')}"

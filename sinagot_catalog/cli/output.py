@@ -21,7 +21,7 @@ from sinagot_catalog.startup import LazyModule
 from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
 else:
@@ -186,7 +186,7 @@ def put_json(value: Mapping[str, Any]) -> None:
 def put_table(
     frame: pl.DataFrame,
     *,
-    names: Mapping[str, str] | None = None,
+    counts: Collection[str] = (),
     bold_last: bool = False,
     beside: Sequence[Sequence[tuple[str, str]]] | None = None,
     spare: Sequence[str] = (),
@@ -195,37 +195,31 @@ def put_table(
 
     Args:
         frame: The rows.
-        names: Other names for some columns.
+        counts: Columns of numbers that are written with thousands separators.
         bold_last: Whether the last row is a total.
         beside: Text to the right of each row: pieces with their colours; all of one width.
         spare: Columns that are left out, without a note, before others are cut.
     """
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
-    heads = {name: (names or {}).get(name, name) for name in text.columns}
+    text = text.with_columns(map(_separated, counts))
     most = text.select(pl.all().str.len_chars().max()).row(0) if text.height else (0,) * text.width
     longest = {name: size or 0 for name, size in zip(text.columns, most, strict=True)}
-    sizes = {name: max(size, len(heads[name])) for name, size in longest.items()}
+    sizes = {name: max(size, len(name)) for name, size in longest.items()}
     taken = 2 + sum(len(piece) for piece, _ in beside[0]) if beside else 0
     whole = right | {name for name, dtype in frame.schema.items() if dtype.is_temporal()}
     room = (room := width()) and room - taken
     if _over(sizes, room) > 0:
         sizes = {name: size for name, size in sizes.items() if name not in spare}
-    left_out = _fit(sizes, {name: len(heads[name]) for name in text.columns if name not in whole}, room)
-    lines = _lines(text, sizes, right, {name for name, size in sizes.items() if longest[name] > size})
-    head = "  ".join(
-        heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
-    )
-    body = lines.to_list()
+    left_out = _fit(sizes, {name: len(name) for name in text.columns if name not in whole}, room)
+    body = _lines(text, sizes, right, {name for name, size in sizes.items() if longest[name] > size})
+    head = "  ".join(name.rjust(size) if name in right else name.ljust(size) for name, size in sizes.items())
     if bold_last and body:
         body[-1] = paint(body[-1], "1")
     if beside:
-        length = sum(sizes.values()) + 2 * (len(sizes) - 1)
-        # escape sequences have no width: the padding is computed from the plain line
-        pads = [" " * (length - size + 2) for size in lines.str.len_chars()]
         drawn = ["".join(paint(piece, code) for piece, code in pieces) for pieces in beside]
-        body = [f"{line}{pad}{bar}" for line, pad, bar in zip(body, pads, drawn, strict=True)]
-    put("\n".join([paint(head.rstrip(), "2"), *body]))
+        body = [f"{line}  {bar}" for line, bar in zip(body, drawn, strict=True)]
+    put("\n".join(line.rstrip() for line in [paint(head.rstrip(), "2"), *body]))
     if left_out:
         say(f"(no room for {', '.join(left_out)})")
 
@@ -244,6 +238,12 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
         if isinstance(dtype, pl.Enum) and set(SHORT_NAMES) <= set(dtype.categories):
             text = text.replace(SHORT_NAMES)
     return text.fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
+
+
+def _separated(name: str) -> pl.Expr:
+    """Put a comma before every three digits of a number, from its end."""
+    backwards = pl.col(name).str.reverse().str.replace_all(r"(\d{3})", "$1,")
+    return backwards.str.reverse().str.strip_chars_start(",")
 
 
 def _over(sizes: Mapping[str, int], most: int | None) -> int:
@@ -289,8 +289,8 @@ def _fit(sizes: dict[str, int], soft: Mapping[str, int], most: int | None) -> li
     return left_out
 
 
-def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrowed: set[str]) -> pl.Series:
-    """Put the columns side by side; cut the texts of columns that are narrowed."""
+def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrowed: set[str]) -> list[str]:
+    """Put the columns side by side, padded; cut the texts of columns that are narrowed."""
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)
@@ -306,4 +306,4 @@ def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrow
             escaped = pl.concat_str(pl.lit(_MARK), painted, pl.lit("m"), padded, pl.lit(f"{_MARK}0m"))
             padded = pl.when(painted.is_null()).then(padded).otherwise(escaped)
         cells.append(padded.alias(name))
-    return text.select(pl.concat_str(cells, separator="  ").str.strip_chars_end(" ").alias("line"))["line"]
+    return text.select(pl.concat_str(cells, separator="  ").alias("line"))["line"].to_list()

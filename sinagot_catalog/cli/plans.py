@@ -107,9 +107,9 @@ class Plans:
 
     def summary(self) -> str:
         """The number of rows by action, and their expected duration."""
-        words = [f"{self.counts['run']} to run"]
-        words += [f"{self.counts['blocked']} blocked"] if self.counts["blocked"] else []
-        words += [f"{self.counts['skip']} skipped"] if self.counts["skip"] else []
+        words = [f"{self.counts['run']:,} to run"]
+        words += [f"{self.counts['blocked']:,} blocked"] if self.counts["blocked"] else []
+        words += [f"{self.counts['skip']:,} skipped"] if self.counts["skip"] else []
         seconds = sum(float(costs["seconds"].sum()) for costs in self._costs)
         time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
         return ", ".join(words) + time

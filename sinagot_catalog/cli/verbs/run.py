@@ -96,7 +96,7 @@ def _show_plan(args: Any) -> int:
         say(f"({rows.height} of {plans.n_open:,} rows; --csv for all)")
     if plans.counts["run"]:
         put("")
-        put_table(plans.costs())
+        put_table(plans.costs(), counts=["rows"])
     put(plans.summary())
     for line in plans.notes():
         say(line)
@@ -316,7 +316,7 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
         say_absent_value(steps)
         _say_group(ws, args)
     elif plans.waiting:
-        line(f"nothing to do: {plans.n_waiting} cannot run, such as {_with_reason(plans.waiting)}")
+        line(f"nothing to do: {plans.n_waiting:,} cannot run, such as {_with_reason(plans.waiting)}")
     elif count := len(steps.filter(failed())):
         line(f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed")
         say(f"see {command(args, 'logs', '--failed')}; --force runs them again")

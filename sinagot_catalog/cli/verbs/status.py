@@ -196,16 +196,9 @@ def _in_order(ws: Workspace, counts: pl.DataFrame, by: list[str]) -> pl.DataFram
     """Return the counts in the order of the config; rows of groups come in the order of their ids."""
     if not set(by) <= {"task", "modality", "step"}:
         return counts
-    cells = source_of(ws).layout().cells
-    scopes = pl.DataFrame(
-        [{name: getattr(cell, name) for name in by} for cell in cells], schema=dict.fromkeys(by, pl.String)
-    )
-    order = scopes.with_row_index("_order").group_by(by).agg(pl.col("_order").min())
-    return (
-        counts.join(order, on=by, how="left", nulls_equal=True)
-        .sort("_order", maintain_order=True)
-        .drop("_order")
-    )
+    order = [tuple(getattr(cell, name) for name in by) for cell in source_of(ws).layout().cells]
+    groups = counts.select(by).rows()
+    return counts[sorted(range(len(groups)), key=lambda row: order.index(groups[row]))]
 
 
 def _by(ws: Workspace, args: Any) -> list[str]:
@@ -295,19 +288,18 @@ def _show(look: StatusCounts, args: Any) -> None:
     left = look.counts.filter(~complete)
     if left.is_empty():
         return
-    total = left.head(1).with_columns(
-        *(pl.lit("total" if number == 0 else "").alias(name) for number, name in enumerate(look.by)),
-        *(pl.lit(value).cast(left.schema[name]).alias(name) for name, value in look.totals.items()),
-    )
-    table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
+    table = left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-"))
+    total = {**dict.fromkeys(look.by, ""), look.by[0]: "total", **look.totals}
+    table = pl.concat([table, pl.DataFrame([total], schema=table.schema)])
     hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
     hidden += [] if look.totals["failed"] > look.totals["error"] else ["failed"]
     hidden += [] if look.totals["excluded"] else ["excluded"]
     words = {key: SHORT_NAMES.get(name, name) for name, key in _COUNTED.items()}
     words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
-    shown = table.drop(hidden)
-    spare = [key for key in _COUNTED.values() if key in shown.columns and not look.totals[key]]
-    put_table(shown, names=words, bold_last=True, beside=_bars(table), spare=spare)
+    shown = table.drop(hidden).rename(words, strict=False)
+    spare = [words[key] for key in _COUNTED.values() if not look.totals[key]]
+    counts = shown.columns[len(look.by) :]
+    put_table(shown, counts=counts, bold_last=True, beside=_bars(table), spare=spare)
     whole = look.counts.filter(complete).select(look.by)
     if whole.height:
         first = whole.head(5).iter_rows()
@@ -344,6 +336,6 @@ def _show_failures(failed: pl.DataFrame, args: Any) -> None:
         step = row_label(kind["task"], kind["modality"], kind["step"])
         text = failure_text(kind["error_type"], kind["message"])
         example = kind["examples"].partition("; ")[0]
-        put(broken(clean(f"failed: {kind['n']} {step}: {text} ({example})"), 8))
+        put(broken(clean(f"failed: {kind['n']:,} {step}: {text} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")

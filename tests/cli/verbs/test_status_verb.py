@@ -23,6 +23,17 @@ def test_a_new_workspace_says_what_can_run_and_how(cli, harbor_folder):
     assert follow == f"next: sinagot-catalog run {harbor_folder}   (6 can run now: 3 count, 3 mean)"
 
 
+def test_counts_have_thousands_separators_in_the_table_as_in_the_sentences(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, [f"raw/R{n}" for n in range(1234)])
+    head, _, row, total, follow = cli("status", folder).stdout.splitlines()
+    assert " · 1,234 records · " in head
+    assert row.split() == ["a", "0", "1,234", "0", "0", "0", "0", "1,234"]
+    assert row.index("1,234") == total.index("1,234")
+    assert "(1,234 can run now: 1,234 a)" in follow
+    assert json.loads(cli("status", folder, "--json").stdout)["totals"]["total"] == 1234
+    assert cli("plan", folder).stdout.splitlines()[-1] == "1,234 to run"
+
+
 def test_the_workspace_is_found_from_a_folder_below_and_steps_that_are_complete_are_only_named(
     cli, harbor, harbor_folder
 ):
