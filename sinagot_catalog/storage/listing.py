@@ -29,7 +29,7 @@ import polars as pl
 from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, rows_in, whole_paths
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.startup import dataclass
-from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text
+from sinagot_catalog.storage.protocol import Reach, Store
 
 STATS: dict[str, pl.DataType] = {
     "path": pl.String(),
@@ -129,36 +129,12 @@ def _varying(template: Template) -> str:
 
 def scan(store: Store, reach: Reach) -> Listing:
     """List one root by names only."""
-    if not reach.patterns and not reach.everything:
-        return Listing()
-    result = store.find(reach)
-    if result.keys is not None:
-        listing = from_keys(result.keys, reach, is_local=store.is_local)
-        says_nothing = result.keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
-        # stats that a listing lacks are read later
-        stats = None if says_nothing else listing.stats
-        return replace(listing, stats=stats, unreadable=tuple(sorted(set(result.unreadable))))
-    folders, names = _columns(result)
-    directories = pl.Series("path", sorted(set(result.directories)), dtype=pl.String)
-    unreadable = tuple(sorted(set(result.unreadable)))
-    empty = tuple(sorted(set(result.empty)))
-    return Listing(
-        folders,
-        names,
-        directories,
-        unreadable,
-        tuple(sorted(filter(is_text, result.links))),
-        result.undecodable,
-        tuple(sorted(filter(is_text, result.dangling))),
-        store.is_local,
-        empty=empty,
-    )
+    return store.find(reach) if reach.patterns or reach.everything else Listing()
 
 
-def _columns(result: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
+def without_hidden(folders: pl.DataFrame, names: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
     """Folders that hold files, and the names of these files, without hidden temporary files of a killed run."""
-    folders = result.folders
-    names = _sorted_in_large(folders["n"], result.names)
+    names = _sorted_in_large(folders["n"], names)
     hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
     if not hidden.any():
         return folders.filter(folders["n"] > 0), names
@@ -226,7 +202,7 @@ class _Level:
         return _runs(keys.select(head).to_series())
 
 
-def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Listing:
+def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
     """Convert the keys of a bucket to the form of a walk: files that patterns lead to, and directories.
 
     A directory is a prefix of some key; a key that ends in `/` only marks a directory; `LOG/` is never data.
@@ -234,7 +210,6 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     Args:
         keys: The columns of `STATS`, `path` relative to the root.
         reach: Which folders a walk would enter.
-        is_local: Whether the root is on this machine.
     """
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
@@ -257,7 +232,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
         folders,
         names,
         directories,
-        is_local=is_local,
+        is_local=False,
         stats=pl.concat([files.select(*STATS), directories.to_frame()], how="diagonal"),
         empty=tuple(marked.filter(~marked.is_in(pl.concat([directories, twofold]).implode()))),
         twofold=tuple(twofold),
@@ -305,7 +280,5 @@ def _directories(levels: Iterable[_Level]) -> pl.Series:
 
 def stat_columns(store: Store, paths: pl.Series) -> pl.DataFrame:
     """Read size, time and etag of some paths of one root."""
-    stat = store.stat(paths.to_list())
-    return pl.DataFrame(
-        {"path": paths, "size": stat.size, "mtime_ns": stat.modified, "etag": stat.etag}, schema=STATS
-    )
+    columns = (paths, *store.stat(paths.to_list()))
+    return pl.DataFrame(dict(zip(STATS, columns, strict=True)), schema=STATS)

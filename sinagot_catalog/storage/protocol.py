@@ -1,10 +1,12 @@
 """Store protocol: the methods that every store has, local or remote, and the types of their results."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sinagot_catalog.startup import dataclass
+
+if TYPE_CHECKING:
+    from sinagot_catalog.storage.listing import Listing
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0
@@ -47,35 +49,7 @@ def _literal_head(pattern: tuple[str | None, ...]) -> str:
     return head
 
 
-@dataclass
-class ScanResult:
-    """The result of a listing, as columns: the names of each folder's files, and separate directories.
-
-    Attributes:
-        folders: A frame with a row per folder, `folder` (`""` or ending in `/`) and how many files it holds, `n`.
-        names: The names of the files as a column, folder by folder.
-        directories: Directories that are not empty and at which a pattern ends.
-        empty: Directories that hold no file and at which a pattern ends.
-        unreadable: Folders that could not be listed.
-        links: Links to folders that were left out.
-        dangling: Broken links.
-        undecodable: How many names are not UTF-8 and were left out.
-        keys: Instead of all that, the keys of a bucket: a frame of `path, size, mtime_ns, etag`.
-    """
-
-    folders: Any = None
-    names: Any = None
-    directories: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-    unreadable: list[str] = field(default_factory=list)
-    links: list[str] = field(default_factory=list)
-    dangling: list[str] = field(default_factory=list)
-    undecodable: int = 0
-    keys: Any = None
-
-
-@dataclass
-class Stat:
+class Stat(NamedTuple):
     """Sizes, times (ns since 1970) and etags of paths, None for what is absent."""
 
     size: Sequence[int | None]
@@ -91,7 +65,7 @@ class Store(Protocol):
     on_page: Callable[[int], None] | None
     """Called with the number of keys of each page of a long listing."""
 
-    def find(self, reach: Reach) -> ScanResult:
+    def find(self, reach: Reach) -> "Listing":
         """List names under the folders that `reach` enters; sizes and times are not read."""
 
     def stat(self, paths: Sequence[str]) -> Stat:

@@ -316,7 +316,7 @@ def test_what_another_user_could_read_is_not_known():
         os.setegid(65534)
         os.seteuid(65534)
         for _ in range(3):
-            print(store.find(reach).unreadable)
+            print([*store.find(reach).unreadable])
     """
     with tempfile.TemporaryDirectory() as folder:
         fill(folder, "R1/a", "R2/a")

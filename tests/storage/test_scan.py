@@ -237,9 +237,9 @@ import resource
 from sinagot_catalog.storage.local.store import LocalStore
 from sinagot_catalog.storage.protocol import Reach
 store = LocalStore({str(tmp_path)!r})
-print(store.find(Reach((("raw", None),))).unreadable)  # with all that Polars opens at first
+print([*store.find(Reach((("raw", None),))).unreadable])  # with all that Polars opens at first
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-print(store.find(Reach((("raw", None),))).unreadable)
+print([*store.find(Reach((("raw", None),))).unreadable])
 """
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True

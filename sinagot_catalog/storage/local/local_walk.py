@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sinagot_catalog.storage.local.entry import holds_file, is_absent
 from sinagot_catalog.storage.local.folder_stamps import Notes, packed
-from sinagot_catalog.storage.protocol import LOG_FOLDER, Reach, ScanResult, is_text
+from sinagot_catalog.storage.protocol import LOG_FOLDER, Reach, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +56,24 @@ class _Level:
         return self._below[key]
 
 
+class Findings(NamedTuple):
+    """What a walk found besides files.
+
+    Attributes:
+        directories: Directories that are not empty and at which a pattern ends.
+        empty: Directories that hold no file and at which a pattern ends.
+        unreadable: Folders that could not be listed.
+        links: Links to folders that were left out.
+        dangling: Broken links.
+    """
+
+    directories: list[str]
+    empty: list[str]
+    unreadable: list[str]
+    links: list[str]
+    dangling: list[str]
+
+
 class _Rest(NamedTuple):
     """Sibling folders that are still to be entered, the last one first.
 
@@ -84,7 +102,7 @@ class Walk:
         settled: For how many seconds a folder must have been unchanged to get a stamp.
 
     Attributes:
-        found: What was found, without the files.
+        found: What was found besides the files.
         parts: The folders and their files, in the order of the walk.
         before: The last snapshot, if it is of use.
         order: The position of each folder: in the last snapshot, or, counted on after it, among the listed folders.
@@ -101,7 +119,7 @@ class Walk:
     ) -> None:
         self.root = root
         self.reach = reach
-        self.found = ScanResult()
+        self.found = Findings([], [], [], [], [])
         self.parts: list[FolderBatch | PackedBatch] = []
         self.before = seen
         self.order = array("I")
@@ -165,11 +183,8 @@ class Walk:
                 self.root, self.reach, job.work, takes_notes=self._takes_notes, settled=self._settled
             )
             self.parts.append(part)
-            self.found.directories += result.directories
-            self.found.empty += result.empty
-            self.found.unreadable += result.unreadable
-            self.found.links += result.links
-            self.found.dangling += result.dangling
+            for paths, further in zip(self.found, result, strict=True):
+                paths.extend(further)
 
     # --- the last snapshot ---------------------------------------------------------------------------------------
 
@@ -343,7 +358,7 @@ class Walk:
 
 def walk_below(
     root: str, reach: Reach, folders: Sequence[str], *, takes_notes: bool, settled: float
-) -> tuple[PackedBatch, ScanResult]:
+) -> tuple[PackedBatch, Findings]:
     """List sibling folders, the last one first, and everything below them.
 
     Returns:

@@ -6,7 +6,6 @@ import os
 import secrets
 from array import array
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +14,12 @@ from sinagot_catalog.errors import NotFoundError, StorageError, UnwritableError,
 from sinagot_catalog.storage.local.file_sizes import ABSENT, look_at, look_at_text
 from sinagot_catalog.storage.local.fingerprints import input_files
 from sinagot_catalog.storage.local.regular_file import read_regular
-from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, ScanResult, Stat, is_text
+from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, Stat, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from sinagot_catalog.storage.listing import Listing
     from sinagot_catalog.storage.local.folder_cache import FolderSnapshot
     from sinagot_catalog.storage.local.parallel_walk import Future
 
@@ -87,12 +87,15 @@ class LocalStore:
                 "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
             )
 
-    def find(self, reach: Reach) -> ScanResult:
+    def find(self, reach: Reach) -> Listing:
         """List names with one `scandir` per folder, without a `stat` of a file.
 
         The first listing has no extra cost. The second listing records the stamps of folders, and later listings
         list only folders with another stamp again. The cache belongs to one user: others may read other folders.
         """
+        import polars as pl
+
+        from sinagot_catalog.storage.listing import Listing, without_hidden
         from sinagot_catalog.storage.local.folder_cache import columns, joined
         from sinagot_catalog.storage.local.folder_stamps import is_kept_here
         from sinagot_catalog.storage.local.local_walk import Walk, walk_below
@@ -112,8 +115,17 @@ class LocalStore:
         if walk.before is not None:
             now = joined(walk.before, walk.order, now) if now.folders.height else walk.before
         self._last = key, now if now.is_of_use else None
-        return replace(
-            walk.found, folders=now.folders.select("folder", "n"), names=now.names, undecodable=undecodable
+        folders, names = without_hidden(now.folders.select("folder", "n"), now.names)
+        directories, empty, unreadable, links, dangling = (sorted(set(paths)) for paths in walk.found)
+        return Listing(
+            folders,
+            names,
+            pl.Series("path", directories, dtype=pl.String),
+            tuple(unreadable),
+            tuple(filter(is_text, links)),
+            undecodable,
+            tuple(filter(is_text, dangling)),
+            empty=tuple(empty),
         )
 
     def stat(self, paths: Sequence[str]) -> Stat:

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.storage.protocol import Reach, ScanResult
 from sinagot_catalog.storage.remote.filesystem import EXTRAS, WEB, Info
+from sinagot_catalog.storage.remote.remote_root import RemoteRoot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.storage.remote.remote_root import RemoteRoot
+    import polars as pl
+
+    from sinagot_catalog.storage.listing import Listing
+    from sinagot_catalog.storage.protocol import Reach
 
 _WALKED = (*WEB, "ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs")
 """Protocols of servers with real folders."""
@@ -28,77 +32,58 @@ _MOST_QUERIES = 1_000
 _FEW = 100
 
 
-class RemoteListing:
-    """Lists one remote root.
+class RemoteListing(RemoteRoot):
+    """A remote root whose keys can be listed."""
 
-    Args:
-        root: The root.
-    """
+    on_page: Callable[[int], None] | None = None
+    """Called with the number of keys of each page of a long listing."""
 
-    def __init__(self, root: RemoteRoot) -> None:
-        self._root = root
-        self._is_walked = root.protocol in _WALKED
+    @property
+    def _is_walked(self) -> bool:
+        return self.protocol in _WALKED
 
-    def find(self, reach: Reach, on_page: Callable[[int], None] | None = None) -> ScanResult:
+    def find(self, reach: Reach) -> Listing:
         """List keys under the patterns' literal folders, with the stats that the listing has."""
         import polars as pl
 
+        from sinagot_catalog.storage.listing import from_keys
+
         unreadable: list[str] = []
-        frames = [
-            self._list(prefix, unreadable, on_page, may_be_bare=reach.may_be_bare)
-            for prefix in reach.prefixes
-        ]
-        keys = pl.concat(frames)
+        keys = pl.concat([self._list(prefix, unreadable, reach) for prefix in reach.prefixes])
         if keys.is_empty() and not unreadable:
             self._check_root()
-        return ScanResult(keys=keys, unreadable=unreadable)
+        listing = replace(from_keys(keys, reach), unreadable=tuple(sorted(set(unreadable))))
+        says_nothing = keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
+        # stats that a listing lacks are read later
+        return replace(listing, stats=None) if says_nothing else listing
 
-    def _list(
-        self,
-        prefix: str,
-        unreadable: list[str],
-        on_page: Callable[[int], None] | None,
-        *,
-        may_be_bare: bool,
-    ) -> Any:
-        """The keys under a folder: `path` relative to the root, `size`, `mtime_ns`, `etag`."""
+    def _list(self, prefix: str, unreadable: list[str], reach: Reach) -> pl.DataFrame:
+        """The keys under a folder, with the columns of `STATS`."""
         import polars as pl
 
-        listed = self._list_quickly(prefix, on_page, may_be_bare=may_be_bare)
+        from sinagot_catalog.storage.listing import STATS
+
+        listed = self._list_quickly(prefix, may_be_bare=reach.may_be_bare)
         if listed is not None:
             return listed
-        if self._is_walked:
-            infos = dict(self._walk(prefix.rstrip("/"), unreadable))
-        else:
-            infos = self.infos(prefix.rstrip("/"))
-        keys = pl.DataFrame(
-            {
-                "path": list(infos),
-                "size": [info.size for info in infos.values()],
-                "mtime_ns": [info.mtime_ns for info in infos.values()],
-                "etag": [info.etag for info in infos.values()],
-            },
-            schema={"path": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64, "etag": pl.String},
-        )
-        if EXTRAS.get(self._root.protocol) != "azure":
-            return keys
-        # Its file system drops the slash of a marker.
-        data = self._without_markers(keys, may_be_bare=False)
-        return keys if data is None else data
+        folder = prefix.rstrip("/")
+        infos = dict(self._walk(folder, unreadable)) if self._is_walked else self.infos(folder)
+        columns = {name: [getattr(info, name) for info in infos.values()] for name in STATS if name != "path"}
+        return pl.DataFrame({"path": list(infos), **columns}, schema=STATS)
 
-    def _list_quickly(self, prefix: str, on_page: Callable[[int], None] | None, *, may_be_bare: bool) -> Any:
+    def _list_quickly(self, prefix: str, *, may_be_bare: bool) -> pl.DataFrame | None:
         """The same in parallel ranges; None if that is not possible, or the result is not reliable."""
         import polars as pl
 
         from sinagot_catalog.storage.remote import cloud_listing
 
-        base = self._root.base.partition("/")[2]
+        base = self.base.partition("/")[2]
         folder = "/".join(part for part in (base, prefix.rstrip("/")) if part)
         try:
-            cloud = cloud_listing.open_cloud(self._root.fs, self._root.root, self._root.options)
+            cloud = cloud_listing.open_cloud(self.fs, self.root, self.options)
             if cloud is None:
                 return None
-            listed = cloud_listing.list_keys(cloud, f"{folder}/" if folder else "", on_page)
+            listed = cloud_listing.list_keys(cloud, f"{folder}/" if folder else "", self.on_page)
         except Exception:  # noqa: BLE001 - on any error the plain way is tried, and reports its own error
             return None
         keys = listed.select(
@@ -109,7 +94,7 @@ class RemoteListing:
         )
         return self._without_markers(keys, may_be_bare=may_be_bare)
 
-    def _without_markers(self, keys: Any, *, may_be_bare: bool) -> Any:
+    def _without_markers(self, keys: pl.DataFrame, *, may_be_bare: bool) -> pl.DataFrame | None:
         """Keys without markers of folders whose slash a library has dropped.
 
         An empty object may be a marker, and an object whose name has no suffix. None if these are too many.
@@ -125,7 +110,7 @@ class RemoteListing:
         doubtful = keys.filter(is_empty)["path"].to_list() + bare
         if len(doubtful) > _MOST_QUERIES:
             return None
-        infos = self._root.each(self._root.peek, doubtful)
+        infos = self.each(self.peek, doubtful)
         markers = [path for path, info in zip(doubtful, infos, strict=True) if not _is_file(info)]
         return keys.filter(~pl.col("path").is_in(markers)) if markers else keys
 
@@ -135,21 +120,21 @@ class RemoteListing:
         while todo:
             here = todo.pop()
             try:
-                entries = self._root.fs.ls(
-                    f"{self._root.full(here)}/" if self._root.protocol in WEB else self._root.full(here),
+                entries = self.fs.ls(
+                    f"{self.full(here)}/" if self.protocol in WEB else self.full(here),
                     detail=True,
                 )
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except Exception as error:
                 if here == "":
-                    raise self._root.fault(here, "cannot be listed", error) from error
+                    raise self.fault(here, "cannot be listed", error) from error
                 unreadable.append(here)
                 continue
             for entry in entries:
-                if self._root.protocol in WEB and re.search(r"[?#]", entry["name"]):
+                if self.protocol in WEB and re.search(r"[?#]", entry["name"]):
                     continue  # a link that sorts the page, or leads to a position on it
-                path = self._root.relative(entry["name"]).rstrip("/")
+                path = self.relative(entry["name"]).rstrip("/")
                 info = Info(entry)
                 if not info.is_directory:
                     yield path, info
@@ -163,21 +148,23 @@ class RemoteListing:
             unreadable: list[str] = []
             below = dict(sorted(self._walk(folder.rstrip("/"), unreadable)))
             if unreadable:
-                raise self._root.fault(unreadable[0], "cannot be listed", PermissionError())
+                raise self.fault(unreadable[0], "cannot be listed", PermissionError())
             return below
         details: dict[str, Any] = {}
-        with self._root.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
-            details = self._root.fs.find(self._root.full(folder), detail=True)
-        infos = {self._root.relative(name): Info(answer) for name, answer in sorted(details.items())}
+        with self.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
+            details = self.fs.find(self.full(folder), detail=True)
+        infos = {self.relative(name): Info(answer) for name, answer in sorted(details.items())}
         infos = {
             path: info
             for path, info in infos.items()
             if not info.is_directory and path != folder and not path.endswith("/")
         }
-        if EXTRAS.get(self._root.protocol) == "azure":  # its file system drops the slash of a marker
-            folders = {path.rpartition("/")[0] for path in infos}
-            doubtful = [path for path, info in infos.items() if not info.size or path in folders]
-            answers = self._root.each(self._root.peek, doubtful)
+        if EXTRAS.get(self.protocol) == "azure":  # its file system drops the slash of a marker
+            odd = {path.rpartition("/")[0] for path in infos}
+            bare = [path for path in infos if "." not in path.rpartition("/")[2]]
+            odd.update(bare if len(bare) <= _FEW else ())
+            doubtful = [path for path, info in infos.items() if not info.size or path in odd]
+            answers = self.each(self.peek, doubtful)
             for path, info in zip(doubtful, answers, strict=True):
                 if not _is_file(info):
                     del infos[path]
@@ -186,42 +173,38 @@ class RemoteListing:
     def entries(self, folder: str, kind: str) -> list[str]:
         """The names of the entries directly in a folder; `kind` is `file` or `directory`."""
         entries: list[dict[str, Any]] = []
-        with self._root.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
-            entries = self._root.fs.ls(self._root.full(folder.rstrip("/")), detail=True)
+        with self.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
+            entries = self.fs.ls(self.full(folder.rstrip("/")), detail=True)
         found = {entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind}
-        return sorted(
-            found - {"", self._root.base.rpartition("/")[2] if not folder else folder.rpartition("/")[2]}
-        )
+        return sorted(found - {"", self.base.rpartition("/")[2] if not folder else folder.rpartition("/")[2]})
 
     def _check_root(self) -> None:
         """Accept a prefix without a key as an empty dataset; raise an error if a bucket or folder is absent."""
         if self._is_walked:
             self._check_folder()
             return
-        top = self._root.base.lstrip("/").partition("/")[0]
-        if self._root.protocol not in EXTRAS or not top:
+        top = self.base.lstrip("/").partition("/")[0]
+        if self.protocol not in EXTRAS or not top:
             return
-        with self._root.faults("", "cannot be listed"):
-            there = self._root.fs.exists(top)
+        with self.faults("", "cannot be listed"):
+            there = self.fs.exists(top)
         if not there:
             raise StorageError(
-                f"{self._root.shown} cannot be listed: there is no bucket {self._root.bucket}",
+                f"{self.shown} cannot be listed: there is no bucket {self.bucket}",
                 "Look at its name, and at the account and endpoint that [storage] names.",
             )
 
     def _check_folder(self) -> None:
         """Raise an error with the reason if a folder of a server cannot be listed."""
         try:
-            self._root.fs.ls(
-                f"{self._root.base}/" if self._root.protocol in WEB else self._root.base, detail=False
-            )
+            self.fs.ls(f"{self.base}/" if self.protocol in WEB else self.base, detail=False)
         except FileNotFoundError as error:
-            why = "404 Not Found" if self._root.protocol in WEB else "there is no such folder"
+            why = "404 Not Found" if self.protocol in WEB else "there is no such folder"
             raise StorageError(
-                f"{self._root.shown} cannot be listed: {why}", "Look at the address of the dataset."
+                f"{self.shown} cannot be listed: {why}", "Look at the address of the dataset."
             ) from error
         except Exception as error:
-            raise self._root.fault("", "cannot be listed", error) from error
+            raise self.fault("", "cannot be listed", error) from error
 
 
 def _is_file(info: Info | None) -> bool:

@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.protocol import Stat
 from sinagot_catalog.storage.remote.error_reasons import is_refusal, reason_of, secrets_in
 from sinagot_catalog.storage.remote.remote_listing import RemoteListing
-from sinagot_catalog.storage.remote.remote_root import RemoteRoot
 from sinagot_catalog.storage.urls import join_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog.storage.protocol import Reach, ScanResult
     from sinagot_catalog.storage.remote.filesystem import Info
 
 _PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
@@ -27,37 +25,16 @@ _NO_SUCH_PUT = (TypeError, NotImplementedError)
 """What file systems of fsspec raise when they do not know create-only puts: fsspec cannot be asked beforehand."""
 
 
-class RemoteStore(RemoteRoot):
-    """A store behind any URL that fsspec supports.
-
-    Args:
-        root: The URL.
-        options: fsspec options; no message shows their values.
-        has_few_retries: Whether S3 makes few retries, unless the options say how many.
-    """
+class RemoteStore(RemoteListing):
+    """A store behind any URL that fsspec supports."""
 
     is_local = False
-
-    def __init__(
-        self, root: str, options: Mapping[str, Any] | None = None, *, has_few_retries: bool = False
-    ) -> None:
-        super().__init__(root, options, has_few_retries=has_few_retries)
-        self._creates: bool | None = None
-        self._listing = RemoteListing(self)
-        self.on_page: Callable[[int], None] | None = None
+    _creates: bool | None = None
 
     # --- listing -----------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Do nothing: the listing itself reports what is wrong."""
-
-    def find(self, reach: Reach) -> ScanResult:
-        """List keys under the patterns' literal folders, with the stats that the listing has."""
-        return self._listing.find(reach, self.on_page)
-
-    def infos(self, folder: str) -> dict[str, Info]:
-        """The listing's information about every object below a folder, without markers of folders."""
-        return self._listing.infos(folder)
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every object below a folder with its size, in the order of their keys; an absent folder has none."""
@@ -75,11 +52,11 @@ class RemoteStore(RemoteRoot):
 
     def names(self, folder: str) -> list[str]:
         """Names of the keys directly under a prefix."""
-        return self._listing.entries(folder, "file")
+        return self.entries(folder, "file")
 
     def folders(self, folder: str) -> list[str]:
         """Names of the common prefixes directly under a prefix."""
-        return self._listing.entries(folder, "directory")
+        return self.entries(folder, "directory")
 
     # --- one path ----------------------------------------------------------------------------------------
 
@@ -93,11 +70,8 @@ class RemoteStore(RemoteRoot):
     def stat(self, paths: Sequence[str]) -> Stat:
         """Read size, time and etag of each key, several at a time."""
         infos = self.each(self.info, paths)
-        return Stat(
-            [None if info is None else info.size for info in infos],
-            [None if info is None else info.mtime_ns for info in infos],
-            [None if info is None else info.etag for info in infos],
-        )
+        columns = ([getattr(info, name, None) for info in infos] for name in ("size", "mtime_ns", "etag"))
+        return Stat(*columns)
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
         """For each path `file`, `directory`, or None if nothing is there."""
