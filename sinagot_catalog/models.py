@@ -12,7 +12,7 @@ A class `Record` or `RecordCollection` there replaces the library's class for th
 from __future__ import annotations
 
 import os
-from dataclasses import field, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,78 +20,59 @@ from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did
 from sinagot_catalog.records import Record, RecordCollection
 from sinagot_catalog.scripts import ScriptHost
 from sinagot_catalog.selection import Selection
-from sinagot_catalog.startup import dataclass
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["Record", "RecordCollection", "Subset", "ViewTypes", "kinds_of"]
+__all__ = ["Record", "RecordCollection", "Subset", "ViewTypes"]
 
 Subset = RecordCollection
 """sinagot's other name for `RecordCollection`."""
 
 
-@dataclass(frozen=True)
 class ViewTypes:
     """The classes of a workspace's handles, so that no class is set globally for other workspaces.
 
-    Attributes:
-        records: The class of its record collections.
-        record: The class of its records.
-        steps: The class of its step collections.
-        custom: Returns a modality's own class for collections (False) or records (True), or None.
+    A modality may define its own classes of records. Its file is imported when a scope of the modality is made, and
+    only if the workspace is trusted.
+
+    Args:
+        source: The session of the workspace.
         workspace: The workspace of the handles.
     """
 
-    records: type[RecordCollection]
-    record: type[Any]
-    steps: type[StepCollection]
-    custom: Callable[[str, bool], type[Any] | None] = lambda _modality, _single: None
-    workspace: Workspace | None = field(default=None, repr=False, compare=False)
+    records = RecordCollection
+    steps = StepCollection
+
+    def __init__(self, source: Session, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self._source = source
+        self._made: dict[type[Any], type[Any]] = {}
 
     def make(self, source: Session, query: Query) -> Selection:
         """Return the handle of a query's table."""
         if query.table == "steps":
-            return self.steps(source, self, query)
+            return StepCollection(source, self, query)
         if query.table != "records":
             return Selection(source, self, query)
-        single = query.record is not None
-        own = self.custom(query.modality, single) if query.modality is not None else None
+        base = RecordCollection if query.record is None else Record
+        own = None if query.modality is None else self._custom(query.modality, base)
         if own is None:
-            return (self.record if single else self.records)(source, self, query)
+            return base(source, self, query)
         pinned = getattr(own, "pinned_task", None)
         return own(source, self, replace(query, task=query.task or pinned))  # type: ignore[no-any-return]
 
-
-def kinds_of(source: Session, workspace: Workspace | None = None) -> ViewTypes:
-    """Return the classes of a workspace's handles."""
-    return ViewTypes(RecordCollection, Record, StepCollection, _Customs(source), workspace)
-
-
-class _Customs:
-    """The record classes that the modalities of a workspace define.
-
-    A modality's file is imported when a scope of the modality is made, and only if the workspace is trusted.
-    """
-
-    def __init__(self, source: Session) -> None:
-        self._source = source
-        self._made: dict[type[Any], type[Any]] = {}
-
-    def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
-        config = self._source.config
-        file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
+    def _custom(self, modality: str, base: type[Any]) -> type[Any] | None:
+        """Return a modality's own class in place of `base`; None if it has none."""
+        module = "record" if base is Record else "record_collection"
+        file = f"{self._source.scripts}/{modality}/models/{module}.py"
         if not os.path.exists(file):  # noqa: PTH110 - faster than pathlib, called for each scope
             return None
         if self._source.distrust() is not None:
             return None
-        declared = config.modalities[modality].models
-        base: type[Any] = Record if single else RecordCollection
-        name = (declared.record if single else declared.record_collection) or base.__name__
+        name = getattr(self._source.config.modalities[modality].models, module) or base.__name__
         try:
             own = self._host.load(file, name)
         except SinagotError:
@@ -122,4 +103,4 @@ class _Customs:
         return {"task": RecordCollection.task, "pinned_task": pinned}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Customs, (self._source,)
+        return ViewTypes, (self._source, self.workspace)

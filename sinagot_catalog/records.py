@@ -11,9 +11,8 @@ from sinagot_catalog import record_data
 from sinagot_catalog.catalog import Query, no_step
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import id_values
-from sinagot_catalog.schema import EVENTS
+from sinagot_catalog.schema import EVENTS, STATUS_NUMBER
 from sinagot_catalog.selection import Selection
-from sinagot_catalog.status import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,9 +50,7 @@ class RecordCollection(Selection):
             >>> ws.records.first().workspace is ws
             True
         """
-        workspace = self._kinds.workspace
-        assert workspace is not None  # noqa: S101 - a workspace makes its handles
-        return workspace
+        return self._kinds.workspace
 
     @property
     def config(self) -> Config:
@@ -161,7 +158,7 @@ class RecordCollection(Selection):
     @property
     def is_unit(self) -> bool:
         """Whether the scope is one unit: a task and a modality, or all if the config declares neither."""
-        return (self.task, self.modality) in self._pairs()
+        return any((unit.task, unit.modality) == (self.task, self.modality) for unit in self._units())
 
     def get_subscope(self, task: str | None = None, modality: str | None = None) -> Self:
         """Narrow the scope to a task, a modality or both.
@@ -175,7 +172,7 @@ class RecordCollection(Selection):
             self.task if task is None else task, self.modality if modality is None else modality
         )
         is_twice = None not in (task, self.task) or None not in (modality, self.modality)
-        if is_twice or (query.task, query.modality) not in _scopes(self._pairs()):
+        if is_twice or not self._source.layout().units_in(query.task, query.modality):
             name = next(scope for scope in (task, modality) if scope is not None)
             valid = self._subscopes()
             raise ScopeError(
@@ -185,9 +182,6 @@ class RecordCollection(Selection):
                 else "Nothing further can be chosen here; a record is records[id].",
             )
         return self._with(query)  # type: ignore[return-value]
-
-    def _pairs(self) -> list[tuple[str | None, str | None]]:
-        return [(unit.task, unit.modality) for unit in self._source.layout().units]
 
     def _subscopes(self) -> list[str]:
         """The tasks and modalities that this scope can be narrowed to."""
@@ -345,16 +339,9 @@ class RecordCollection(Selection):
         for column, value in (("task", query.task), ("modality", query.modality)):
             if value is not None:
                 events = events.filter(pl.col(column) == value)
-        return events.select(
-            *EVENTS,
-            pl.col("step").alias("step_label"),
-            pl.col("status")
-            .cast(pl.String)
-            .replace_strict(CODES, default=None, return_dtype=pl.Int64)
-            .alias("step_status"),
-            pl.lit("script").alias("log_from"),
-            pl.lit("record").alias("scope"),
-        ).reverse()
+        seed = {"log_from": pl.lit("script"), "scope": pl.lit("record")}
+        label = pl.col("step").alias("step_label")
+        return events.select(*EVENTS, label, STATUS_NUMBER, **seed).reverse()
 
     def _name(self) -> str:
         return f"{type(self).__name__} instance"
@@ -424,13 +411,3 @@ class Record(RecordCollection):
     def _scope(self) -> str:
         scope = super()._scope()
         return f"id: {self.id}, {scope}" if scope else f"id: {self.id}"
-
-
-def _scopes(pairs: list[tuple[str | None, str | None]]) -> set[tuple[str | None, str | None]]:
-    """Return every combination of task and modality that can be chosen, each of them optional."""
-    return {
-        (task if keep_task else None, modality if keep_modality else None)
-        for task, modality in pairs
-        for keep_task in (True, False)
-        for keep_modality in (True, False)
-    }

@@ -8,10 +8,15 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from sinagot_catalog.status import FAILURES, StepStatus
+from sinagot_catalog.status import CODES, FAILURES, StepStatus
 
 STATUS = pl.Enum([status.name for status in StepStatus])
 """The dtype of `status`: the names of `StepStatus`, in the order of their numbers."""
+
+STATUS_NUMBER = (
+    pl.col("status").cast(pl.String).replace_strict(CODES, default=None, return_dtype=pl.Int64)
+).alias("step_status")
+"""The number of `status`, under sinagot's name of it."""
 
 TIME = pl.Datetime("us", "UTC")
 KIND = pl.Enum(["file", "directory"])

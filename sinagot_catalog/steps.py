@@ -10,9 +10,9 @@ import polars as pl
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import no_step, scan_files
 from sinagot_catalog.errors import NamesNearest, NotFoundError, SelectionError, UsageError, renamed
-from sinagot_catalog.schema import TABLES
+from sinagot_catalog.schema import STATUS_NUMBER, TABLES
 from sinagot_catalog.selection import Selection
-from sinagot_catalog.status import CODES, StepStatus
+from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -92,9 +92,9 @@ class StepCollection(Selection):
             Columns `record_id, task, modality, step_index, step_label, step_status`; null if unknown.
         """
         rows = self._rows(self._query, pl.lit(value=True))
-        status = pl.col("status").cast(pl.String).replace_strict(CODES, default=None, return_dtype=pl.Int64)
         index = pl.col("step_index").cast(pl.Int64)
-        return rows.select("record_id", "task", "modality", index, step_label="step", step_status=status)
+        label = pl.col("step").alias("step_label")
+        return rows.select("record_id", "task", "modality", index, label, STATUS_NUMBER)
 
     def scan_outputs(
         self,

@@ -24,7 +24,7 @@ from sinagot_catalog.catalog import (
     with_long_names,
 )
 from sinagot_catalog.config import read_config
-from sinagot_catalog.models import kinds_of
+from sinagot_catalog.models import ViewTypes
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.records import RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, KEYS, LINKS, TIMED
@@ -97,7 +97,7 @@ class Workspace(WorkspaceRuns):
         )
         given = {"listing": listing, "records": records, "snapshot": snapshot}
         self._source = Session(config, storage_options=storage_options, trust=trust, **given)
-        self._kinds = kinds_of(self._source, self)
+        self._kinds = ViewTypes(self._source, self)
         self.logger = _logger(config)
         for notice in config.notices:
             self.logger.warning(notice)
@@ -425,7 +425,7 @@ class Workspace(WorkspaceRuns):
 def _reopen(source: Session) -> Workspace:
     workspace = object.__new__(Workspace)
     workspace._source = source
-    workspace._kinds = kinds_of(source, workspace)
+    workspace._kinds = ViewTypes(source, workspace)
     workspace.logger = _logger(source.config)
     return workspace
 
