@@ -11,7 +11,7 @@ import sys
 from functools import cached_property, reduce
 from itertools import pairwise
 from operator import or_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -20,7 +20,7 @@ from sinagot_catalog.patterns import match_columns
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sinagot_catalog.patterns import IdPattern, Template
     from sinagot_catalog.storage.listing import Listing
@@ -104,38 +104,36 @@ def _behind(text: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Way:
+class _Way(NamedTuple):
     """One form of the paths of a pattern, for one choice of its optional fields.
 
     Attributes:
-        tokens: Its tokens; see `patterns.Template`.
+        head: The text that it begins with.
+        behind: The tokens behind the id, if the id follows that text, else None; see `patterns.Template`.
     """
 
-    tokens: tuple[tuple[str, str], ...]
-
-    @property
-    def head(self) -> str:
-        """The text that it begins with."""
-        return self.tokens[0][1] if self.tokens[0][0] == "text" else ""
-
-    @property
-    def has_id(self) -> bool:
-        """Whether the id follows its first text."""
-        return self.tokens[1 if self.head else 0 :][:1] == (("field", "id"),)
+    head: str
+    behind: tuple[tuple[str, str], ...] | None
 
     def keys_of(self, record_id: str, base: str) -> tuple[str, str | None]:
         """The range of the keys of one record, where the id follows the first text; other keys may lie in it."""
-        behind = self.tokens[2 if self.head else 1 :]
-        begin = base + self.head + record_id + (behind[0][1] if behind and behind[0][0] == "text" else "")
+        text = next((value for kind, value in (self.behind or ())[:1] if kind == "text"), "")
+        begin = base + self.head + record_id + text
         return begin, _behind(begin)
 
-    def is_of_any(self, ids: list[str], column: pl.Expr, base: str) -> pl.Expr:
+    def is_of_any(self, ids: Iterable[str], column: pl.Expr, base: str) -> pl.Expr:
         """Whether a key is a path of one of the records, or lies in such a folder."""
-        behind = self.tokens[2 if self.head else 1 :]
-        rest = "".join(_REGEX[kind] or re.escape(value) for kind, value in behind)
+        rest = "".join(_REGEX[kind] or re.escape(value) for kind, value in self.behind or ())
         some = "|".join(map(re.escape, ids))
         return column.str.contains(f"(?s)^{re.escape(base + self.head)}(?:{some}){rest}(?:/|$)")
+
+
+def _ways(template: Template) -> Iterator[_Way]:
+    """The forms of the paths of a pattern."""
+    for tokens in (variant.tokens for variant in template.variants.values()):
+        head = tokens[0][1] if tokens[0][0] == "text" else ""
+        rest = tokens[1:] if head else tokens
+        yield _Way(head, rest[1:] if rest[:1] == (("field", "id"),) else None)
 
 
 _REGEX = {"text": "", "field": "[^/]+", "optional": "[^/]+", "any": "[^/]*", "deep": ".*"}
@@ -156,22 +154,18 @@ class KeyFilter:
     ids: IdPattern
 
     @cached_property
-    def _ways(self) -> dict[str, list[_Way]]:
+    def _own_ways(self) -> dict[str, list[_Way]]:
         """The forms of the patterns in which the id follows the first text, by that text."""
         ways: dict[str, list[_Way]] = {}
-        for fromkey in dict.fromkeys(self._all_ways):
-            if fromkey.has_id:
-                ways.setdefault(fromkey.head, []).append(fromkey)
+        for way in dict.fromkeys(way for template in self.templates for way in _ways(template)):
+            if way.behind is not None:
+                ways.setdefault(way.head, []).append(way)
         return ways
 
-    @property
-    def _all_ways(self) -> Iterator[_Way]:
-        return (_Way(variant.tokens) for template in self.templates for variant in template.variants.values())
-
     @cached_property
-    def _others(self) -> list[str]:
+    def _others(self) -> set[str]:
         """The texts that the other forms begin with."""
-        return list(dict.fromkeys(way.head for way in self._all_ways if not way.has_id))
+        return {way.head for template in self.templates for way in _ways(template) if way.behind is None}
 
     def may_be(self, column: pl.Expr, base: str = "") -> pl.Expr:
         """Whether a key may belong to a wanted record; leaves out most of the others."""
@@ -186,7 +180,7 @@ class KeyFilter:
         An id that is the beginning of a bound lies below it; what follows it in a key may lie above.
         """
         condition = pl.lit(value=False)
-        for head, ways in self._ways.items():
+        for head, ways in self._own_ways.items():
             own = column >= base + head + self.span.first
             if self.span.end is not None:
                 own &= column < base + head + self.span.end
@@ -212,7 +206,7 @@ class KeyFilter:
                 above = {record_id: keys for record_id, keys in above.items() if record_id in self.span}
             if not above:
                 continue
-            is_shorter = way.is_of_any(list(above), column, base)
+            is_shorter = way.is_of_any(above, column, base)
             if is_end:
                 own |= reduce(or_, [_between(column, *keys) for keys in above.values()]) & is_shorter
             else:
@@ -227,13 +221,11 @@ class KeyFilter:
     @property
     def is_exact(self) -> bool:
         """Whether it selects no key of another record: in all patterns the id follows a beginning of its own."""
-        with_id = [template for template in self.templates if self.ids.is_told_by(template)]
-        if not all(
-            _Way(variant.tokens).has_id for template in with_id for variant in template.variants.values()
-        ):
+        with_id = filter(self.ids.is_told_by, self.templates)
+        if any(way.behind is None for template in with_id for way in _ways(template)):
             return False
-        others = [*self._ways, *self._others]
-        return not any(head.startswith(other) for head in self._ways for other in others if other != head)
+        others = [*self._own_ways, *self._others]
+        return not any(head.startswith(other) for head in self._own_ways for other in others if other != head)
 
     @property
     def is_shared(self) -> bool:
@@ -247,7 +239,9 @@ class KeyFilter:
         """
         own = self._own(column, "")
         if is_first:
-            own |= ~reduce(or_, [column.str.starts_with(head) for head in self._ways], pl.lit(value=False))
+            own |= ~reduce(
+                or_, [column.str.starts_with(head) for head in self._own_ways], pl.lit(value=False)
+            )
         return own
 
     def narrowed(self, listing: Listing) -> Listing:

@@ -9,7 +9,7 @@ import polars as pl
 
 from sinagot_catalog.patterns import FOLDERS, rows_in
 from sinagot_catalog.startup import dataclass
-from sinagot_catalog.storage.local.folder_stamps import LOOK, FolderBatch, PackedBatch, decodable
+from sinagot_catalog.storage.local.folder_stamps import LOOK, FolderBatch, decodable
 
 _LOOK = dict(zip(LOOK, (pl.UInt32(), pl.UInt64(), pl.UInt64()), strict=True))
 _ROW = {**FOLDERS, **_LOOK}
@@ -64,15 +64,14 @@ class FolderSnapshot:
             yield position
 
 
-def columns(parts: Sequence[FolderBatch | PackedBatch]) -> tuple[FolderSnapshot, int]:
+def columns(parts: Sequence[FolderBatch]) -> tuple[FolderSnapshot, int]:
     """Join the batches of a tree, and count the names in them that are not UTF-8 and were left out."""
     frames, names, undecodable = [pl.DataFrame(schema=_ROW)], [pl.Series("name", [], dtype=pl.String)], 0
-    for folder in parts:
-        part = folder
+    for listed in parts:
+        part = listed
         try:
             names.append(_texts("name", part.names, sum(part.counts)))
-        except UnicodeEncodeError:
-            assert isinstance(part, FolderBatch)  # noqa: S101 - names of a packed batch are UTF-8
+        except UnicodeEncodeError:  # not in a batch from a pipe
             part = decodable(part)
             names.append(_texts("name", part.names, sum(part.counts)))
         looks = {name: part.looks[place::3] for place, name in enumerate(_LOOK)}

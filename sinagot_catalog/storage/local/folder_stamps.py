@@ -33,10 +33,10 @@ class FolderBatch(NamedTuple):
     """A part of a tree as it was listed, folder by folder.
 
     Attributes:
-        folders: The folders.
+        folders: The folders; for a pipe one text, in which zero characters separate them.
         counts: How many files each holds.
         looks: The stamp of each: three numbers (`LOOK`).
-        names: The names of the files.
+        names: The names of the files, in the same way.
         undecodable: How many names are not UTF-8 and were left out.
     """
 
@@ -44,16 +44,6 @@ class FolderBatch(NamedTuple):
     counts: array[int]
     looks: array[int]
     names: Sequence[str]
-    undecodable: int = 0
-
-
-class PackedBatch(NamedTuple):
-    """A `FolderBatch` for a pipe: folders and names are two texts, separated by zero characters."""
-
-    folders: str
-    counts: array[int]
-    looks: array[int]
-    names: str
     undecodable: int = 0
 
 
@@ -117,15 +107,11 @@ def decodable(part: FolderBatch) -> FolderBatch:
     return FolderBatch(part.folders, counts, looks, names, len(part.names) - len(names))
 
 
-def packed(part: FolderBatch) -> PackedBatch:
+def packed(part: FolderBatch) -> FolderBatch:
     """A batch in the form for a pipe."""
-    try:
-        names = "\0".join(part.names)
-        names.encode()
-    except UnicodeEncodeError:
+    if not is_text("\0".join(part.names)):
         part = decodable(part)
-        names = "\0".join(part.names)
-    return PackedBatch("\0".join(part.folders), part.counts, part.looks, names, part.undecodable)
+    return part._replace(folders="\0".join(part.folders), names="\0".join(part.names))
 
 
 def is_kept_here(path: str) -> bool:

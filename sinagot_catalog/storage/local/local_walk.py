@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.storage.local.folder_cache import FolderSnapshot
-    from sinagot_catalog.storage.local.folder_stamps import FolderBatch, PackedBatch
+    from sinagot_catalog.storage.local.folder_stamps import FolderBatch
     from sinagot_catalog.storage.local.parallel_walk import Future, HelperPool
 
 _LOOK_UP = 64
@@ -120,7 +120,7 @@ class Walk:
         self.root = root
         self.reach = reach
         self.found = Findings([], [], [], [], [])
-        self.parts: list[FolderBatch | PackedBatch] = []
+        self.parts: list[FolderBatch] = []
         self.before = seen
         self.order = array("I")
         self._top = _Level(reach.patterns, 0, everything=reach.everything)
@@ -358,7 +358,7 @@ class Walk:
 
 def walk_below(
     root: str, reach: Reach, folders: Sequence[str], *, takes_notes: bool, settled: float
-) -> tuple[PackedBatch, Findings]:
+) -> tuple[FolderBatch, Findings]:
     """List sibling folders, the last one first, and everything below them.
 
     Returns:

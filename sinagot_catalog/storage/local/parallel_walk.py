@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -130,6 +130,7 @@ class HelperPool:
             self._patience = float("inf")  # do not try again
 
     def _serve(self) -> None:
+        """Start a helper, and hand it one piece of work after the other."""
         with self._lock:
             if self._is_over:
                 return
@@ -138,32 +139,21 @@ class HelperPool:
             except (OSError, RuntimeError):
                 return
             self._processes.append(process)
+        given = None
         with process:
             try:
-                self._serve_by(process)
+                is_ready = _call(process, (sys.getfilesystemencoding(), self._function))
+                while is_ready:
+                    self._free.append(None)
+                    given = self._work.get()
+                    if given is None:
+                        break
+                    given.end(_call(process, given.work))
+            except BaseException:  # noqa: BLE001 - any sign that it died, speaks another protocol, or answers too much
+                if given is not None:
+                    given.end()
             finally:
                 process.kill()
-
-    def _serve_by(self, process: subprocess.Popen[bytes]) -> None:
-        try:
-            if not _call(process, (sys.getfilesystemencoding(), self._function)):
-                return
-        except BaseException:  # noqa: BLE001 - any sign that the process died or does not speak this protocol
-            return
-        for given in self._given():
-            try:
-                given.end(_call(process, given.work))
-            except BaseException:  # noqa: BLE001 - the same; or its answer is too large
-                given.end()
-                return
-
-    def _given(self) -> Iterator[Future]:
-        while True:
-            self._free.append(None)
-            given = self._work.get()
-            if given is None:
-                return
-            yield given
 
 
 def _started() -> subprocess.Popen[bytes]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.storage.remote.range_listing import COLUMNS, ConcurrencyLimiter, Ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     import polars as pl
 
@@ -280,22 +280,15 @@ def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = N
     import polars as pl
     from obstore.store import AzureStore, GCSStore
 
-    def pages(after: str) -> Iterable[Any]:
-        offset: Any = {"offset": after} if after else {}
-        batches: Iterable[Any] = cloud.list(
-            prefix.rstrip("/") or None, chunk_size=_PAGE, return_arrow=True, **offset
-        )
-        return batches
+    def pages(after: str) -> Any:
+        folder = prefix.rstrip("/") or None
+        return cloud.list(folder, offset=after or None, chunk_size=_PAGE, return_arrow=True)
 
     pace = ConcurrencyLimiter(most=1) if isinstance(cloud, AzureStore) else ConcurrencyLimiter()
-    schema: dict[str, Any] = {
-        "path": pl.String,
-        "last_modified": pl.Datetime("us", "UTC"),
-        "size": pl.UInt64,
-        "e_tag": pl.String,
-    }
+    dtypes = (pl.String, pl.Datetime("us", "UTC"), pl.UInt64, pl.String)
+    nothing = pl.DataFrame(schema=dict(zip(COLUMNS, dtypes, strict=True)))
     frames = Ranges(pages, prefix, on_page, pace).run()
-    listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *(frame[COLUMNS] for frame in frames)])
+    listed: pl.DataFrame = pl.concat([nothing, *(frame.select(COLUMNS) for frame in frames)])
     if isinstance(cloud, GCSStore):
         # Google's XML API, which obstore uses, gives other etags than its JSON API, which gcsfs uses.
         listed = listed.with_columns(e_tag=pl.lit(None, pl.String))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _WORTH = 3
 """The fewest pages that a range should have."""
 
-COLUMNS = ["path", "last_modified", "size", "e_tag"]
+COLUMNS = ("path", "last_modified", "size", "e_tag")
 _CLASSES = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _PAGE = 1_000
 _SIGNAL_CHECK = 0.25
@@ -75,16 +75,16 @@ class ConcurrencyLimiter:
 
 @dataclass
 class _Range:
-    """The keys after `at`, up to and including `hi`; None means no end."""
+    """The keys after `lo`, up to and including `hi`; None means no end."""
 
-    at: str
+    lo: str
     hi: str | None
-    first: str | None = None
     frames: list[pl.DataFrame] = field(default_factory=list)
-    lo: str = ""
 
-    def __post_init__(self) -> None:
-        self.lo = self.at
+    @property
+    def at(self) -> str:
+        """The last key that was read."""
+        return self.frames[-1]["path"][-1] if self.frames else self.lo
 
 
 class Ranges:
@@ -178,7 +178,6 @@ class Ranges:
                     part.frames.append(page[: paths.search_sorted(part.hi, side="right")])
                     return
                 part.frames.append(page)
-                part.first, part.at = part.first or first, last
                 if part.hi == last or self._error is not None:
                     return
                 if page.height >= _PAGE:
@@ -190,10 +189,8 @@ class Ranges:
         free = self._pace.limit - len(self._reading) - len(self._waiting)
         if free < 1:
             return
-        cuts = _cuts(part.first or part.at, part.at, part.hi, len(self._prefix), pages=len(part.frames))[
-            :free
-        ]
-        cuts.sort()
+        first = part.frames[0]["path"][0]
+        cuts = sorted(_cuts(first, part.at, part.hi, len(self._prefix), pages=len(part.frames))[:free])
         if not cuts:
             return
         ends = [*cuts[1:], part.hi]
