@@ -11,6 +11,7 @@ import polars as pl
 from sinagot_catalog.catalog import parse_json, scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
 from sinagot_catalog.patterns import id_values, paths_of
+from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,49 +110,35 @@ def outputs(
         SelectionError: When the rows have several steps, or the step several outputs, and none is named; when
             the scope has no such step.
     """
-    rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
+    layout = resolver.layout
+    rows = rows.select("_rec", "_cell", *KEYS).with_row_index("_row")
     if step is not None:
-        declared = resolver.layout.steps
-        if step not in declared:
-            raise SelectionError(f"there is no step {step!r}{did_you_mean(step, declared)}")
+        if step not in layout.steps:
+            raise SelectionError(f"there is no step {step!r}{did_you_mean(step, layout.steps)}")
         inside = _steps_of(resolver, scope)
         if step not in inside:
             raise SelectionError(
                 f"step {step!r} is not one of this scope{did_you_mean(step, inside)}",
                 f"Its steps: {', '.join(inside) or 'none'}.",
             )
-        rows = rows.filter(
-            pl.col("_cell").is_in([cell.index for cell in resolver.layout.cells if cell.step == step])
-        )
+        rows = rows.filter(pl.col("_cell").is_in([cell.index for cell in layout.cells if cell.step == step]))
     else:
         steps = rows["step"].unique(maintain_order=True).to_list()
         if len(steps) > 1:
             raise SelectionError(
                 f"the rows have {len(steps)} steps: {', '.join(steps)}", "Name one of them: step=…."
             )
-    cells = sorted(rows["_cell"].unique().to_list())
-    links = {
-        cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label)
-        for cell in cells
-    }
-    parts = []
-    for cell, link in links.items():
+    parts = [pl.DataFrame(schema=_OUTPUTS)]
+    for index in rows["_cell"].unique().sort():
+        cell = layout.cells[index]
+        link = _output(cell.linked("output"), cell.step, label)
         if link is not None:
-            part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
-            part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
-            place = resolver.layout.places[link.place]
-            values = resolver.catalog.path_values[part["_rec"]]
-            paths = values.select(
-                paths_of(place.template).cast(pl.String).alias("path"),
-                pl.lit(place.root).alias("root"),
-                pl.lit(link.place, pl.UInt16).alias("_place"),
-            )
-            parts.append(part.hstack(paths))
-    columns = {"path": pl.String, "root": pl.String, "_place": pl.UInt16}
-    empty = rows.clear().with_columns(pl.lit(None, dtype).alias(name) for name, dtype in columns.items())
-    found = pl.concat([empty, *parts])
-    found = found if len(parts) <= 1 else found.sort("_rec", "_cell")
-    return found.select("record_id", "task", "modality", "step", "root", "path", "_place")
+            linked = resolver.catalog.link_rows(rows.filter(pl.col("_cell") == index), link)
+            parts.append(linked.filter("exists").select(*_OUTPUTS))
+    return pl.concat(parts).sort("_row").drop("_row")
+
+
+_OUTPUTS = {"_row": pl.UInt32(), **KEYS, "root": pl.String(), "path": pl.String(), "_place": pl.UInt16()}
 
 
 def each_once(resolver: Resolver, rows: pl.DataFrame) -> pl.DataFrame:
@@ -164,47 +151,29 @@ def each_once(resolver: Resolver, rows: pl.DataFrame) -> pl.DataFrame:
     """
     layout = resolver.layout
     groups = layout.ids.groups
-    for place in rows["_place"].unique().to_list():
-        if layout.places[place].template.is_directory:
+    parts = [rows.clear().with_row_index("_row")]
+    for (place,), files in rows.with_row_index("_row").partition_by("_place", as_dict=True).items():
+        template = layout.places[int(str(place))].template
+        if template.is_directory:
             raise SelectionError(
-                f"step {rows['step'][0]!r} makes a folder, {layout.places[place].template.text}/, "
-                "and scan_outputs reads files",
+                f"step {rows['step'][0]!r} makes a folder, {template.text}/, and scan_outputs reads files",
                 "Declare a file in it as an output of its own, with a label.",
             )
-    named = {place: layout.places[place].template.fields for place in rows["_place"].unique().to_list()}
-    shared = {
-        place: fields
-        for place, fields in named.items()
-        if "id" not in fields and not (groups and fields.issuperset(groups))
-    }
-    of_groups = {link.place for cell in layout.cells if cell.by is not None for link in cell.linked("output")}
-    fields = [name for name in groups if any(name in fields for fields in shared.values())]
-    if fields:
-        values = resolver.catalog.row_values.select("record_id", *fields)
-        rows = rows.join(values, on="record_id", how="left", maintain_order="left")
-        own = [
-            pl.when(~pl.col("_place").is_in(list(shared)) | pl.col("_place").is_in(having))
-            .then(name)
-            .alias(name)
-            for name in fields
-            for having in [[place for place, names in shared.items() if name in names]]
-        ]
-        rows = rows.with_columns(own)
-    foreign = {"record_id": [place for place in shared if place not in of_groups]}
-    for key in ("task", "modality"):
-        foreign[key] = [
-            place
-            for place in named
-            if len({getattr(cell, key) for cell in layout.cells if place in cell.places("output")}) > 1
-        ]
-    if any(foreign.values()):
-        rows = rows.unique(["root", "path"], keep="first", maintain_order=True)
-    nulled = [
-        pl.when(~pl.col("_place").is_in(places)).then(key).alias(key)
-        for key, places in foreign.items()
-        if places
-    ]
-    return rows.with_columns(nulled).select("record_id", *fields, "task", "modality", "step", "root", "path")
+        writers = [cell for cell in layout.cells if place in cell.places("output")]
+        foreign = [key for key in ("task", "modality") if len({getattr(cell, key) for cell in writers}) > 1]
+        part = files
+        if not ("id" in template.fields or (groups and template.fields.issuperset(groups))):
+            fields = [name for name in groups if name in template.fields]
+            values = resolver.catalog.row_values.select("record_id", *fields)
+            part = part.join(values, on="record_id", how="left", maintain_order="left")
+            foreign += [] if any(cell.by is not None for cell in writers) else ["record_id"]
+        if foreign:
+            part = part.unique(["root", "path"], keep="first", maintain_order=True)
+            part = part.with_columns(pl.lit(None, pl.String).alias(key) for key in foreign)
+        parts.append(part)
+    found = pl.concat(parts, how="diagonal").sort("_row")
+    fields = [name for name in groups if name in found.columns]
+    return found.select("record_id", *fields, "task", "modality", "step", "root", "path")
 
 
 def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:

@@ -319,7 +319,7 @@ class Catalog(StepsTable):
                 for number, link in enumerate(port):
                     some = part if len(port) == 1 else part.filter(chosen.gather(part["_rec"]) == number)
                     order_of = pl.lit(order, dtype=pl.UInt16).alias("_order")
-                    parts.append(self._link(some, link).with_columns(order_of))
+                    parts.append(self.link_rows(some, link).with_columns(order_of))
         hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
         if not parts:
             return pl.DataFrame(schema={**hidden, **LINKS})
@@ -340,7 +340,7 @@ class Catalog(StepsTable):
             pl.lit(order, dtype=pl.UInt16).alias("_order"),
         )
 
-    def _link(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
+    def link_rows(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
         """Return the rows of one link for rows of `steps` of its unit step: a row per file of many."""
         place = self.layout.places[link.place]
         path = self.path_values[part["_rec"]].select(paths_of(place.template).alias("path"))["path"]
