@@ -9,9 +9,8 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
-from sinagot_catalog.patterns.template import parse_template
 from sinagot_catalog.storage import open_store
-from sinagot_catalog.storage.listing import reach_of
+from sinagot_catalog.storage.protocol import Reach
 from sinagot_catalog.storage.remote import cloud_listing
 from sinagot_catalog.storage.remote.range_listing import ConcurrencyLimiter, OddError, Ranges
 
@@ -79,8 +78,7 @@ def test_order_that_cannot_be_trusted_is_not():
 
 def keys_of(store):
     """The keys below `raw/`, with their stats."""
-    reach = reach_of([parse_template("raw/{id}.csv", fields={"id"})])
-    return store.find(reach).keys
+    return store.find(Reach((("raw", None, None),), may_be_bare=False)).stats
 
 
 @pytest.fixture
