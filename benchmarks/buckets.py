@@ -130,7 +130,7 @@ def listing(scale: Scale) -> Iterator[Measurement]:
             store = open_store("s3://bench", options)
 
             def ours(store: Any = store, count: int = count) -> None:
-                if store.find(Reach(_RAW, may_be_bare=False)).keys.height != count:
+                if store.find(Reach(_RAW, may_be_bare=False)).n_files != count:
                     raise RuntimeError("the listing is not whole")
 
             def one_stream(count: int = count) -> None:
@@ -249,7 +249,7 @@ def pages(scale: Scale) -> Iterator[Measurement]:
         store: Any = open_store("s3://bench", options)
 
         def ours() -> None:
-            if store.find(Reach(_RAW, may_be_bare=False)).keys.height != count:
+            if store.find(Reach(_RAW, may_be_bare=False)).n_files != count:
                 raise RuntimeError("the listing is not whole")
 
         figures = alternate(ours, lambda: count / _PAGE * _LATENCY, min(scale.times, 3))
