@@ -108,13 +108,8 @@ def is_machine(args: Any) -> bool:
     return bool(args.json or args.csv or args.parquet)
 
 
-def put_rows(args: Any, *parts: pl.DataFrame) -> None:
-    """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
-    put_parts(args, parts)
-
-
-def put_parts(args: Any, parts: Iterable[pl.DataFrame]) -> None:
-    """Print rows in the chosen form, as they come.
+def put_rows(args: Any, parts: Iterable[pl.DataFrame]) -> None:
+    """Print rows in the chosen form, as they come: a JSON array with a row per line, CSV, or a Parquet file.
 
     Args:
         args: The arguments of the command.

@@ -15,10 +15,10 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean, row_label
 from sinagot_catalog.startup import LazyModule
-from sinagot_catalog.status import OTHER_WORDS, SHORT_NAMES, StepStatus
+from sinagot_catalog.status import LONG_NAMES, OTHER_WORDS, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     import polars as pl
 
@@ -52,21 +52,7 @@ def open_workspace(args: Any) -> Workspace:
     from sinagot_catalog.workspace import Workspace
 
     place = existing_place(args)
-    argument = getattr(args, "place", None)
-    if argument and _may_be_id(argument) and hasattr(args, "record"):
-        raise ConfigError(
-            f"there is no file or folder {argument}",
-            f"A record is named with --record {argument}, a step with --step {argument}.",
-        )
-    if argument and _may_be_output(argument):
-        name = shlex.quote(argument)
-        what = (
-            f"To write the page to this file: -o {name}"
-            if hasattr(args, "output")
-            else "A file is made by its record and step: --record ID --step STEP --upstream. Which they are:\n"
-            f"  sinagot-catalog explain {name}"
-        )
-        raise ConfigError(f"{argument} is no workspace", what)
+    _check_argument(args)
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
@@ -90,11 +76,29 @@ def open_workspace(args: Any) -> Workspace:
     return ws
 
 
-def _may_be_id(word: str) -> bool:
-    """Whether an argument may be the id of a record: it is not a path, and there is a workspace here."""
+def _check_argument(args: Any) -> None:
+    """Raise an error if there is a workspace here, and the argument names no other: an id, or a file of results."""
     from sinagot_catalog.config import nearest
 
-    return not set(word) & {"/", "."} and not Path(word).exists() and nearest() is not None
+    word = getattr(args, "place", None) or ""
+    path = Path(word)
+    is_id = hasattr(args, "record") and not set(word) & {"/", "."} and not path.exists()
+    is_file = path.suffix not in ("", ".toml") and ":" not in word and not path.is_dir()
+    if not (is_id or is_file) or nearest() is None:
+        return
+    if is_id:
+        raise ConfigError(
+            f"there is no file or folder {word}",
+            f"A record is named with --record {word}, a step with --step {word}.",
+        )
+    name = shlex.quote(word)
+    what = (
+        f"To write the page to this file: -o {name}"
+        if hasattr(args, "output")
+        else "A file is made by its record and step: --record ID --step STEP --upstream. Which they are:\n"
+        f"  sinagot-catalog explain {name}"
+    )
+    raise ConfigError(f"{word} is no workspace", what)
 
 
 class _Counter:
@@ -116,15 +120,6 @@ class _Counter:
             self._said = now
             rate = self._keys / (now - self._begun)
             say(f"listing {self._root}: {self._keys:,} keys, {rate:,.0f} a second")
-
-
-def _may_be_output(word: str) -> bool:
-    """Whether an argument may be the path of a result: a file that is no toml, and there is a workspace here."""
-    from sinagot_catalog.config import nearest
-
-    path = Path(word)
-    is_file = path.suffix not in ("", ".toml") and ":" not in word and not path.is_dir()
-    return is_file and nearest() is not None
 
 
 def place_of(args: Any) -> str | None:
@@ -240,37 +235,30 @@ def named_steps(ws: Workspace, args: Any) -> StepCollection:
 
 def _status(text: str) -> str:
     """Parse a status: its name or its word, in any case."""
-    names = {name: name for name in StepStatus.__members__} | {
-        word: name for name, word in SHORT_NAMES.items()
-    }
+    names = {name: name for name in StepStatus.__members__} | LONG_NAMES
     key = text.strip().upper().replace(" ", "_").replace("-", "_")
     if key not in names:
-        valid = [*StepStatus.__members__, *SHORT_NAMES.values()]
         raise SelectionError(
-            f"--status: {text!r} is not a status{did_you_mean(OTHER_WORDS.get(key, key), valid)}",
-            f"It is one of {', '.join(valid)}.",
+            f"--status: {text!r} is not a status{did_you_mean(OTHER_WORDS.get(key, key), names)}",
+            f"It is one of {', '.join(names)}.",
         )
     return names[key]
 
 
 def _read_rows(file: str) -> pl.DataFrame:
     """Read the rows that a file names."""
-    readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
-        ".csv": lambda content: pl.read_csv(content, infer_schema=False),
-        ".tsv": lambda content: pl.read_csv(content, infer_schema=False, separator="\t"),
-        ".parquet": pl.read_parquet,
-        ".arrow": pl.read_ipc,
-        ".feather": pl.read_ipc,
-        ".ipc": pl.read_ipc,
-        ".json": pl.read_json,
-        ".ndjson": pl.read_ndjson,
-    }
-    suffix = ".csv" if file == "-" else Path(file).suffix.lower()
-    if suffix not in readers:
-        raise SelectionError(f"--rows: {file} is not a table of a known kind ({', '.join(readers)})")
+    from sinagot_catalog.catalog import FORMATS
+
+    kind = "csv" if file == "-" else FORMATS.get(Path(file).suffix.lower(), "value")
+    if kind == "value":
+        known = ", ".join(suffix for suffix, kind in FORMATS.items() if kind != "value")
+        raise SelectionError(f"--rows: {file} is not a table of a known kind ({known})")
+    separator = {"csv": ",", "tsv": "\t"}.get(kind)
+    options = {"separator": separator, "infer_schema": False} if separator else {}
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        frame = readers[suffix](io.BytesIO(content))
+        read = getattr(pl, f"read_{'csv' if separator else kind}")
+        frame: pl.DataFrame = read(io.BytesIO(content), **options)
     except FileNotFoundError:
         raise NotFoundError(f"--rows: there is no file {file}") from None
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -49,7 +49,7 @@ def foreign(path: str) -> str | None:
             at = entry
             fault = _fault_of(at, info, is_last=not pending)
         elif info.st_uid not in _owners():
-            fault = f"the link {entry} belongs to {_user(info.st_uid)}"
+            fault = f"the link {entry} belongs to {_name('user', info.st_uid)}"
         elif (links := links + 1) > _MOST_LINKS:
             fault = f"{path} goes through too many links"
         else:
@@ -100,7 +100,7 @@ def _entries(folder: str, leave_out: Collection[str], seen: set[str]) -> Iterato
 def _fault_of(path: Path | str, info: os.stat_result, *, is_last: bool) -> str | None:
     """What is wrong with a single file or folder; in a folder on the way only the next entry matters."""
     if info.st_uid not in _owners():
-        return f"{path} belongs to {_user(info.st_uid)}"
+        return f"{path} belongs to {_name('user', info.st_uid)}"
     if not is_last and info.st_mode & stat.S_ISVTX and info.st_uid == 0:
         return None  # the sticky bit: nobody else can replace an entry that the user or root owns
     return _shared(path, info)
@@ -111,7 +111,7 @@ def _shared(path: Path | str, info: os.stat_result) -> str | None:
         return f"{path} can be written by others"
     if info.st_mode & stat.S_IWGRP:
         if not _is_private(info.st_gid):
-            return f"{path} can be written by {_group(info.st_gid)}"
+            return f"{path} can be written by {_name('group', info.st_gid)}"
         if _has_acl(path):  # then the group bits of the mode show the mask of the access control list
             return f"{path} can be written by others through its access control list"
     return None
@@ -147,19 +147,13 @@ def _is_private(gid: int) -> bool:
     return owner.pw_uid in _owners() and owner.pw_gid == gid and set(group.gr_mem) <= {group.gr_name}
 
 
-def _user(uid: int) -> str:
+def _name(kind: str, number: int) -> str:
+    """Name a user or a group in messages."""
+    import grp
     import pwd
 
     try:
-        return f"user {pwd.getpwuid(uid).pw_name}"
+        name = pwd.getpwuid(number).pw_name if kind == "user" else grp.getgrgid(number).gr_name
     except KeyError:
-        return f"user {uid}"
-
-
-def _group(gid: int) -> str:
-    import grp
-
-    try:
-        return f"group {grp.getgrgid(gid).gr_name}"
-    except KeyError:
-        return f"group {gid}"
+        return f"{kind} {number}"
+    return f"{kind} {name}"

@@ -97,9 +97,6 @@ def _versions() -> Iterator[Check]:
     if prefect and fastapi and _numbers(prefect) < (3, 9) and _numbers(fastapi) >= (0, 151):
         text = f"Prefect {prefect} does not work with FastAPI {fastapi}: its first flow dies"
         yield Check("versions", "warning", text, "pip install 'fastapi<0.151'; `run` works without.")
-    if prefect and os.environ.get("PYTHONWARNINGS", "").startswith("error"):
-        text = "PYTHONWARNINGS=error makes Prefect fail at its own warnings"
-        yield Check("versions", "warning", text, "Unset it.")
 
 
 def _version(name: str) -> str | None:

@@ -77,22 +77,11 @@ class Program(click.Group):
 
 APP = Program(
     "sinagot-catalog",
-    params=[
-        *WORKSPACE,
-        click.Option(
-            ["--version"], is_flag=True, is_eager=True, expose_value=False, help="show the version",
-            callback=lambda ctx, _param, value: _show_version(ctx) if value else None,
-        ),
-    ],
+    params=[*WORKSPACE],
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=False,
-)  # fmt: skip
-
-
-def _show_version(ctx: click.Context) -> None:
-    if not ctx.resilient_parsing:
-        click.echo(f"sinagot-catalog {__version__}")
-        ctx.exit()
+)
+click.version_option(__version__, message="%(prog)s %(version)s", help="show the version")(APP)
 
 
 def parse(argv: Sequence[str]) -> int:

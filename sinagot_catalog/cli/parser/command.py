@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,6 @@ class OneOf(click.Choice[str]):
         raise click.BadParameter(f"{value!r} is not one of {', '.join(choices)}{near}", ctx, param)
 
 
-def one_of(*choices: str) -> OneOf:
-    """Return the type of a word of a list."""
-    return OneOf(choices)
-
-
 def _time_span(*, needs_unit: bool = False) -> Callable[[str], float]:
     """Return the type of a duration."""
 
@@ -52,31 +48,22 @@ duration = _time_span()
 age = _time_span(needs_unit=True)
 
 
-def _whole_number(what: str, least: int = 1) -> Callable[[str], int]:
+def _whole_number(what: str, least: int = 1, most: float = inf) -> Callable[[str], int]:
     """Return the type of a whole number; an error says what it should be."""
 
     def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
+        if not text.isdecimal() or not least <= int(text) <= most:
             raise click.BadParameter(f"{text!r} is not {what}")
         return int(text)
 
     return parse
 
 
-def port(text: str) -> int:
-    """Parse the number of a port; 0 stands for a free one."""
-    if not text.isdecimal() or int(text) > _PORTS:
-        raise click.BadParameter(f"{text!r} is not a port: a number from 0 to {_PORTS}")
-    return int(text)
-
-
 count = _whole_number("a number of rows", least=0)
 numbered = _whole_number("a whole number from 1 up")
 n_processes = _whole_number("a number of processes from 1 up; by default one per core")
 n_failures = _whole_number("a number of failures from 1 up")
-
-
-_PORTS = 65_535
+port = _whole_number("a port: a number from 0 to 65535", least=0, most=65_535)
 
 
 def names(text: str) -> list[str]:

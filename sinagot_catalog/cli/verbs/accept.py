@@ -33,7 +33,7 @@ def accept(args: Any) -> int:
     ws = open_workspace(args)
     rows = selected(ws, args).accept(steps_of(args), all_rows=args.all)
     if is_machine(args):
-        put_rows(args, rows)
+        put_rows(args, [rows])
     else:
         put(f"{count_of(int(rows['accepted'].sum()), 'row')} accepted")
     left = rows.filter(~pl.col("accepted"))

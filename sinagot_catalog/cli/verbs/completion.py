@@ -15,7 +15,7 @@ import click
 from click.shell_completion import ShellComplete
 
 from sinagot_catalog.cli.echo import clean
-from sinagot_catalog.cli.parser.command import Argument, one_of, verb
+from sinagot_catalog.cli.parser.command import Argument, OneOf, verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +54,7 @@ complete -c sinagot-catalog -a '(__sinagot_catalog)'"""
   sinagot-catalog completion bash >> ~/.bashrc
   sinagot-catalog completion zsh > ~/.zfunc/_sinagot-catalog
   sinagot-catalog completion fish > ~/.config/fish/completions/sinagot-catalog.fish""",
-    Argument("shell", "bash|zsh|fish", type=one_of("bash", "zsh", "fish")),
+    Argument("shell", "bash|zsh|fish", type=OneOf(["bash", "zsh", "fish"])),
     Argument("words", "", nargs=-1, type=click.UNPROCESSED),
 )
 def completion(args: Any) -> int:

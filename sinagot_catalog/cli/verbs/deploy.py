@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import put, put_json
-from sinagot_catalog.cli.parser.command import Argument, Option, count, flag, one_of, verb
+from sinagot_catalog.cli.parser.command import Argument, OneOf, Option, count, flag, verb
 from sinagot_catalog.cli.parser.options import (
     ONE_OBJECT,
     PLACE,
@@ -46,7 +46,7 @@ _DEPLOYED = [
         "--concurrency", metavar="N", type=count, default="1", group=_WHEN, help="runs at a time; by default 1"
     ),
     Option(
-        "--overlap", metavar="WHAT", type=one_of("cancel", "wait"), group=_WHEN,
+        "--overlap", metavar="WHAT", type=OneOf(["cancel", "wait"]), group=_WHEN,
         help="what a run beyond --concurrency does: cancel or wait; by default one of a schedule is cancelled",
     ),
     flag("--replace", group=_WHEN, help="replace the deployment of another workspace with this name"),

@@ -43,7 +43,7 @@ def diff(args: Any) -> int:
     """Print the changes between two snapshots, or between a snapshot and now."""
     changes = open_workspace(args).diff(args.before, args.after)
     if is_machine(args):
-        put_rows(args, changes.frame)
+        put_rows(args, [changes.frame])
     else:
         for name in ("records", "files", "steps", "metadata"):
             frame = getattr(changes, name)

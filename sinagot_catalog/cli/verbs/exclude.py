@@ -15,7 +15,6 @@ from sinagot_catalog.errors import UsageError, row_label
 from sinagot_catalog.startup import LazyModule
 
 if TYPE_CHECKING:
-    import click
     import polars as pl
 
     from sinagot_catalog.steps import StepCollection
@@ -25,15 +24,14 @@ else:
 _SHOWN = 5
 
 
-def _which() -> list[click.Parameter]:
-    group = "which rows"
-    return [
-        Argument("record", "ID...", nargs=-1, required=False, about="records"),
-        where("records with a step that fits, such as \"status = 'ERROR'\"", group),
-        steps("only this step, not the whole record", group),
-        Option("--task", metavar="T", group=group, help="only this task"),
-        Option("--modality", metavar="M", group=group, help="only this modality"),
-    ]
+_GROUP = "which rows"
+_WHICH = [
+    Argument("record", "ID...", nargs=-1, required=False, about="records"),
+    where("records with a step that fits, such as \"status = 'ERROR'\"", _GROUP),
+    steps("only this step, not the whole record", _GROUP),
+    Option("--task", metavar="T", group=_GROUP, help="only this task"),
+    Option("--modality", metavar="M", group=_GROUP, help="only this modality"),
+]
 
 
 @verb(
@@ -46,7 +44,7 @@ def _which() -> list[click.Parameter]:
 Each gets a row in the table that [records] exclude names, a CSV file that you can edit too. What is made from an
 excluded row is excluded as well. --json, --csv and --parquet have a row per exclusion: record_id, task, modality,
 step (null stands for all), excluded, reason (if it was excluded already).""",
-    _which(),
+    _WHICH,
     Option("--reason", metavar="TEXT", required=True, help="why, in a few words"),
     WORKSPACE,
     OUTPUT,
@@ -74,7 +72,7 @@ def exclude(args: Any) -> int:
 
 An exclusion of a whole record is taken back as a whole. --json, --csv and --parquet have a row per exclusion of
 these rows: record_id, task, modality, step (null stands for all), included, reason (if it stays).""",
-    _which(),
+    _WHICH,
     WORKSPACE,
     OUTPUT,
 )
@@ -107,7 +105,7 @@ def _check_named(args: Any) -> None:
 def _show(args: Any, rows: pl.DataFrame, verb: str, note: str = "") -> None:
     """Print which rows were excluded or included, and why others were not; `note` tells why none of them counts."""
     if is_machine(args):
-        put_rows(args, rows)
+        put_rows(args, [rows])
     changed, left = rows.filter(verb), rows.filter(~pl.col(verb))
     if note and is_machine(args):
         say_note(note)

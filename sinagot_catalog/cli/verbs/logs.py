@@ -65,7 +65,7 @@ def logs(args: Any) -> int:
         say(f"(the last {limit} of {events.height:,}; --limit 0 for all)")
         events = events.tail(limit)
     if is_machine(args):
-        put_rows(args, events)
+        put_rows(args, [events])
         return 0
     _show(events)
     if args.follow:
@@ -96,22 +96,13 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
     from sinagot_catalog.catalog import failed
     from sinagot_catalog.schema import EVENTS, KEYS
 
-    rows = _steps(ws, args).filter(failed())
-    errors = rows.select(*KEYS, "reason", "run_id", "ended")
-    events = _events(ws, args).filter(pl.col("event") == "error")
-    logged = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
-        subset=list(KEYS), keep="last", maintain_order=True
-    )
-    unlogged = errors.join(logged, on=list(KEYS), how="anti", nulls_equal=True).select(
-        *KEYS,
-        "run_id",
-        pl.col("ended").alias("time"),
-        pl.col("reason").alias("message"),
-        pl.lit("error").alias("event"),
-    )
-    return (
-        pl.concat([logged, unlogged], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
-    )
+    keys = [*KEYS, "run_id"]
+    rows = _steps(ws, args).filter(failed()).select(*keys, time="ended", message="reason")
+    errors = _events(ws, args).filter(pl.col("event") == "error")
+    errors = errors.unique(keys, keep="last", maintain_order=True)
+    found = rows.join(errors, on=keys, how="left", nulls_equal=True, maintain_order="left")
+    logged = (pl.coalesce(f"{name}_right", name).alias(name) for name in ("time", "message"))
+    return found.with_columns(*logged, event=pl.lit("error")).select(*EVENTS).sort("time", nulls_last=False)
 
 
 def _groups(ws: Workspace, args: Any) -> int:
@@ -122,7 +113,7 @@ def _groups(ws: Workspace, args: Any) -> int:
     again = [_again(args, kind) for kind in kinds.iter_rows(named=True)]
     failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
-        put_rows(args, failures)
+        put_rows(args, [failures])
         return 0
     for kind in failures.head(args.limit or failures.height).iter_rows(named=True):
         step = clean(row_label(kind["task"], kind["modality"], kind["step"]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say, width
-from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note
-from sinagot_catalog.cli.parser.command import Argument, Option, one_of, verb
+from sinagot_catalog.cli.output import is_machine, put_rows, put_table, say_note
+from sinagot_catalog.cli.parser.command import Argument, OneOf, Option, verb
 from sinagot_catalog.cli.parser.options import (
     OUTPUT,
     SNAPSHOT,
@@ -71,7 +71,7 @@ files (stale; size and times of records) are there where --columns or --where na
         "TABLE",
         default="records",
         required=False,
-        type=one_of("records", "units", "files", "steps", "events", "links"),
+        type=OneOf(["records", "units", "files", "steps", "events", "links"]),
     ),
     WORKSPACE,
     SNAPSHOT,
@@ -91,7 +91,7 @@ def ls(args: Any) -> int:
     limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
     shown = _Shown(_parts(ws, args, limit), limit, is_latest=args.table == "events" and not args.sort)
     if machine:
-        put_parts(args, shown)
+        put_rows(args, shown)
     else:
         from sinagot_catalog.reporting import without_empty
 

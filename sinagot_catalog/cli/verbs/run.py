@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sinagot_catalog.cli.echo import clean, say, width
-from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table
-from sinagot_catalog.cli.parser.command import Option, flag, numbered, one_of, verb
+from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table
+from sinagot_catalog.cli.parser.command import OneOf, Option, flag, numbered, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, RUN, SELECTION
 from sinagot_catalog.cli.plans import Plans, plan_options, run_options
 from sinagot_catalog.cli.run_result import result_line, say_failures
@@ -81,7 +81,7 @@ def _show_plan(args: Any) -> int:
     steps = selected(ws, args)
     plans = Plans(steps, args)
     if is_machine(args):
-        put_parts(args, (made.frame for made in plans))
+        put_rows(args, (made.frame for made in plans))
         say_unread_values(ws)
         say(plans.summary())
         return 0
@@ -115,7 +115,7 @@ def _show_plan(args: Any) -> int:
 blocked, not_available, claimed, already_done, cancelled), seconds, attempts, error_type, message.""",
     SELECTION,
     Option(
-        "--mode", type=one_of("processes", "main_process", "prefect"), help="by default as [run] mode says"
+        "--mode", type=OneOf(["processes", "main_process", "prefect"]), help="by default as [run] mode says"
     ),
     RUN,
     flag("--debug", help="run in this process, log everything, and raise what a script raises"),
@@ -268,7 +268,7 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
     """Print the result of a run, and return the exit code."""
     say_unread_values(ws)
     if is_machine(args):
-        put_rows(args, report.frame)
+        put_rows(args, [report.frame])
     if report.frame.is_empty():
         _say_idle(ws, args, Plans(steps, args).summed(), steps)
         return 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import put, put_json
-from sinagot_catalog.cli.parser.command import Argument, Option, flag, one_of, verb
+from sinagot_catalog.cli.parser.command import Argument, OneOf, Option, flag, port, verb
 from sinagot_catalog.cli.parser.options import ONE_OBJECT
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.secrets import masked
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
   sinagot-catalog server status
   sinagot-catalog server stop
   eval "$(sinagot-catalog server env)"      now `prefect worker start`, `prefect deployment ls` ... talk to it""",
-    Argument("action", "start|status|stop|env", type=one_of("start", "status", "stop", "env")),
+    Argument("action", "start|status|stop|env", type=OneOf(["start", "status", "stop", "env"])),
     Option(
-        "--port", type=int, metavar="PORT", help="for start: where it listens, by default where it did before"
+        "--port",
+        type=port,
+        metavar="PORT",
+        help="for start: where it listens, by default where it did before",
     ),
     flag("--fresh", help="for start: with an empty database; the old one is put aside"),
     ONE_OBJECT,

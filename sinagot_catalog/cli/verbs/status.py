@@ -110,7 +110,7 @@ def _once(ws: Workspace, args: Any) -> int:
     if args.json:
         put_json(_summary(look, args))
     elif is_machine(args):
-        put_rows(args, look.counts)
+        put_rows(args, [look.counts])
     else:
         _show(look, args)
     say_what_is_missing(ws, look.notices)
