@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli.workspace_args import steps_of
 from sinagot_catalog.config import duration_text, size_text
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.startup import LazyModule
@@ -44,7 +43,6 @@ class Plans:
 
     def __init__(self, steps: StepCollection, args: Any, **options: Any) -> None:
         self._steps = steps
-        self._args = args
         self._options = plan_options(args) | options
         self._costs: list[pl.DataFrame] = []
         self._is_measured = False
@@ -62,7 +60,7 @@ class Plans:
         """Yield the session of each range and its plan."""
         options = self._options
         for part in self._steps.ranges():
-            plan = part.plan(steps_of(self._args), **options)
+            plan = part.plan(**options)
             self._add(plan)
             yield part._source, plan  # noqa: SLF001 - a selection of a range has the session of the range
             if options["limit"] is not None:
@@ -156,7 +154,10 @@ def plan_options(args: Any) -> dict[str, Any]:
     from sinagot_catalog.run import PlanArguments
 
     named = ["force", "ignore_missing", *PlanArguments.__annotations__]
-    return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
+    return {name: getattr(args, name) for name in named} | {
+        "step_label": args.step,
+        "limit": args.limit or None,
+    }
 
 
 def run_options(args: Any) -> dict[str, Any]:

@@ -32,18 +32,13 @@ def check_parts(args: Any) -> None:
         )
 
 
-def submit_parts(
-    steps: StepCollection, named: str | Sequence[str] | None, parts: int, **options: Any
-) -> list[RunHandle]:
+def submit_parts(steps: StepCollection, parts: int, options: dict[str, Any]) -> list[RunHandle]:
     """Submit a flow run for each part that has rows to run."""
-    plans = [{**options, "part": (number, parts)} for number in range(1, parts + 1)]
-    handles = [steps.submit(named, **plan) for plan in plans]
+    handles = [steps.submit(**options | {"part": (number, parts)}) for number in range(1, parts + 1)]
     return [handle for handle in handles if handle.flow_run_id is not None]
 
 
-def wait_for_parts(
-    handles: Sequence[RunHandle], steps: StepCollection, named: str | Sequence[str] | None, **options: Any
-) -> RunReport:
+def wait_for_parts(handles: Sequence[RunHandle], steps: StepCollection, options: dict[str, Any]) -> RunReport:
     """Wait for the flow runs of the parts, then run what belongs to no part.
 
     Returns:
@@ -60,7 +55,7 @@ def wait_for_parts(
         if any(report.counts().get("cancelled") for report in reports):
             say(f"a part was cancelled: what belongs to no part was not submitted (--part {LAST})")
         else:
-            waiting = [steps.submit(named, **{**options, "part": LAST})]
+            waiting = [steps.submit(**options | {"part": LAST})]
             reports.append(waiting[0].wait())
     except KeyboardInterrupt:
         for handle in waiting:

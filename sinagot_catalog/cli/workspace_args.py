@@ -187,12 +187,6 @@ def words_of(args: Any, *names: str) -> list[str]:
     return words
 
 
-def steps_of(args: Any) -> str | list[str] | None:
-    """Return the steps that `--step` names."""
-    named: list[str] | None = args.step
-    return named[0] if named and len(named) == 1 else named
-
-
 def is_narrowed(args: Any) -> bool:
     """Whether the user chose some of the rows."""
     return any(getattr(args, name, None) for name in ("where", "status", "step", "record", "rows", "part"))

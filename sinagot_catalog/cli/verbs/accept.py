@@ -8,7 +8,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.parser.command import flag, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, ROWS
-from sinagot_catalog.cli.workspace_args import first_of, open_workspace, selected, steps_of
+from sinagot_catalog.cli.workspace_args import first_of, open_workspace, selected
 from sinagot_catalog.config import count_of
 
 
@@ -31,7 +31,7 @@ def accept(args: Any) -> int:
     import polars as pl
 
     ws = open_workspace(args)
-    rows = selected(ws, args).accept(steps_of(args), all_rows=args.all)
+    rows = selected(ws, args).accept(args.step, all_rows=args.all)
     if is_machine(args):
         put_rows(args, [rows])
     else:

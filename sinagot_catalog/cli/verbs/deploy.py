@@ -20,7 +20,7 @@ from sinagot_catalog.cli.parser.options import (
     time_span,
     where,
 )
-from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
+from sinagot_catalog.cli.workspace_args import open_workspace, source_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
 
@@ -157,7 +157,7 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
     return describe(
         source_of(ws),
         args.deployment,
-        step=steps_of(args),
+        step=args.step[0] if args.step and len(args.step) == 1 else args.step,
         workers=args.workers or None,
         limit=args.limit or None,
         downstream=not args.no_downstream,

@@ -9,7 +9,7 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.parser.command import Argument, Option, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, steps, where
-from sinagot_catalog.cli.workspace_args import first_of, open_workspace, steps_of
+from sinagot_catalog.cli.workspace_args import first_of, open_workspace
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
 from sinagot_catalog.startup import LazyModule
@@ -59,7 +59,7 @@ def exclude(args: Any) -> int:
     rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-        changed = rows.exclude(args.reason, steps_of(args))
+        changed = rows.exclude(args.reason, args.step)
     _show(args, changed, "excluded", *(str(note.message) for note in notes))
     return 0
 
@@ -87,7 +87,7 @@ def include(args: Any) -> int:
         rows = rows.sql_filter(args.where) if args.where else rows
     else:
         rows = _narrowed(rows, args)
-    _show(args, rows.records.include(steps_of(args)) if args.step else rows.include(), "included")
+    _show(args, rows.records.include(args.step) if args.step else rows.include(), "included")
     return 0
 
 

@@ -31,7 +31,6 @@ from sinagot_catalog.cli.workspace_args import (
     say_what_is_missing,
     selected,
     source_of,
-    steps_of,
 )
 from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import NotFoundError, ServerError, SinagotError
@@ -129,9 +128,8 @@ def run(args: Any) -> int:
     if not _may_replace(args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = run_options(args)
     try:
-        report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
+        report = steps.run(mode=args.mode, progress=progress, debug=args.debug, **run_options(args))
     except SinagotError:
         raise
     except Exception as error:
@@ -186,7 +184,7 @@ def submit(args: Any) -> int:
 
 def _submit_whole(ws: Workspace, args: Any, steps: StepCollection, options: dict[str, Any]) -> int:
     """Submit one flow run and, without `--no-wait`, wait for it."""
-    handle = steps.submit(steps_of(args), **options)
+    handle = steps.submit(**options)
     if args.no_wait:
         return _tell(args, _shown(handle))
     if args.handle_fd is not None:
@@ -206,14 +204,14 @@ def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict
     from sinagot_catalog.run import without_repeats
 
     options |= {"on_message": without_repeats(say)}
-    handles = submit_parts(steps, steps_of(args), args.parts, **options)
+    handles = submit_parts(steps, args.parts, options)
     if not args.no_wait:
-        return _end(ws, args, steps, wait_for_parts(handles, steps, steps_of(args), **options))
+        return _end(ws, args, steps, wait_for_parts(handles, steps, options))
     if args.json:
         put_json({"flow_runs": [_shown(handle) for handle in handles]})
     else:
         put("\n".join(str(handle.url) for handle in handles) or "nothing to do in the parts")
-    if len(steps.plan(steps_of(args), **{**plan_options(args), "part": "last"})):
+    if len(steps.plan(**plan_options(args) | {"part": "last"})):
         again = command(args, "submit", "--deployment", args.deployment, "--part", "last")
         say(f"some rows read other records and belong to no part; when the parts have ended:  {again}")
     return 0

@@ -14,7 +14,6 @@ from sinagot_catalog.cli.workspace_args import (
     say_what_is_missing,
     selected,
     source_of,
-    steps_of,
     words_of,
 )
 from sinagot_catalog.config import count_of
@@ -60,8 +59,8 @@ def sbatch(args: Any) -> int:
     config = [word for file in further or () for word in ("--config", file)]
     words = ["-C", first, *config, *_words(args)]
     steps, options = selected(ws, args), {name: getattr(args, name) for name in _OPTIONS}
-    plan = steps.plan(steps_of(args), **options)
-    last = steps.plan(steps_of(args), part="last", **options)
+    plan = steps.plan(args.step, **options)
+    last = steps.plan(args.step, part="last", **options)
     in_parts = plan.frame.join(last.frame, on=list(KEYS), how="anti", nulls_equal=True)
     resource_options = requests(
         plan.needs, _counts(in_parts, last.frame, args.parts), args.passed_on or (), args.workers

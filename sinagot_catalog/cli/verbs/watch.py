@@ -15,7 +15,6 @@ from sinagot_catalog.cli.workspace_args import (
     open_workspace,
     say_what_is_missing,
     selected,
-    steps_of,
 )
 from sinagot_catalog.errors import SelectionError
 
@@ -67,7 +66,7 @@ def watch(args: Any) -> int:
         raise SelectionError(f"{ways[1]}: not allowed with argument {ways[0]}")
     ws = open_workspace(args)
     reports = selected(ws, args).watch(
-        steps_of(args),
+        args.step,
         interval=args.interval,
         stable_for=args.stable_for,
         submit=not args.run,
