@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
 else:
     pl = LazyModule("polars")
+
+Rows = TypeVar("Rows", bound="Selection")
 
 _COUNT_EVERY = 2.0
 _KEYS = ("record_id", "task", "modality", "step")
@@ -204,8 +206,17 @@ def check_ids(ws: Workspace, ids: Iterable[str]) -> None:
 
 def selected(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps that `--rows`, `--record`, `--status` and `--where` select together."""
-    steps = named_steps(ws, args)
-    return steps.sql_filter(args.where) if args.where else steps
+    return fitting(named_steps(ws, args), args)
+
+
+def fitting(rows: Rows, args: Any) -> Rows:
+    """Return the rows that fit `--where`."""
+    return rows.sql_filter(args.where) if args.where else rows
+
+
+def of_steps(rows: StepCollection, args: Any) -> StepCollection:
+    """Return the rows of the steps that `--step` names."""
+    return rows.filter(pl.col("step").is_in(args.step)) if args.step else rows
 
 
 def named_steps(ws: Workspace, args: Any) -> StepCollection:

@@ -233,11 +233,11 @@ def read_config(
             lines.append(f"and {len(model_faults) - _MOST_FAULTS:,} more")
         raise ConfigError("\n".join(lines))
     notices += _notices(model, reserved)
-    places = _places(model, origins, files)
-    if data_path is not None:
-        places["dataset"] = resolved(os.fspath(data_path), os.curdir)
-    if scripts_path is not None:
-        places["scripts"] = resolved(os.fspath(scripts_path), os.curdir)
+    replaced = {"dataset": data_path, "scripts": scripts_path}
+    given = {
+        name: resolved(os.fspath(path), os.curdir) for name, path in replaced.items() if path is not None
+    }
+    places = _places(model, origins, files) | given
     outputs = places.get("outputs", places["dataset"])
     _check_log(places, outputs, names[origin(("path", "log"), origins, files[0])])
     return Config(
@@ -259,8 +259,8 @@ def read_config(
             read_config,
             tuple(files),
             read_text=read_text,
-            data_path=None if data_path is None else places["dataset"],
-            scripts_path=None if scripts_path is None else places["scripts"],
+            data_path=given.get("dataset"),
+            scripts_path=given.get("scripts"),
             reserved=tuple(reserved),
         ),
     )

@@ -45,17 +45,13 @@ class _Row:
         self.stats, self.events = source.stats, source.events()
         key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": cell.step}
         self.held_by = tuple(source.claims.holders(key))
-        self.row = self._of(cell.index).row(0, named=True)
+        self.frame = self._of(cell.index, self.rec)
+        self.row = self.frame.row(0, named=True)
         self.links = self.catalog.links(self.frame)
 
-    @cached_property
-    def frame(self) -> pl.DataFrame:
-        """The row of `steps` with its hidden keys and derived columns, except `stale`."""
-        return self._of(self.cell.index)
-
-    def _of(self, cell: int, rec: int | None = None) -> pl.DataFrame:
-        code = self.rec if rec is None else rec
-        rows = self.catalog.steps.filter(pl.col("_rec") == code, pl.col("_cell") == cell)
+    def _of(self, cell: int, rec: int) -> pl.DataFrame:
+        """The row of `steps` of a record and a step with its hidden keys and derived columns, except `stale`."""
+        rows = self.catalog.steps.filter(pl.col("_rec") == rec, pl.col("_cell") == cell)
         return self.catalog.steps_with(rows, STEPS.keys() - {"stale"})
 
     def explain(self) -> Explanation:

@@ -79,24 +79,20 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
             f"--from-files takes a path below the folder of the files, not {pattern!r}",
             _FOLDER,
         )
-    if "*" in pattern and "{" not in pattern:
+    names = dict(re.findall(r"\{(\w+)(\??)\}", pattern))
+    fields = [name for name in names if name not in ("id", "task", "modality")]
+    if "id" not in names and all(names[name] for name in fields):
+        starred = re.sub("[*]+", "{id}", pattern, count=1)
+        instead = f": {starred!r}" if "*" in pattern else ", or its fields, such as {day}/{shot}"
         raise PatternError(
-            f"--from-files: {pattern!r} has no {{id}}",
-            f"Write {{id}} where the record's id stands: {re.sub('[*]+', '{id}', pattern, count=1)!r}.",
+            f"--from-files: {pattern!r} has no {{id}}", f"Write {{id}} where the record's id stands{instead}."
         )
-    names = re.findall(r"\{(\w+)\??\}", pattern)
-    template = parse_template(pattern, fields={"id", "task", "modality", *filter(str.isidentifier, names)})
-    fields = [name for name in dict.fromkeys(names) if name not in ("id", "task", "modality")]
-    if "id" in template.fields and fields:
+    if "id" in names and fields:
         raise PatternError(
             f"--from-files: {pattern!r} has both {{id}} and {{{fields[0]}}}",
             "Write {id} where the record's id stands, or a name for each of its fields, such as {day}/{shot}.",
         )
-    if "id" not in template.fields and not set(fields) - template.optional:
-        raise PatternError(
-            f"--from-files: {pattern!r} has no {{id}}",
-            "Write {id} where the record's id stands, or its fields, such as {day}/{shot}.",
-        )
+    template = parse_template(pattern, fields={"id", "task", "modality", *filter(str.isidentifier, names)})
     dataset = (
         "dataset" if (folder / "dataset").is_dir() and not template.prefix.startswith("dataset/") else "."
     )

@@ -6,8 +6,10 @@ folder.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 _MOST = 500
 _CHECKED = 5_000
+_LISTED = 50_000
 
 
 def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> list[CompletionItem]:
@@ -76,28 +79,16 @@ def _ids(config: Config, beginning: str) -> list[str]:
 def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
     """Yield the ids in the names of folders and files: from the first part with `{id}`, or from its fields."""
     for variant in template.variants.values():
-        matches: list[tuple[str, dict[str, str]]] = [(root, {})]
-        for part in variant.parts:
-            if all(kind == "text" for kind, _ in part):
-                matches = [(f"{folder}/{part[0][1]}", values) for folder, values in matches]
-                continue
-            deeper = []
-            for folder, values in matches[:_MOST]:
-                tokens = [
-                    ("text", values[token]) if kind != "text" and token in values else (kind, token)
-                    for kind, token in part
-                ]
-                fits = map(re.compile(tokens_regex(tokens, ".+")).fullmatch, _listed(folder))
-                deeper += [(f"{folder}/{match[0]}", values | match.groupdict()) for match in fits if match]
-            matches = deeper
-            if ("field", "id") in part:
-                break
-        form = ids.form
-        for _, values in matches:
+        depth = next((n for n, part in enumerate(variant.parts, 1) if ("field", "id") in part), None)
+        tokens = [token for part in variant.parts[:depth] for token in (("text", "/"), *part)][1:]
+        pattern = "".join(glob.escape(value) if kind == "text" else "*" for kind, value in tokens)
+        paths = glob.iglob(pattern, root_dir=root)  # noqa: PTH207 - of texts
+        fits = map(re.compile(tokens_regex(tokens)).fullmatch, islice(paths, _LISTED))
+        for values in (match.groupdict() for match in fits if match):
             if "id" in values:
                 yield values["id"]
-            elif not isinstance(form, str):
-                yield form.write(values)
+            elif not isinstance(ids.form, str):
+                yield ids.form.write(values)
 
 
 def _listed(folder: str) -> list[str]:

@@ -12,7 +12,7 @@ from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from click.shell_completion import CompletionItem
 
@@ -27,7 +27,8 @@ class OneOf(click.Choice[str]):
         choices = [str(choice) for choice in self.choices]
         if value in choices:
             return value
-        hint = "" if param is None or not isinstance(param, Argument) else param.help_for(value)
+        is_path = isinstance(param, Argument) and "/" in value
+        hint = f"; {value} is not a workspace: it has no workspace.toml" if is_path else ""
         near = did_you_mean(str(value), choices) or hint
         raise click.BadParameter(f"{value!r} is not one of {', '.join(choices)}{near}", ctx, param)
 
@@ -111,10 +112,6 @@ class Argument(_Completed, click.Argument):
     def __init__(self, name: str, metavar: str, *, about: str = "", **more: Any) -> None:
         super().__init__([name], metavar=metavar, **more)
         self.about = about
-
-    def help_for(self, value: str) -> str:
-        """Return what a word probably means that does not fit here."""
-        return f"; {value} is not a workspace: it has no workspace.toml" if "/" in value else ""
 
 
 def _is_workspace(word: str) -> bool:
@@ -301,14 +298,9 @@ def verb(
     """
 
     def decorate(function: Callable[[Any], int]) -> Command:
-        flat = list(_flattened(params))
+        flat = [param for some in params for param in ([some] if isinstance(some, click.Parameter) else some)]
         if not any(param.name == "debug" for param in flat):
             flat.append(flag("--debug", help="show the traceback of an error"))
         return Command(function, about, f"examples:\n{examples.strip(chr(10))}", flat)
 
     return decorate
-
-
-def _flattened(params: Sequence[click.Parameter | Sequence[click.Parameter]]) -> Iterator[click.Parameter]:
-    for param in params:
-        yield from [param] if isinstance(param, click.Parameter) else param

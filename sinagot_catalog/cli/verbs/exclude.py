@@ -9,7 +9,7 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.parser.command import Argument, Option, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, steps, where
-from sinagot_catalog.cli.workspace_args import first_of, open_workspace
+from sinagot_catalog.cli.workspace_args import first_of, fitting, of_steps, open_workspace
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
 from sinagot_catalog.startup import LazyModule
@@ -17,7 +17,6 @@ from sinagot_catalog.startup import LazyModule
 if TYPE_CHECKING:
     import polars as pl
 
-    from sinagot_catalog.steps import StepCollection
 else:
     pl = LazyModule("polars")
 
@@ -55,7 +54,7 @@ def exclude(args: Any) -> int:
     ws = open_workspace(args)
     for record_id in args.record:
         ws.records[record_id]  # an unknown id raises an error that names similar ids
-    steps = _narrowed(ws.get_subscope(args.task, args.modality).steps, args)
+    steps = fitting(of_steps(ws.get_subscope(args.task, args.modality).steps, args), args)
     rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
@@ -84,17 +83,11 @@ def include(args: Any) -> int:
     if args.record:  # also those without a file
         scope = {name: getattr(args, name) for name in ("task", "modality") if getattr(args, name)}
         rows = ws._of(pl.DataFrame({"record_id": args.record, **scope}))  # noqa: SLF001 - like Workspace.run
-        rows = rows.sql_filter(args.where) if args.where else rows
     else:
-        rows = _narrowed(rows, args)
+        rows = of_steps(rows, args)
+    rows = fitting(rows, args)
     _show(args, rows.records.include(args.step) if args.step else rows.include(), "included")
     return 0
-
-
-def _narrowed(steps: StepCollection, args: Any) -> StepCollection:
-    """Return the steps that `--step` and `--where` select."""
-    steps = steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
-    return steps.sql_filter(args.where) if args.where else steps
 
 
 def _check_named(args: Any) -> None:

@@ -20,8 +20,10 @@ from sinagot_catalog.cli.parser.options import (
 )
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
+    fitting,
     is_narrowed,
     named_steps,
+    of_steps,
     open_workspace,
     say_absent_value,
     say_unread_values,
@@ -163,12 +165,6 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     return frame
 
 
-def _fitting(ws: Workspace, args: Any) -> Selection:
-    """Return the rows that fit all filters."""
-    rows: Selection = _chosen(ws, args)
-    return rows.sql_filter(args.where) if args.where else rows
-
-
 def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame, int]]:
     """Yield the rows that fit, in the chosen order, with the columns to show; range by range of records.
 
@@ -200,15 +196,16 @@ def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame,
         yield _split_columns_of_files(ws, frame.select(shown), args), n or frame.height
 
 
-def _chosen(ws: Workspace, args: Any) -> Any:
-    """Return the rows of the table that `--status`, `--step` and `--record` select."""
+def _fitting(ws: Workspace, args: Any) -> Selection:
+    """Return the rows of the table that fit all options."""
+    chosen: Any = ws
     if args.table == "steps" or args.status or args.step:
-        chosen: Any = named_steps(ws, args)
-        chosen = chosen.filter(pl.col("step").is_in(args.step)) if args.step else chosen
-    else:
-        check_ids(ws, args.record or ())
-        chosen = ws.records.filter(pl.col("record_id").is_in(args.record)) if args.record else ws
-    return getattr(chosen, args.table)
+        chosen = of_steps(named_steps(ws, args), args)
+    elif args.record:
+        check_ids(ws, args.record)
+        chosen = ws.records.filter(pl.col("record_id").is_in(args.record))
+    rows: Selection = getattr(chosen, args.table)
+    return fitting(rows, args)
 
 
 def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:

@@ -32,6 +32,7 @@ from sinagot_catalog.cli.parser.options import (
 from sinagot_catalog.cli.workspace_args import (
     command,
     is_narrowed,
+    of_steps,
     open_workspace,
     say_absent_value,
     say_what_is_missing,
@@ -103,9 +104,7 @@ def status(args: Any) -> int:
 
 
 def _once(ws: Workspace, args: Any) -> int:
-    steps = selected(ws, args)
-    if args.step:
-        steps = steps.filter(pl.col("step").is_in(args.step))
+    steps = of_steps(selected(ws, args), args)
     look = StatusCounts(ws, steps, args)
     if args.json:
         put_json(_summary(look, args))
