@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.queries.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.queries.lazy_frames import rows_frame
     from sinagot_catalog.catalog.queries.literals import as_expression, check_literals, equality, flattened
-    from sinagot_catalog.catalog.queries.query import Query
+    from sinagot_catalog.catalog.queries.query import Query, fitting
     from sinagot_catalog.catalog.queries.resolver import Resolver
     from sinagot_catalog.catalog.queries.sql_check import (
         as_text,

@@ -29,7 +29,7 @@ def _next(look: StatusCounts, args: Any) -> str:
         if totals["failed"]:
             rows = count_of(totals["failed"], "row")
             return f"all outputs are there, but the last attempt at {rows} failed"
-        return f"everything is done{_excluded(totals['excluded'])}"
+        return "everything is done" + (f"; {excluded_text(n)}" if (n := totals["excluded"]) else "")
     if look.ready:
         if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
             return f"nothing can run: {fault}"
@@ -51,8 +51,9 @@ def _nothing(look: StatusCounts, args: Any) -> str:
     return f"nothing to do: {none}"
 
 
-def _excluded(count: int) -> str:
-    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
+def excluded_text(count: int) -> str:
+    """Return how many rows are excluded."""
+    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
 
 
 def _stale(look: StatusCounts, args: Any) -> str:

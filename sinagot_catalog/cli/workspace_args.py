@@ -206,10 +206,10 @@ def check_ids(ws: Workspace, ids: Iterable[str]) -> None:
 
 def selected(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps that `--rows`, `--record`, `--status` and `--where` select together."""
-    return fitting(named_steps(ws, args), args)
+    return of_where(named_steps(ws, args), args)
 
 
-def fitting(rows: Rows, args: Any) -> Rows:
+def of_where(rows: Rows, args: Any) -> Rows:
     """Return the rows that fit `--where`."""
     return rows.sql_filter(args.where) if args.where else rows
 

@@ -5,7 +5,6 @@ The doctor runs and writes nothing. Only problems that stop `run` completely are
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import shutil
@@ -89,10 +88,6 @@ def _versions() -> Iterator[Check]:
     }
     there = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     yield Check("versions", "ok", there)
-    for name, version in versions.items():
-        if version is None:
-            state = "warning" if name == "prefect" else "fault"
-            yield Check("versions", state, f"{name} is not installed", f"pip install {name}")
     prefect, fastapi = versions["prefect"], _version("fastapi")
     if prefect and fastapi and _numbers(prefect) < (3, 9) and _numbers(fastapi) >= (0, 151):
         text = f"Prefect {prefect} does not work with FastAPI {fastapi}: its first flow dies"
@@ -224,22 +219,18 @@ def _journal(source: Session) -> Iterator[Check]:
 
 def _writing(source: Session) -> Iterator[Check]:
     """Check whether a run can write its outputs and its journal."""
-    for what, root in {"outputs": source.config.outputs, "log": source.config.log}.items():
-        store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
-        if not store.is_local:
-            try:
-                check_places(source, source.config.run.mode)  # the same check as at the start of a run
-            except SinagotError as error:
-                yield _fault("writing", error)
+    outputs = source.stores.get("outputs", source.stores["dataset"])
+    for what, store in {"outputs": outputs, "log": source.log_store}.items():
+        try:  # the same checks as at the start of a run
+            if store.is_local:
+                store.check_writable()
             else:
-                yield Check("writing", "ok", f"{what}: {root} may be written to")
-            continue
-        folder = _nearest(Path(store.root))
-        if os.access(folder, os.W_OK | os.X_OK):
-            yield Check("writing", "ok", f"{what}: {folder} may be written to")
+                check_places(source, source.config.run.mode)
+        except SinagotError as error:
+            text = f"{what}: {store.root} may not be written to: {error.message}"
+            yield Check("writing", "fault", text, error.hint)
         else:
-            hint = f"chmod it, or set [path] {what} in workspace.toml to another folder."
-            yield Check("writing", "fault", f"{what}: {folder} may not be written to", hint)
+            yield Check("writing", "ok", f"{what}: {store.root} may be written to")
 
 
 def _space(source: Session) -> Iterator[Check]:

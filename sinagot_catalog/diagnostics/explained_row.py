@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from sinagot_catalog.diagnostics.explanation import (
     Upstream,
     time_text,
 )
+from sinagot_catalog.errors import nearest
 from sinagot_catalog.schema import KEYS, STEPS, of_key
 from sinagot_catalog.storage import as_number
 
@@ -107,19 +107,15 @@ class _Row:
 
     def _near(self, root: str, path: str) -> str | None:
         """Return a file in the same folder with a name similar to an absent one."""
-        folder, _, name = path.rpartition("/")
-        start = f"{folder}/" if folder else ""
-        listed = self.catalog.listings[root].paths
-        beside = listed.filter(pl.col("path").str.starts_with(start))["path"].head(_NEAR)
-        names = {
-            listed_path[len(start) :].lower(): listed_path for listed_path in beside if listed_path != path
-        }
-        fitting = set(self.catalog.coded.filter(pl.col("root") == root)["row"])
-        near = get_close_matches(name.lower(), names, n=3, cutoff=0.75)
-        strange = [names[found] for found in near]
+        folder, slash, name = path.rpartition("/")
+        start = folder + slash
+        listed = self.catalog.listings[root].paths["path"]
+        beside = listed.filter(listed.str.starts_with(start) & (listed != path)).head(_NEAR)
+        near = nearest(name, [other.removeprefix(start) for other in beside])
+        rows = self.catalog.coded.filter(pl.col("root") == root)["row"]
         # the file of another record is not a near miss
-        taken = set(listed["path"].gather(sorted(fitting))) if strange and fitting else set[str]()
-        return next((path for path in strange if path not in taken), None)
+        taken = set(listed.gather(rows)) if near else set[str]()
+        return next((start + found for found in near if start + found not in taken), None)
 
     @cached_property
     def attempt(self) -> Attempt | None:

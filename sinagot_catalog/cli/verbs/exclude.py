@@ -9,7 +9,7 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.parser.command import Argument, Option, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, steps, where
-from sinagot_catalog.cli.workspace_args import first_of, fitting, of_steps, open_workspace
+from sinagot_catalog.cli.workspace_args import first_of, of_steps, of_where, open_workspace
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
 from sinagot_catalog.startup import LazyModule
@@ -54,7 +54,7 @@ def exclude(args: Any) -> int:
     ws = open_workspace(args)
     for record_id in args.record:
         ws.records[record_id]  # an unknown id raises an error that names similar ids
-    steps = fitting(of_steps(ws.get_subscope(args.task, args.modality).steps, args), args)
+    steps = of_where(of_steps(ws.get_subscope(args.task, args.modality).steps, args), args)
     rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
     with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
@@ -85,7 +85,7 @@ def include(args: Any) -> int:
         rows = ws._of(pl.DataFrame({"record_id": args.record, **scope}))  # noqa: SLF001 - like Workspace.run
     else:
         rows = of_steps(rows, args)
-    rows = fitting(rows, args)
+    rows = of_where(rows, args)
     _show(args, rows.records.include(args.step) if args.step else rows.include(), "included")
     return 0
 

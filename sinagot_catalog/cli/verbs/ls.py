@@ -20,10 +20,10 @@ from sinagot_catalog.cli.parser.options import (
 )
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
-    fitting,
     is_narrowed,
     named_steps,
     of_steps,
+    of_where,
     open_workspace,
     say_absent_value,
     say_unread_values,
@@ -205,7 +205,7 @@ def _fitting(ws: Workspace, args: Any) -> Selection:
         check_ids(ws, args.record)
         chosen = ws.records.filter(pl.col("record_id").is_in(args.record))
     rows: Selection = getattr(chosen, args.table)
-    return fitting(rows, args)
+    return of_where(rows, args)
 
 
 def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:
@@ -229,7 +229,7 @@ def _order(args: Any) -> dict[str, bool]:
 
 def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], step_names: set[str]) -> pl.DataFrame:
     """Narrow a table that is not a selection."""
-    from sinagot_catalog.catalog import check_literals, sql_predicate
+    from sinagot_catalog.catalog import check_literals, fitting, sql_predicate
 
     if args.status:
         raise SelectionError(
@@ -246,9 +246,4 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], step_names: se
             )
     steps = {"step": sorted(step_names.union(frame["step"].drop_nulls()))} if args.step else {}
     check_literals(predicate, dict(frame.schema), steps)
-    try:
-        return frame.filter(predicate)
-    except pl.exceptions.PolarsError as error:
-        raise SelectionError(
-            f"the filter {args.where!r} cannot be applied: {str(error).splitlines()[0]}"
-        ) from error
+    return fitting(frame, predicate, frame.columns)

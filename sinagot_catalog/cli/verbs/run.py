@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sinagot_catalog.cli.echo import clean, say, width
+from sinagot_catalog.cli.next_line import excluded_text
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table
 from sinagot_catalog.cli.parser.command import OneOf, Option, flag, numbered, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, RUN, SELECTION
@@ -319,9 +320,7 @@ def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> 
         line(f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed")
         say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
     elif plans.excluded:
-        verb = "is" if plans.n_excluded == 1 else "are"
-        rows = f"{count_of(plans.n_excluded, 'row')} {verb} excluded"
-        line(f"nothing to do: {rows}, such as {_with_reason(plans.excluded)}")
+        line(f"nothing to do: {excluded_text(plans.n_excluded)}, such as {_with_reason(plans.excluded)}")
     elif is_narrowed(args):
         line("nothing to do: these are done; --force runs them again")
     else:

@@ -81,7 +81,7 @@ class LocalStore:
                 f"the run cannot write to {folder}: it is a file, not a folder",
                 "Set [path] outputs and log in workspace.toml to folders.",
             )
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise UnwritableError(
                 f"the run cannot write to {folder}: permission denied",
                 "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
