@@ -38,13 +38,20 @@ if TYPE_CHECKING:
         WithColumns,
         any_of,
         as_patterns,
-        is_table,
         many,
         optional,
         parse_inputs,
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
-    from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template, tokens_regex
+    from sinagot_catalog.patterns.template import (
+        WILD,
+        Template,
+        by_label,
+        is_table,
+        parse_labelled,
+        parse_template,
+        tokens_regex,
+    )
     from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, reductions
 
 __getattr__ = lazy_exports(__name__)

@@ -5,7 +5,7 @@ values have a fixed length, or the text beside it cannot be part of a value. Els
 each distinct text.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -19,22 +19,26 @@ _MOST_SPLITS = 10_000
 """The most steps that are taken to split one text."""
 
 
-def write_ids(
-    framed: pl.DataFrame, template: Template, absent: frozenset[str], ids: IdPattern
-) -> pl.DataFrame:
-    """Write `record_id` from the fields of a pattern without `{id}`; paths that do not fit are not removed yet."""
+def cut_ids(framed: pl.DataFrame, template: Template, absent: frozenset[str], ids: IdPattern) -> pl.DataFrame:
+    """Add `record_id`, cut out of the path or written from its fields; it may still be wrong."""
+    if "id" in template.fields:
+        with_id = [n for n, part in enumerate(template.parts) if ("field", "id") in part]
+        best = min(
+            with_id, key=lambda n: len(_unknown(template.parts[n], ()))
+        )  # the id alone, if there is one
+        return _with_fields(framed, template, [best], ids).with_columns(
+            pl.col(_column("id")).alias("record_id")
+        )
     form = ids.form
     if isinstance(form, str):
         raise PatternError(f"an id cannot be written from its fields: {form}")
     pieces = [piece for piece in form.pieces if piece.is_written(template.fields)]
     pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
-    framed = _with_fields(framed, template, ids)
+    framed = _with_fields(framed, template, range(len(template.parts)), ids)
     texts = [
         pl.lit(piece.value) if piece.kind == "text" else pl.col(_column(piece.value)) for piece in pieces
     ]
-    written = framed.with_columns(pl.concat_str(pl.lit(""), *texts).alias("record_id"))
-    is_split = written["row"].n_unique() < written.height
-    return written.unique(["row", "record_id"]) if is_split else written
+    return framed.with_columns(pl.concat_str(pl.lit(""), *texts).alias("record_id"))
 
 
 def _column(name: str) -> str:
@@ -42,16 +46,17 @@ def _column(name: str) -> str:
     return f"_field_{name}"
 
 
-def _with_fields(frame: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Add a column per field, cut out of the parts of the path. Parts with few unknown fields come first."""
+def _with_fields(
+    frame: pl.DataFrame, template: Template, numbers: Iterable[int], ids: IdPattern
+) -> pl.DataFrame:
+    """Add a column per field of some parts of the path. Parts with few unknown fields come first."""
     names: set[str] = set()
-    todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, names)}
+    todo = {n: template.parts[n] for n in numbers}
     frame = frame.with_columns(pl.col("path").str.split("/").alias("_parts"))
     while todo:
         number = min(todo, key=lambda n: len(_unknown(todo[n], names)))
         part = todo.pop(number)
-        unknown = _unknown(part, names)
-        if unknown:
+        if unknown := _unknown(part, names):
             rest = frame["_parts"].list.get(number).alias("_rest")
             frame = _cut_fields(frame.with_columns(rest), part, names, ids)
             names |= unknown
@@ -96,10 +101,9 @@ def _one_end(
         return pl.lit(value)
     if value in names:
         return pl.col(_column(value))
-    field = ids.fields[value]
-    if field.width:
-        return rest.tail(field.width) if at_end else rest.head(field.width)
-    if next_kind == "text" and not field.may_hold(edge := next_value[-1 if at_end else 0]):
+    if width := ids.width_of(value):
+        return rest.tail(width) if at_end else rest.head(width)
+    if next_kind == "text" and not ids.may_hold(value, edge := next_value[-1 if at_end else 0]):
         other = rf"[^{character(ord(edge))}]+"
         return rest.extract(f"({other})$" if at_end else f"^({other})", 1)
     return None

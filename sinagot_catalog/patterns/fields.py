@@ -4,7 +4,6 @@ Standard library only: workers use it.
 """
 
 import importlib
-import re
 import unicodedata
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -17,7 +16,33 @@ from sinagot_catalog.startup import dataclass
 Tokens = tuple[tuple[str, str], ...]
 """`("text", literal)`, `("field", name)` and `("optional", name)` in order."""
 
-_NODES = ("SUBPATTERN", "MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT", "ATOMIC_GROUP", "BRANCH")
+# -- tokens --------------------------------------------------------------------------------------------
+
+
+def joined(tokens: Iterable[tuple[str, str]]) -> Tokens:
+    """Tokens without empty texts, and with texts that follow each other joined."""
+    out: list[tuple[str, str]] = []
+    for kind, value in tokens:
+        if kind == "text" and out and out[-1][0] == "text":
+            out[-1] = ("text", out[-1][1] + value)
+        elif value:
+            out.append((kind, value))
+    return tuple(out)
+
+
+def parts_of(tokens: Tokens) -> list[Tokens]:
+    """The tokens of each part of a path."""
+    parts: list[list[tuple[str, str]]] = [[]]
+    for kind, value in tokens:
+        first, *others = value.split("/") if kind == "text" else [value]
+        parts[-1].append((kind, first))
+        parts.extend([(kind, other)] for other in others)
+    return [joined(part) for part in parts]
+
+
+def path_of(parts: Iterable[Tokens]) -> Tokens:
+    """The tokens of a path with these parts."""
+    return joined([token for part in parts for token in (("text", "/"), *part)][1:])
 
 
 # -- optional fields in a pattern ----------------------------------------------------------------------
@@ -40,53 +65,27 @@ def variants(tokens: Tokens) -> dict[frozenset[str], Tokens]:
     patterns = {}
     for count in range(len(optional) + 1):
         for absent in combinations(optional, count):
-            plain = _without(tokens, frozenset(absent))
+            parts = [_without(part, absent) for part in parts_of(tokens)]
+            plain = path_of(part for part in parts if part or not absent)
             if plain and needed.isdisjoint(absent):
                 patterns[frozenset(absent)] = plain
     return patterns
 
 
-def _without(tokens: Tokens, absent: Collection[str]) -> Tokens:
-    """A pattern without some optional fields; empty if nothing is left of it."""
-    done: list[tuple[str, str]] = []
-    todo = list(tokens)
+def _without(part: Tokens, absent: Collection[str]) -> Tokens:
+    """A part of a path without some optional fields; empty if nothing is left of it."""
+    out: Tokens = ()
     has_cut = False
-    while todo:
-        kind, value = todo.pop(0)
-        if kind != "optional":
-            _append(done, kind, value)
-        elif value not in absent:
-            _append(done, "field", value)
-        else:
+    for kind, value in part:
+        if kind == "optional" and value in absent:
             has_cut = True
-            text = done.pop()[1] if done and done[-1][0] == "text" else ""
-            text = text[: max(text.rfind("/") + 1, text.rfind("_"), 0)]
-            if text:
-                done.append(("text", text))
-            is_start = not done or text.endswith("/")
-            if is_start and todo and todo[0][0] == "text":
-                todo[0] = ("text", todo[0][1].removeprefix("_"))
-    return _without_empty_parts(done) if has_cut else tuple(done)
-
-
-def _without_empty_parts(tokens: Iterable[tuple[str, str]]) -> Tokens:
-    """Tokens without the slashes of empty segments."""
-    out: list[tuple[str, str]] = []
-    for kind, value in tokens:
-        text = re.sub("/+", "/", value) if kind == "text" else value
-        before_slash = not out or (out[-1][0] == "text" and out[-1][1].endswith("/"))
-        _append(out, kind, text.removeprefix("/") if kind == "text" and before_slash else text)
-    if out and out[-1][0] == "text":
-        out[-1] = ("text", out[-1][1].removesuffix("/"))
-    return tuple(token for token in out if token[1])
-
-
-def _append(tokens: list[tuple[str, str]], kind: str, value: str) -> None:
-    """Add a token; two texts never follow each other."""
-    if kind == "text" and tokens and tokens[-1][0] == "text":
-        tokens[-1] = ("text", tokens[-1][1] + value)
-    elif value:
-        tokens.append((kind, value))
+            if out and out[-1][0] == "text":
+                out = joined([*out[:-1], ("text", out[-1][1].rpartition("_")[0])])
+        elif kind == "text":
+            out = joined([*out, (kind, value if out or not has_cut else value.removeprefix("_"))])
+        else:
+            out = (*out, ("field" if kind == "optional" else kind, value))
+    return out
 
 
 # -- the fields of an id -------------------------------------------------------------------------------
@@ -170,9 +169,8 @@ def id_form(text: str) -> IdForm | str:
         'the text between {mouse} and {day} varies'
     """
     parsed = parse_regex(text)
-    names = {number: name for name, number in parsed.state.groupdict.items()}
     try:
-        pieces = list(_pieces(parsed, names, (), []))
+        pieces = list(_pieces(parsed, _names_of(parsed), (), []))
     except _VariesError as error:
         return str(error)
     return IdForm(tuple(pieces))
@@ -214,21 +212,17 @@ def _only_char(kind: str, value: Any) -> str | None:
     return None
 
 
-def _names_in(nodes: Any, names: Mapping[int, str]) -> Iterator[str]:
+def _names_in(nodes: Any, names: Mapping[int, str]) -> list[str]:
     """The named groups of a parse tree."""
-    if isinstance(nodes, tuple) and len(nodes) == 4 and nodes[0] in names:  # noqa: PLR2004 - the node of a group
-        yield names[nodes[0]]
-    if isinstance(nodes, (tuple, list)) or hasattr(nodes, "data"):
-        for node in getattr(nodes, "data", nodes):
-            yield from _names_in(node, names)
+    return [names[number] for number, _ in _groups(nodes) if number in names]
 
 
 def _where(nodes: Any, place: int, names: Mapping[int, str], before: list[str]) -> str:
     """Which text of an id varies, described by the fields beside it."""
-    inside = list(_names_in(nodes[place], names))
+    inside = _names_in([nodes[place]], names)
     if inside:
         return f"the part with {{{inside[0]}}} is repeated or has alternatives"
-    after = list(_names_in(list(nodes)[place + 1 :], names))
+    after = _names_in(list(nodes)[place + 1 :], names)
     if before and after:
         return f"the text between {{{before[-1]}}} and {{{after[0]}}} varies"
     if before or after:
@@ -241,7 +235,7 @@ class Field:
     """The known properties of the values of one field.
 
     Attributes:
-        nodes: Python's parse tree of its group; None if letters match in either case.
+        nodes: Python's parse tree of its group.
         width: The number of characters of each value if it is fixed, else None.
     """
 
@@ -256,102 +250,75 @@ class Field:
             >>> mouse.may_hold("_"), mouse.may_hold("m"), mouse.width
             (False, True, None)
         """
-        return self.nodes is None or _may_hold(self.nodes, char)
+        return _may_hold(self.nodes, char)
 
 
 def fields_of(text: str) -> dict[str, Field]:
     """The fields of a regular expression, by name."""
     parsed = parse_regex(text)
+    names = _names_of(parsed)
     fields = {}
     for number, nodes in _groups(parsed):
-        name = next((item for item, at in parsed.state.groupdict.items() if at == number), None)
-        if name is not None:
+        if number in names:
             least, most = nodes.getwidth()
-            ignores_case = parsed.state.flags & re.IGNORECASE
-            fields[name] = Field(None if ignores_case else nodes, int(least) if least == most else None)
+            fields[names[number]] = Field(nodes, int(least) if least == most else None)
     return fields
 
 
-def _groups(nodes: Any) -> Iterator[tuple[int, Any]]:
+def _names_of(parsed: Any) -> dict[int, str]:
+    """The names of the named groups, by number."""
+    return {number: name for name, number in parsed.state.groupdict.items()}
+
+
+def inside(value: Any) -> Iterator[Any]:
+    """The parse trees directly inside a node: what a group holds, what is repeated, each alternative."""
+    if hasattr(value, "getwidth"):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from inside(item)
+
+
+def _groups(nodes: Iterable[Any]) -> Iterator[tuple[int, Any]]:
     """The groups of a parse tree, each with its content."""
-    if isinstance(nodes, tuple) and len(nodes) == 4 and hasattr(nodes[3], "getwidth"):  # noqa: PLR2004
-        yield nodes[0], nodes[3]
-    if isinstance(nodes, (tuple, list)) or hasattr(nodes, "data"):
-        for node in getattr(nodes, "data", nodes):
-            yield from _groups(node)
+    for kind, value in nodes:
+        if str(kind) == "SUBPATTERN":
+            yield value[0], value[3]
+        for inner in inside(value):
+            yield from _groups(inner)
+
+
+_CHARACTERS = ("LITERAL", "NOT_LITERAL", "IN", "ANY")
+"""The nodes that match one character."""
 
 
 def _may_hold(nodes: Any, char: str) -> bool:
+    """Whether the text of a parse tree may contain a character; True if that is unknown."""
     for kind, value in nodes:
         name = str(kind)
         if name in ("AT", "ASSERT", "ASSERT_NOT"):
             continue
-        if name in ("LITERAL", "NOT_LITERAL"):
-            holds = (chr(value) == char) == (name == "LITERAL")
-        elif name == "IN":
-            holds = _in_class(value, char)
-        elif name == "ANY":
-            holds = char != "\n"
-        elif name == "BRANCH":
-            holds = any(_may_hold(branch, char) for branch in value[1])
-        elif name == "SUBPATTERN":
-            holds = bool(value[1]) or _may_hold(value[3], char)  # flags may change what a letter means
-        elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            holds = _may_hold(value[2], char)
+        parts = list(inside(value))
+        if name in _CHARACTERS:
+            one = type(nodes)(nodes.state, [(kind, value)])
+            holds = importlib.import_module("re._compiler").compile(one).fullmatch(char) is not None
+        elif name == "SUBPATTERN" and value[1]:
+            holds = True  # flags may change what a letter means
         else:
-            holds = True
+            holds = not parts or any(_may_hold(part, char) for part in parts)
         if holds:
             return True
     return False
 
 
-def _in_class(items: Any, char: str) -> bool:
-    """Whether a character class matches a character."""
-    is_negated, is_member = False, False
-    for kind, value in items:
-        if str(kind) == "NEGATE":
-            is_negated = True
-        elif str(kind) == "LITERAL":
-            is_member |= chr(value) == char
-        elif str(kind) == "RANGE":
-            is_member |= value[0] <= ord(char) <= value[1]
-        elif str(kind) == "CATEGORY" and str(value) in _CATEGORIES:
-            is_member |= re.fullmatch(_CATEGORIES[str(value)], char) is not None
-        else:
-            return True
-    return is_member != is_negated
-
-
-_CATEGORIES = {
-    "CATEGORY_DIGIT": r"\d",
-    "CATEGORY_WORD": r"\w",
-    "CATEGORY_SPACE": r"\s",
-    "CATEGORY_NOT_DIGIT": r"\D",
-    "CATEGORY_NOT_WORD": r"\W",
-    "CATEGORY_NOT_SPACE": r"\S",
-}
-
-
 def can_hold_slash(nodes: Any) -> bool:
     """Whether a parse tree names a `/`. Nodes that match any character, such as `.` or `[^_]`, do not count."""
     for kind, value in nodes:
-        name = str(kind)
-        if name == "LITERAL" and value == ord("/"):
+        items = value if str(kind) == "IN" else [(kind, value)]
+        is_negated = str(items[0][0]) == "NEGATE"
+        if not is_negated and any(str(item) == "LITERAL" and what == ord("/") for item, what in items):
             return True
-        if (
-            name == "IN"
-            and ("NEGATE" not in str(value[0][0]))
-            and any(str(item) == "LITERAL" and what == ord("/") for item, what in value)
-        ):
-            return True
-        inner: Iterable[Any] = ()
-        if name == "BRANCH":
-            inner = value[1]
-        elif name in _NODES:
-            inner = [value[-1]] if isinstance(value, tuple) else [value]
-        elif name == "GROUPREF_EXISTS":
-            inner = [part for part in value[1:] if part]
-        if any(can_hold_slash(part) for part in inner):
+        if "ASSERT" not in str(kind) and any(can_hold_slash(inner) for inner in inside(value)):
             return True
     return False
 

@@ -5,14 +5,14 @@ once for each distinct id.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import polars as pl
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.fields import parse_regex
+from sinagot_catalog.patterns.fields import inside, parse_regex
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.startup import dataclass
 
@@ -53,22 +53,17 @@ def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
         )
 
 
-def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> bool:
+def _repeats_within(nodes: Any, *, with_branches: bool, is_repeated: bool) -> bool:
     """Whether a parse tree has an open-ended repeat, or alternatives, inside an open-ended repeat."""
-    if isinstance(node, tuple) and len(node) == 2:  # noqa: PLR2004 - kind and value
-        kind, value = str(node[0]), node[1]
-        if kind in ("MAX_REPEAT", "MIN_REPEAT"):
-            is_open = int(value[1]) - int(value[0]) > _FEW
-            if is_open and is_repeated:
-                return True
-            return _repeats_within(value[2], with_branches=with_branches, is_repeated=is_repeated or is_open)
-        if kind == "BRANCH" and is_repeated and with_branches:
+    for kind, value in nodes:
+        is_open = str(kind) in ("MAX_REPEAT", "MIN_REPEAT") and int(value[1]) - int(value[0]) > _FEW
+        if is_repeated and (is_open or (with_branches and str(kind) == "BRANCH")):
             return True
-    if isinstance(node, (tuple, list)) or hasattr(node, "data"):
-        parts = getattr(node, "data", node)
-        return any(
-            _repeats_within(part, with_branches=with_branches, is_repeated=is_repeated) for part in parts
-        )
+        within = is_repeated or is_open
+        if any(
+            _repeats_within(inner, with_branches=with_branches, is_repeated=within) for inner in inside(value)
+        ):
+            return True
     return False
 
 
@@ -182,36 +177,30 @@ class _Writer:
         return "".join(self.node(kind, value, is_repeated=is_repeated) for kind, value in nodes)
 
     def node(self, kind: Any, value: Any, *, is_repeated: bool) -> str:
-        simple: dict[str, Callable[[Any], str]] = {
-            "LITERAL": self._literal,
-            "NOT_LITERAL": self._not_literal,
-            "ANY": self._any,
-            "IN": self._class,
-        }
-        if str(kind) in simple:
-            return simple[str(kind)](value)
-        if str(kind) == "BRANCH":
-            options = [self.sequence(branch, is_repeated=is_repeated) for branch in value[1]]
-            return f"(?:{'|'.join(options)})"
-        if str(kind) == "SUBPATTERN":
-            return self._group(*value, is_repeated=is_repeated)
-        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"):
-            return self._repeat(*value, is_lazy=str(kind) == "MIN_REPEAT")
-        raise _UnlikeError
+        match str(kind):
+            case "LITERAL" if chr(value) != "/" and chr(value).isprintable():
+                text = character(value)
+            case "NOT_LITERAL":
+                text = self._other(character(value))
+            case "ANY":
+                text = self._other("")
+            case "IN":
+                text = self._class(value)
+            case "BRANCH":
+                options = [self.sequence(branch, is_repeated=is_repeated) for branch in value[1]]
+                text = f"(?:{'|'.join(options)})"
+            case "SUBPATTERN":
+                text = self._group(*value, is_repeated=is_repeated)
+            case "MAX_REPEAT" | "MIN_REPEAT":
+                text = self._repeat(*value, is_lazy=str(kind) == "MIN_REPEAT")
+            case _:
+                raise _UnlikeError
+        return text
 
-    @staticmethod
-    def _literal(code: int) -> str:
-        if chr(code) == "/" or not chr(code).isprintable():
-            raise _UnlikeError
-        return character(code)
-
-    def _not_literal(self, code: int) -> str:
+    def _other(self, text: str) -> str:
+        """A class of any characters but these."""
         self.is_exact = False
-        return rf"[^{character(code)}/{CONTROLS}]"
-
-    def _any(self, _: None) -> str:
-        self.is_exact = False
-        return rf"[^/{CONTROLS}]"
+        return rf"[^{text}/{CONTROLS}]"
 
     def _class(self, items: list[Node]) -> str:
         names = [_named(item) for item in items]

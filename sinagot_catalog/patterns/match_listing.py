@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.patterns.fields import path_of
 from sinagot_catalog.patterns.id_regex import fitting
 from sinagot_catalog.patterns.match_paths import cut_id, ends_of, match_columns
 from sinagot_catalog.patterns.template import Template
@@ -79,7 +80,8 @@ def match_names(
     for number, template in enumerate(templates):
         if template.is_directory or not ids.is_told_by(template):
             continue
-        folder, name = template.parted
+        *folders_of, name = template.parts
+        folder = path_of(folders_of)
         by_name = groups.setdefault(folder, {}) if not template.is_wild else {}
         if template.fields != {"id"} or template.is_wild or _n_fields(name) > 1 or name in by_name:
             others.append(number)

@@ -10,12 +10,12 @@ Rust's regular expressions check ids if they mean the same as Python's (see `pat
 once for each distinct id.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
 
 import polars as pl
 
-from sinagot_catalog.patterns.cut_fields import write_ids
+from sinagot_catalog.patterns.cut_fields import cut_ids
 from sinagot_catalog.patterns.fields import Tokens
 from sinagot_catalog.patterns.id_pattern import IdPattern, is_safe_id
 from sinagot_catalog.patterns.id_regex import fitting, is_wide, rust_of
@@ -253,16 +253,6 @@ def ends_of(tokens: Tokens) -> tuple[str, str]:
     return first[1] if first[0] == "text" else "", last[1] if last[0] == "text" else ""
 
 
-def _size(tokens: Tokens) -> int:
-    """The length of all literal text."""
-    return sum(len(value) for kind, value in tokens if kind == "text")
-
-
-def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
-    """The rows whose texts match tokens with `{id}` as only placeholder, and `record_id`, not yet checked."""
-    return _cut(_framed(frame, tokens, column), tokens, column)
-
-
 def _framed(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     """The rows whose texts start and end with the literal ends of the tokens, without overlap."""
     head, tail = ends_of(tokens)
@@ -274,16 +264,16 @@ def _framed(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     return frame.filter(*conditions)
 
 
-def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
-    """Add `record_id`, cut out of a column of texts that match tokens with `{id}` as only placeholder."""
-    text = pl.col(column)
+def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """The rows whose texts match tokens with `{id}` as only placeholder, and `record_id`, not yet checked."""
+    frame, text = _framed(frame, tokens, column), pl.col(column)
     head, tail = ends_of(tokens)
     times = sum(kind == "field" for kind, _ in tokens)
     if times == 1:
         size = len(head.encode()) + len(tail.encode())
         found = frame.filter(text.str.len_bytes() > size) if head and tail else frame
         return found.with_columns(text.str.strip_prefix(head).str.strip_suffix(tail).alias("record_id"))
-    space = text.str.len_chars().cast(pl.Int64) - _size(tokens)
+    space = text.str.len_chars().cast(pl.Int64) - sum(len(value) for kind, value in tokens if kind == "text")
     return (
         frame.filter(space > 0, space % times == 0)
         .with_columns(text.str.slice(len(head), space // times).alias("record_id"))
@@ -305,57 +295,9 @@ def _match_grouped(
     # No field contains a slash, so path and pattern have the same number of parts.
     slashes = pl.col("path").str.count_matches("/", literal=True)
     framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
-    has_id = "id" in variant.fields
-    cut = _cut_from_part(framed, variant, ids) if has_id else write_ids(framed, variant, absent, ids)
-    cut = cut.select("row", "path", "record_id")
+    cut = cut_ids(framed, variant, absent, ids).select("row", "path", "record_id")
+    if cut["row"].n_unique() < cut.height:  # several splits of a path may give the same id
+        cut = cut.unique()
     unique = cut["record_id"].unique()
     values = id_columns(unique.filter(fitting(unique, ids)), ids)
     return cut.join(values, on="record_id").filter(_path_of(variant, absent) == pl.col("path"))
-
-
-def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Cut `record_id` out of the part of the path that determines the id best."""
-    part, tokens = _best_part(template)
-    framed = framed.with_columns(pl.col("path").str.split("/").list.get(part).alias("_part"))
-    if {value for kind, value in tokens if kind == "field"} == {"id"}:
-        return cut_id(framed.lazy(), tokens, "_part").collect()
-    texts = framed["_part"].unique()
-    options = [_options(text, tokens, ids) for text in texts]
-    table = pl.DataFrame({"_part": texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
-    return framed.join(table.explode("record_id"), on="_part").filter(pl.col("record_id").is_not_null())
-
-
-def _best_part(template: Template) -> tuple[int, Tokens]:
-    """The part of the pattern, between slashes, that determines the id best: the part with the id alone."""
-    with_id = [(n, tokens) for n, tokens in enumerate(template.parts) if ("field", "id") in tokens]
-    return min(with_id, key=lambda candidate: len({value for kind, value in candidate[1] if kind == "field"}))
-
-
-# -- trying ids ----------------------------------------------------------------------------------------
-
-
-def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
-    """Every id that may be in a text in which groups of the id occur beside it, tried one by one."""
-    at = tokens.index(("field", "id"))
-    before, after = tokens[:at], tokens[at + 1 :]
-    left = before[-1][1] if before and before[-1][0] == "text" else ""
-    right = after[0][1] if after and after[0][0] == "text" else ""
-    last_start = _size(before) if _is_literal(before) else len(text)
-    first_end = len(text) - _size(after) if _is_literal(after) else 0
-    options: dict[str, None] = {}
-    for start in range(_size(before), last_start + 1):
-        if not text.startswith(left, start - len(left)):
-            continue
-        for end in range(max(start, first_end), len(text) - _size(after) + 1):
-            values = ids.values(text[start:end]) if text.startswith(right, end) else None
-            if values is not None and _matches(text, tokens, values):
-                options[text[start:end]] = None
-    return list(options)
-
-
-def _is_literal(tokens: Iterable[tuple[str, str]]) -> bool:
-    return all(kind == "text" for kind, _ in tokens)
-
-
-def _matches(text: str, tokens: Tokens, values: dict[str, str]) -> bool:
-    return text == "".join(value if kind == "text" else values[value] for kind, value in tokens)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from enum import Enum
 from functools import cache
-from itertools import product
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
-from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns.fields import Tokens, path_of
+from sinagot_catalog.patterns.template import WILD, Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from sinagot_catalog.patterns.id_pattern import IdPattern
-
-Segment: TypeAlias = tuple[tuple[str, str], ...]
-"""The tokens of one part of a path."""
 
 
 class Meeting(NamedTuple):
@@ -40,7 +38,7 @@ class _Candidate(NamedTuple):
 
     place: int
     template: Template
-    segments: list[Segment]
+    segments: list[Tokens]
 
 
 def holds(outer: Template, inner: Template) -> bool:
@@ -113,7 +111,7 @@ def _meet(
     outer: list[_Candidate], inner: list[_Candidate], depth: int, ids: IdPattern
 ) -> Iterator[tuple[_Candidate, _Candidate]]:
     """The pairs among patterns that agree in their first parts."""
-    ours, theirs = (defaultdict[Segment, list[_Candidate]](list) for _ in range(2))
+    ours, theirs = (defaultdict[Tokens, list[_Candidate]](list) for _ in range(2))
     for variant in outer:
         if len(variant.segments) > depth:
             ours[variant.segments[depth]].append(variant)
@@ -130,7 +128,7 @@ def _meet(
                 yield from _meet(ours[part], theirs[other_part], depth + 1, ids)
 
 
-def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:
+def _can_be_one(first: Tokens, second: Tokens, ids: IdPattern) -> bool:
     """Whether two parts of patterns may be the same name; a part that is an id has to fit the id pattern."""
     if _is_literal(first) and _is_literal(second):
         return first == second
@@ -141,31 +139,41 @@ def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:
     return _share(first, second)
 
 
-def _is_literal(segment: Segment) -> bool:
+def _is_literal(segment: Tokens) -> bool:
     return all(kind == "text" for kind, _ in segment)
 
 
-def _pieces(segment: Segment) -> tuple[str | None, ...]:
-    """The characters of a part, with None for a field: any text of at least one character."""
-    return tuple(char for kind, value in segment for char in (value if kind == "text" else (None,)))
+class _Gap(Enum):
+    """What stands for text of any kind in a part of a pattern."""
+
+    CHAR = 1
+    REST = 2
 
 
-def _share_a_text(left: tuple[str | None, ...], right: tuple[str | None, ...]) -> bool:
-    """Whether two sequences of characters and gaps, each gap at least one character long, have a text in common."""
+def _pieces(segment: Tokens) -> Iterator[str | _Gap]:
+    """The characters of a part: a field is any text of at least one character, and a `*` may have none."""
+    for kind, value in segment:
+        if kind == "text":
+            yield from value
+        else:
+            yield from (_Gap.REST,) if kind in WILD else (_Gap.CHAR, _Gap.REST)
+
+
+def _share(first: Tokens, second: Tokens) -> bool:
+    """Whether two parts of patterns have a name in common; fields have any text."""
+    left, right = [*_pieces(first), None], [*_pieces(second), None]
 
     @cache
     def meet(here: int, there: int) -> bool:
-        """Whether the rests have a text in common, if neither current gap has to match a character."""
-        if here == len(left) or there == len(right):
-            return here == len(left) and there == len(right)
+        """Whether the rests have a text in common."""
         own, other = left[here], right[there]
-        if own is None and other is None:
-            return meet(here + 1, there + 1) or meet(here + 1, there) or meet(here, there + 1)
-        if own is None:
-            return meet(here, there + 1) or meet(here + 1, there + 1)
-        if other is None:
-            return meet(here + 1, there) or meet(here + 1, there + 1)
-        return own == other and meet(here + 1, there + 1)
+        if own is _Gap.REST:
+            return meet(here + 1, there) or (other is not None and meet(here, there + 1))
+        if other is _Gap.REST:
+            return meet(here, there + 1) or (own is not None and meet(here + 1, there))
+        if own is None or other is None:
+            return own is other
+        return (own == other or _Gap.CHAR in (own, other)) and meet(here + 1, there + 1)
 
     return meet(0, 0)
 
@@ -199,31 +207,11 @@ def expanded(template: Template, most: int) -> Iterator[Template]:
             continue
         at = parts.index(_DEEP)
         for count in range(most + 1):
-            some = [*parts[:at], *[(("any", "*"),)] * count, *parts[at + 1 :]]
-            tokens = [token for part in some for token in (*part, ("text", "/"))][:-1]
-            if tokens:
-                yield Template(tuple(tokens), variant.is_directory).bind({})
+            if tokens := path_of([*parts[:at], *[(("any", "*"),)] * count, *parts[at + 1 :]]):
+                yield Template(tokens, variant.is_directory)
 
 
 _DEEP = (("deep", "**"),)
-
-
-def _share(left: Segment, right: Segment) -> bool:
-    """Whether two parts of patterns have a name in common; fields have any text, and a `*` may have none."""
-    return any(_share_a_text(ours, theirs) for ours in _ways(left) for theirs in _ways(right))
-
-
-def _ways(segment: Segment) -> Iterator[tuple[str | None, ...]]:
-    """The pieces of a part, with each `*` as a text of at least one character, and left out."""
-    stars = [at for at, (kind, _) in enumerate(segment) if kind in ("any", "deep")]
-    for left_out in product((False, True), repeat=min(len(stars), _MOST_STARS)):
-        gone = {at for at, is_out in zip(stars, left_out, strict=False) if is_out}
-        pieces = _pieces(tuple(token for at, token in enumerate(segment) if at not in gone))
-        if pieces or not stars:
-            yield pieces
-
-
-_MOST_STARS = 6
 
 
 def located(template: Template, folder: str) -> Template:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.template import Template, parse_template
+from sinagot_catalog.patterns.template import Template, by_label, is_table, parse_template
 from sinagot_catalog.startup import dataclass
 
 
@@ -127,24 +127,7 @@ def parse_inputs(value: Any, *, fields: Collection[str]) -> tuple[InputPort, ...
         >>> [(port.label, port.is_optional) for port in parse_inputs({"a": optional("x/{id}")}, fields={"id"})]
         [('a', True)]
     """
-    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
-        return ()
-    if isinstance(value, Mapping) and not is_table(value):
-        return tuple(_parsed(str(label), item, fields) for label, item in value.items())
-    return (_parsed(None, value, fields),)
-
-
-def is_table(value: object) -> bool:
-    """Whether a mapping is one input, as a config writes it, and not a dict of inputs by label.
-
-    Example:
-        >>> is_table({"path": "a/{id}", "optional": True}), is_table({"path": "a/{id}"})
-        (True, False)
-    """
-    return isinstance(value, Mapping) and (
-        ("any_of" in value and not isinstance(value["any_of"], (str, Mapping)))
-        or isinstance(value.get("optional"), bool)
-    )
+    return tuple(_parsed(label, item, fields) for label, item in by_label(value))
 
 
 def _parsed(label: str | None, value: Any, fields: Collection[str]) -> InputPort:

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from typing import Any
 
 from sinagot_catalog.errors import PatternError, did_you_mean
-from sinagot_catalog.patterns.fields import (
-    variants,
-)
+from sinagot_catalog.patterns.fields import Tokens, joined, parts_of, path_of, variants
 from sinagot_catalog.startup import dataclass
 
 _FIELD = re.compile(r"\{([^{}/]*)\}")
@@ -32,7 +31,7 @@ class Template:
         is_directory: A final slash in the pattern requires a directory.
     """
 
-    tokens: tuple[tuple[str, str], ...]
+    tokens: Tokens
     is_directory: bool = False
 
     @cached_property
@@ -91,19 +90,14 @@ class Template:
         return False
 
     @cached_property
-    def parts(self) -> list[tuple[tuple[str, str], ...]]:
+    def parts(self) -> list[Tokens]:
         """The tokens of each part of its paths.
 
         Example:
             >>> parse_template("raw/{id}.csv", fields={"id"}).parts
             [(('text', 'raw'),), (('field', 'id'), ('text', '.csv'))]
         """
-        parts: list[list[tuple[str, str]]] = [[]]
-        for kind, value in self.tokens:
-            first, *others = value.split("/") if kind == "text" else [value]
-            parts[-1].append((kind, first))
-            parts.extend([(kind, other)] for other in others)
-        return [tuple(token for token in part if token[1]) for part in parts]
+        return parts_of(self.tokens)
 
     @cached_property
     def prefix(self) -> str:
@@ -116,7 +110,7 @@ class Template:
     @cached_property
     def depth(self) -> int:
         """The number of parts of its paths, if no field is left out."""
-        return self.text.count("/") + 1
+        return len(self.parts)
 
     @cached_property
     def depths(self) -> tuple[int, ...]:
@@ -127,22 +121,6 @@ class Template:
             (2, 3)
         """
         return tuple(sorted({variant.depth for variant in self.variants.values()}))
-
-    @cached_property
-    def parted(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-        """The tokens of the folder of its paths, without the last slash, and the tokens of their names.
-
-        Example:
-            >>> parse_template("raw/{id}.csv", fields={"id"}).parted
-            ((('text', 'raw'),), (('field', 'id'), ('text', '.csv')))
-        """
-        for place in reversed(range(len(self.tokens))):
-            kind, value = self.tokens[place]
-            if kind == "text" and "/" in value:
-                left, _, right = value.rpartition("/")
-                folder = (*self.tokens[:place], *((("text", left),) if left else ()))
-                return folder, (*((("text", right),) if right else ()), *self.tokens[place + 1 :])
-        return (), self.tokens
 
     def alike(self, *, has_dots: bool = False) -> str:
         r"""A regular expression of similar paths: the same literal folders and the same suffix.
@@ -185,8 +163,7 @@ class Template:
             >>> parse_template("raw/{id}/a.csv", fields={"id"}).varies
             (False, True, False)
         """
-        text = "".join(value if kind == "text" else "\0" for kind, value in self.tokens)
-        return tuple("\0" in part for part in text.split("/"))
+        return tuple(any(kind != "text" for kind, _ in part) for part in self.parts)
 
     def folders(self) -> Iterator["Template"]:
         """The patterns of the folders around its paths, the outermost first.
@@ -195,10 +172,8 @@ class Template:
             >>> [one.text for one in parse_template("raw/{id}/eeg/{id}.csv", fields={"id"}).folders()]
             ['raw', 'raw/{id}', 'raw/{id}/eeg']
         """
-        for place, (kind, value) in enumerate(self.tokens):
-            for cut, letter in enumerate(value):
-                if kind == "text" and letter == "/":
-                    yield Template(self.tokens[:place] + ((("text", value[:cut]),) if cut else ()))
+        for depth in range(1, self.depth):
+            yield Template(path_of(self.parts[:depth]))
 
     def format(self, values: Mapping[str, str]) -> str:
         """Fill the pattern for one record.
@@ -255,14 +230,13 @@ class Template:
             >>> parse_template("{task}/{id}", fields={"id", "task"}).bind({"task": "RS"}).text
             'RS/{id}'
         """
-        bound = [
-            (values.get(value) if kind in ("field", "optional") else None, kind, value)
+        bound = (
+            ("text", text)
+            if kind in ("field", "optional") and (text := values.get(value)) is not None
+            else (kind, value)
             for kind, value in self.tokens
-        ]
-        return Template(
-            _joined((kind, value) if text is None else ("text", text) for text, kind, value in bound),
-            self.is_directory,
         )
+        return Template(joined(bound), self.is_directory)
 
 
 def parse_template(value: object, *, fields: Collection[str], wildcards: bool = False) -> Template:
@@ -297,7 +271,7 @@ def parse_template(value: object, *, fields: Collection[str], wildcards: bool = 
         raise PatternError(f"{text!r} holds a zero byte, which no path can")
     text = "/".join(part for part in parts if part not in ("", "."))
     tokens = tuple(token for word in _tokens(text, fields) for token in _split_stars(*word))
-    template = Template(_joined(tokens), is_directory)
+    template = Template(joined(tokens), is_directory)
     if template.is_wild and not wildcards:
         raise PatternError(
             f"{text!r} has a '*', and only an input may name many files",
@@ -349,15 +323,26 @@ def _split_stars(kind: str, value: str) -> Iterator[tuple[str, str]]:
     yield "text", value[end:]
 
 
-def _joined(tokens: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Tokens without empty texts, and with texts that follow each other joined."""
-    out: list[tuple[str, str]] = []
-    for kind, value in tokens:
-        if kind == "text" and out and out[-1][0] == "text":
-            out[-1] = ("text", out[-1][1] + value)
-        elif value:
-            out.append((kind, value))
-    return tuple(out)
+def by_label(value: Any) -> list[tuple[str | None, Any]]:
+    """What a step declares for one role, by label; the label of a single input or pattern is None."""
+    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
+        return []
+    if isinstance(value, Mapping) and not is_table(value):
+        return [(str(label), item) for label, item in value.items()]
+    return [(None, value)]
+
+
+def is_table(value: object) -> bool:
+    """Whether a mapping is one input, as a config writes it, and not a dict of inputs by label.
+
+    Example:
+        >>> is_table({"path": "a/{id}", "optional": True}), is_table({"path": "a/{id}"})
+        (True, False)
+    """
+    return isinstance(value, Mapping) and (
+        ("any_of" in value and not isinstance(value["any_of"], (str, Mapping)))
+        or isinstance(value.get("optional"), bool)
+    )
 
 
 def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str | None, Template], ...]:
@@ -367,11 +352,7 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
         >>> [(label, one.text) for label, one in parse_labelled({"a": "x/{id}"}, fields={"id"})]
         [('a', 'x/{id}')]
     """
-    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
-        return ()
-    if isinstance(value, Mapping):
-        return tuple((str(label), parse_template(item, fields=fields)) for label, item in value.items())
-    return ((None, parse_template(value, fields=fields)),)
+    return tuple((label, parse_template(item, fields=fields)) for label, item in by_label(value))
 
 
 def tokens_regex(

@@ -12,6 +12,7 @@ import re
 from functools import cached_property, lru_cache
 
 from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.fields import Tokens, path_of
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import Template
 from sinagot_catalog.startup import dataclass
@@ -22,8 +23,6 @@ MOST_FOLDERS = 16
 _NOTHING = "*"
 """The reduced pattern of a pattern without a literal folder or field, such as `*.csv`."""
 _NAME = r"[^/.][^/]*"
-
-Part = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def _reduction(variant: Template, ids: IdPattern) -> Reduction:
     parts = variant.parts
     if sum(part == (("deep", "**"),) for part in parts) > 1:
         raise PatternError(f"{variant.text!r} has more than one '**'", "Keep one.")
-    reduced: list[Part] = []
+    reduced: list[Tokens] = []
     regexes: list[str] = []
     for part in parts:
         is_wild = any(kind in ("any", "deep") for kind, _ in part)
@@ -88,21 +87,13 @@ def _reduction(variant: Template, ids: IdPattern) -> Reduction:
         else:
             reduced += [(token,) for token in part if token[0] == "field"]
             regexes.append(_part_regex(variant, part, ids) + "/")
-    tokens: list[tuple[str, str]] = []
-    for number, part in enumerate(reduced or [(("text", _NOTHING),)]):
-        tokens += [("text", "/")] if number else []
-        tokens += part
     text = "".join(regexes).removesuffix("/")
     if parts[-1] == (("deep", "**"),):
         text += _NAME
-    return Reduction(variant, Template(_joined(tokens)), text)
+    return Reduction(variant, Template(path_of(reduced or [(("text", _NOTHING),)])), text)
 
 
-def _joined(tokens: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return Template(tuple(tokens)).bind({}).tokens
-
-
-def _part_regex(variant: Template, part: Part, ids: IdPattern) -> str:
+def _part_regex(variant: Template, part: Tokens, ids: IdPattern) -> str:
     """The regular expression of one name with a wildcard; each field in it is a group."""
     if any(kind == "deep" for kind, _ in part):
         raise PatternError(
@@ -121,7 +112,7 @@ def _part_regex(variant: Template, part: Part, ids: IdPattern) -> str:
     return "".join(texts)
 
 
-def _field_regex(variant: Template, part: Part, number: int, ids: IdPattern) -> str:
+def _field_regex(variant: Template, part: Tokens, number: int, ids: IdPattern) -> str:
     """The values of a field beside a wildcard, which must not be able to run into the text around them."""
     name = part[number][1]
     width = ids.width_of(name)
