@@ -87,8 +87,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
     """Find the faults that a single value does not show: they concern names, patterns or several sections."""
     yield from _id_faults(model.records)
     yield from _metadata_faults(model.records)
-    paths = [modality.models.dataframe_path for modality in model.modalities.values()]
-    has_table = model.records.metadata or any(path and "{" not in str(path) for path in paths)
+    has_table = model.records.metadata or any(one.models.table_path for one in model.modalities.values())
     if model.records.expected and not has_table:
         yield ("records", "expected"), "true needs records.metadata, the table that names the records"
     if model.prefect.address is not None and model.prefect.task_runner == "threads":

@@ -246,6 +246,13 @@ class ModelsSection:
     record: str | None = None
     record_collection: str | None = None
 
+    @property
+    def table_path(self) -> str | None:
+        """`dataframe_path` as a text, if it names one table and not the data of each record."""
+        path = self.dataframe_path
+        text = "/".join(path) if isinstance(path, tuple) else path
+        return None if text is None or "{" in text else text
+
 
 @dataclass(frozen=True)
 class ModalityConfig:

@@ -15,7 +15,7 @@ from sinagot_catalog.patterns import (
     Template,
     WithColumns,
     as_patterns,
-    is_table,
+    by_label,
     may_meet,
     parse_inputs,
     parse_labelled,
@@ -149,12 +149,11 @@ def _resources(config: Config, step: str, source: ScriptSource) -> tuple[Resourc
 
 def _patterns(value: object) -> list[object]:
     """Return every single pattern of a declaration."""
-    values = list(value.values()) if isinstance(value, Mapping) and not is_table(value) else [value]
     return [
         pattern
-        for value in values
+        for _, item in by_label(value)
         for pattern in (
-            value.get("any_of", [value.get("path")]) if isinstance(value, Mapping) else as_patterns(value)
+            item.get("any_of", [item.get("path")]) if isinstance(item, Mapping) else as_patterns(item)
         )
     ]
 

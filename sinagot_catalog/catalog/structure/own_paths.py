@@ -56,10 +56,8 @@ def _files(config: Config, layout: Layout) -> Iterator[tuple[str, str]]:
         yield config.exclude, "the table of excluded records"
     yield from ((table.path, "a table of records.metadata") for table in config.metadata)
     for modality, declared in config.modalities.items():
-        path = declared.models.dataframe_path
-        text = "/".join(path) if isinstance(path, tuple) else path
-        if text is not None and "{" not in text:
-            yield f"{config.dataset}/{text}", f"the table of modality {modality}"
+        if path := declared.models.table_path:
+            yield f"{config.dataset}/{path}", f"the table of modality {modality}"
     scripts = {cell.script: cell.step for cell in layout.cells if cell.command is None}
     yield from ((path, f"the script of step {step}") for path, step in scripts.items())
 

@@ -14,6 +14,7 @@ from dataclasses import field, replace
 
 import polars as pl
 
+from sinagot_catalog.catalog.tables_on_disk.read_files import csv_fault, separator_of
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS
 from sinagot_catalog.startup import dataclass
@@ -140,9 +141,7 @@ def parse(content: bytes, name: str) -> ExclusionFile:
     file = ExclusionFile(name, lines, encoding=encoding, separator="\t" if name.endswith(".tsv") else ",")
     if first is None:
         return file
-    tries = dict.fromkeys((file.separator, ";", "\t", ","))
-    separator = next((sep for sep in tries if "record_id" in _names(lines[first], sep)), file.separator)
-    file = replace(file, separator=separator)
+    file = replace(file, separator=separator_of(lines[first], file.separator, _is_header))
     table = list(_rows(file, first))
     columns = tuple(value.strip() for value in table[0].values)
     _check_header(name, first + 1, columns)
@@ -168,49 +167,25 @@ def _is_comment(line: str) -> bool:
     return line.startswith("#") or not line.strip()
 
 
-def _names(line: str, separator: str) -> list[str]:
-    try:
-        return [value.strip() for value in next(csv.reader([line], delimiter=separator), [])]
-    except csv.Error:
-        return []
-
-
-class _Lines:
-    """Lines for a CSV reader; it knows how many of them the reader has taken."""
-
-    def __init__(self, lines: Sequence[str], at: int) -> None:
-        self._lines = lines
-        self.at = at
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        if self.at == len(self._lines):
-            raise StopIteration
-        self.at += 1
-        return self._lines[self.at - 1]
-
-    def skip_comments(self) -> None:
-        """Go on to the next line that is no comment."""
-        while self.at < len(self._lines) and _is_comment(self._lines[self.at]):
-            self.at += 1
+def _is_header(names: Sequence[str]) -> bool:
+    return "record_id" in (name.strip() for name in names)
 
 
 def _rows(file: ExclusionFile, first: int) -> Iterator[_Row]:
     """Yield the header and the rows."""
-    lines = _Lines(file.lines, first)
-    reader = csv.reader(lines, delimiter=file.separator, strict=True)
-    begin = first
-    try:
-        while begin < len(file.lines):
-            values = next(reader)
-            yield _Row(begin, lines.at, tuple(values))
-            lines.skip_comments()
-            begin = lines.at
-    except csv.Error as error:
-        fault = "a quoted value has no end" if "unexpected end" in str(error) else str(error)
-        raise StorageError(f"{file.name} cannot be read: line {begin + 1}: {fault}") from error
+    at = first
+    while at < len(file.lines):
+        if _is_comment(file.lines[at]):
+            at += 1
+            continue
+        rest = (file.lines[number] for number in range(at, len(file.lines)))
+        reader = csv.reader(rest, delimiter=file.separator, strict=True)
+        try:
+            values = tuple(next(reader))
+        except csv.Error as error:
+            raise StorageError(f"{file.name} cannot be read: line {at + 1}: {csv_fault(error)}") from error
+        yield _Row(at, at + reader.line_num, values)
+        at += reader.line_num
 
 
 def _check_header(name: str, line: int, columns: Sequence[str]) -> None:

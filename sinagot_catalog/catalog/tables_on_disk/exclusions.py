@@ -11,7 +11,7 @@ import os
 from dataclasses import field, replace
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -139,7 +139,7 @@ class ExcludedRows:
         self._named = self._coded(table.exclusions.rows)
         self._texts: dict[int, pl.DataFrame | None] = {}
         for cell in table.layout.cells if self._named.height else ():
-            self._of(cell, frozenset())
+            self._fill(cell, frozenset())
 
     @property
     def texts(self) -> dict[int, pl.DataFrame]:
@@ -152,11 +152,10 @@ class ExcludedRows:
 
     def _coded(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of the table that name a record, with the record's code and their texts."""
-        codes = _record_keys(self._table.row_ids).with_row_index("_rec")
+        keyed = _keyed(rows, self._table.row_ids)
         by = pl.concat_str("who", "when", separator=", ", ignore_nulls=True)
         reason = pl.col("reason").fill_null(_NO_REASON)
         source = pl.format("{} line {}: {}", pl.lit(self._table.exclusions.name), "line", reason)
-        keyed = rows.with_columns(_row_key(self._table.row_ids).alias("_key")).join(codes, on="_key")
         return keyed.select(
             "_rec",
             *_SCOPE,
@@ -165,34 +164,32 @@ class ExcludedRows:
             reason.alias("cause"),
         )
 
-    def _of(self, cell: UnitStep, seen: frozenset[int]) -> pl.DataFrame | None:
-        """Return the texts of one unit step."""
+    def _fill(self, cell: UnitStep, seen: frozenset[int]) -> None:
+        """Find the texts of one unit step, after those of the steps that make its inputs."""
         if cell.index in self._texts or cell.index in seen:
-            return self._texts.get(cell.index)
+            return
         seen |= {cell.index}
-        makers = {maker for port in cell.input_ports for link in port for maker in self._makers(cell, link)}
-        for maker in makers:
-            self._of(self._table.layout.cells[maker], seen)
+        for maker in {
+            maker for port in cell.input_ports for link in port for maker in self._makers(cell, link)
+        }:
+            self._fill(self._table.layout.cells[maker], seen)
         own = self._own(cell)
-        found = [
-            text for text in (own, self._inherited(cell), self._of_members(cell, own)) if text is not None
-        ]
-        if found:
-            text = reduce(_coalesced, found)
-            self._texts[cell.index] = text if text["reason"].null_count() < text.height else None
-        else:
-            self._texts[cell.index] = None
-        return self._texts[cell.index]
+        texts = (own, self._inherited(cell), self._of_members(cell, own))
+        found = [text for text in texts if text is not None]
+        text = reduce(_coalesced, found) if found else None
+        has_text = text is not None and text["reason"].null_count() < text.height
+        self._texts[cell.index] = text if has_text else None
 
     def _own(self, cell: UnitStep) -> pl.DataFrame | None:
         """Return the texts of the rows that the table names."""
         fits = [pl.col(name).is_null() | (pl.col(name) == pl.lit(getattr(cell, name))) for name in _SCOPE]
         rows = self._named.filter(fits).unique("_rec", keep="first", maintain_order=True)
-        if rows.is_empty():
-            return None
-        records = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
-        joined = records.join(rows, on="_rec", how="left", maintain_order="left")
-        return joined.select("reason", "source", "cause")
+        return None if rows.is_empty() else self._of_every_row(rows).select("reason", "source", "cause")
+
+    def _of_every_row(self, some: pl.DataFrame) -> pl.DataFrame:
+        """Return a row per record from rows of some records: null for the others."""
+        every = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
+        return every.join(some, on="_rec", how="left", maintain_order="left")
 
     def _inherited(self, cell: UnitStep) -> pl.DataFrame | None:
         """Return the texts of the rows that read what excluded rows make."""
@@ -234,8 +231,7 @@ class ExcludedRows:
             .agg(pl.col("is_left").all(), pl.col("cause").drop_nulls().first().fill_null(_NO_REASON))
             .filter("is_left")
         )
-        rows = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
-        return rows.join(whole, on="_rec", how="left", maintain_order="left").select(
+        return self._of_every_row(whole).select(
             pl.format("all its members are left out ({})", "cause").alias("reason"),
             pl.lit(None, dtype=pl.String).alias("source"),
             "cause",
@@ -292,24 +288,22 @@ def _coalesced(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([first[name].zip_with(has_text, second[name]) for name in first.columns])
 
 
-def _record_keys(ids: pl.Series) -> pl.DataFrame:
-    """Return the ids as rows of the table of exclusions name them."""
-    return pl.DataFrame({"_key": ids.str.normalize("NFC")}, schema={"_key": pl.String})
+def _keyed(rows: pl.DataFrame, ids: pl.Series, *, how: Literal["inner", "anti"] = "inner") -> pl.DataFrame:
+    """Return the rows of the table that name a record, with its code `_rec`; or those that name none.
 
-
-def _row_key(ids: pl.Series) -> pl.Expr:
-    """Return the id that a row names: its text, or without the blanks around it."""
+    A row names a record by the text of its id, with or without blanks around it.
+    """
+    codes = pl.DataFrame({"_key": ids.str.normalize("NFC")}).with_row_index("_rec")
     text = pl.col("record_id").str.normalize("NFC")
-    known = text.is_in(ids.str.normalize("NFC").implode())
-    return pl.when(known).then(text).otherwise(text.str.strip_chars())
+    key = pl.when(text.is_in(codes["_key"].implode())).then(text).otherwise(text.str.strip_chars())
+    return rows.with_columns(key.alias("_key")).join(codes, on="_key", how=how, maintain_order="left")
 
 
 def covered(catalog: StepsTable, rows: pl.DataFrame) -> pl.DataFrame:
     """Return which rows of `steps` each row of the table of exclusions names: columns `line`, `_rec`, `_cell`."""
-    codes = _record_keys(catalog.row_ids).with_row_index("_rec")
-    keyed = rows.with_columns(_row_key(catalog.row_ids).alias("_key")).join(codes, on="_key")
     cells = catalog.cell_table.select(*_SCOPE).with_row_index("_cell").cast({"_cell": pl.UInt16})
     fits = [pl.col(name).is_null() | pl.col(name).eq_missing(pl.col(f"{name}_of")) for name in _SCOPE]
+    keyed = _keyed(rows, catalog.row_ids)
     pairs = keyed.join(cells.rename({name: f"{name}_of" for name in _SCOPE}), how="cross")
     return pairs.filter(fits).select("line", "_rec", "_cell")
 
@@ -332,19 +326,19 @@ def exclusion_notices(catalog: Catalog, *, is_whole: bool = True) -> Iterator[No
         yield Notice("column unknown", 1, table.name, f"{table.name}: {sentence}", area="exclusions")
     if table.rows.is_empty():
         return
-    rows = table.rows.with_columns(_row_key(catalog.row_ids).alias("_key"))
-    strangers = rows.join(_record_keys(catalog.row_ids), on="_key", how="anti", maintain_order="left")
+    strangers = _keyed(table.rows, catalog.row_ids, how="anti")
 
     def alone(some: pl.DataFrame) -> Notice:
         return _notice(table, "exclusion without record", some, "no record", _near_ids(catalog.row_ids, some))
 
     if is_whole:
         yield from Missed(table.name, strangers, alone).notices()
-    known = rows.join(strangers, on="line", how="anti", maintain_order="left")
-    lines = covered(catalog, known)["line"].unique() if known.height else pl.Series("line", [], pl.UInt32)
+    known = table.rows.join(strangers, on="line", how="anti", maintain_order="left")
+    lines = covered(catalog, known)["line"].unique()
     idle = known.filter(~pl.col("line").is_in(lines.implode()))
     if idle.height:
-        yield _notice(table, "exclusion without step", idle, "no step", _near_scope(catalog, idle))
+        near = [_near_key(catalog, row) for row in idle.head(_FEW).iter_rows(named=True)]
+        yield _notice(table, "exclusion without step", idle, "no step", near)
 
 
 def _notice(table: Exclusions, kind: str, rows: pl.DataFrame, what: str, near: Sequence[str]) -> Notice:
@@ -363,12 +357,8 @@ def _near_ids(ids: pl.Series, rows: pl.DataFrame) -> list[str]:
     return [did_you_mean(text, known, most=1) for text in rows["record_id"].head(_FEW)]
 
 
-def _near_scope(catalog: Catalog, rows: pl.DataFrame) -> list[str]:
-    """For each of the first rows the first of its task, modality and step that is not declared, with a near one."""
-    return [_near_key(catalog, row) for row in rows.head(_FEW).iter_rows(named=True)]
-
-
 def _near_key(catalog: Catalog, row: dict[str, str | None]) -> str:
+    """Name the first of a row's task, modality and step that is not declared, and a near one."""
     for name in _SCOPE:
         known = list(dict.fromkeys(text for text in catalog.cell_table[name].to_list() if text is not None))
         if row[name] is not None and row[name] not in known:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -74,43 +74,33 @@ class Table:
         return next((fault.text for fault in self.faults if not self.matches), None)
 
 
-def unread_table(name: str, address: str, owner: str, text: str) -> Table:
-    """Return a table whose contents cannot be read."""
-    return Table(name, address, owner, faults=(Notice("table not read", 1, name, text),))
-
-
 # --- one table -----------------------------------------------------------------------------------------------
 
 
-def read_rows(
-    raw: RawTable, name: str, address: str, owner: str, *, fields: Sequence[str], key: Sequence[str]
-) -> Table:
-    """Return a table with its keys as text and its values with their types.
+def _with_rows(table: Table, raw: RawTable, matches: tuple[Match, ...]) -> Table:
+    """Return a table with its rows: their keys as text, and their values with types.
 
     Raises:
-        ConfigError: If no column names the record of a row.
+        ConfigError: If a key column has no texts.
     """
-    frame = raw.frame.rename(_plain_names(raw.frame.columns))
-    matches = find_matches(frame.columns, fields, key)
-    if not matches:
-        raise _no_key(frame.columns, fields, key, f"workspace.toml: {address}: {name}")
     keys = dict.fromkeys(match.column for match in matches)
-    texts = [key_text(frame[column]) for column in keys]
-    if (odd := next((text.name for text in texts if text.dtype != pl.String), None)) is not None:
+    texts = [key_text(raw.frame[column]) for column in keys]
+    if (odd := next((text for text in texts if text.dtype != pl.String), None)) is not None:
         raise ConfigError(
-            f"workspace.toml: {address}: {name}: the column {odd!r} is not a key: its type is {frame.schema[odd]}",
+            f"workspace.toml: {table.address}: {table.name}: the column {odd.name!r} is not a key: its type is "
+            f"{odd.dtype}",
             "Write the ids as text.",
         )
-    values = frame.drop(list(keys))
+    values = raw.frame.drop(list(keys))
     read = (
-        typed_values(values, name, has_decimal_commas=raw.has_decimal_commas)
+        typed_values(values, table.name, has_decimal_commas=raw.has_decimal_commas)
         if raw.is_text
-        else plain_values(values, name)
+        else plain_values(values, table.name)
     )
     rows = pl.DataFrame([*texts, *read.columns])
     # a line without any value is not a row
     rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
-    return Table(name, address, owner, matches, rows, read.faults)
+    return replace(table, matches=matches, frame=rows, faults=read.faults)
 
 
 def _plain_names(columns: Sequence[str]) -> dict[str, str]:
@@ -137,22 +127,6 @@ def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], w
     return ConfigError(f"{where} has no column {absent!r}, only {shown}{near}", hint)
 
 
-def expected_ids(table: Table) -> pl.Series:
-    """Return the ids that a table names.
-
-    Raises:
-        ConfigError: If its rows are matched by fields, which do not name a record.
-    """
-    match = table.matches[0]
-    if match.field != "record_id" or len(table.matches) > 1:
-        raise ConfigError(
-            f"workspace.toml: records.expected: {table.name} ({table.address}) names no records: "
-            f"its rows are found by {', '.join(match.column for match in table.matches)}",
-            "Give it a column record_id.",
-        )
-    return table.frame[match.column].drop_nulls().unique(maintain_order=True)
-
-
 # --- tables and records --------------------------------------------------------------------------------------
 
 
@@ -171,10 +145,12 @@ def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
         if table.unread:
             continue
         names = _names(table, frame.columns, records.columns)
-        rows = table.frame.select(*_row_keys(table), *(pl.col(old).alias(new) for old, new in names.items()))
-        keys = _key_names(table)
+        rows = table.frame.select(
+            *_keys(table, "column"), *(pl.col(old).alias(new) for old, new in names.items())
+        )
+        known = records.select(_keys(table, "field"))
+        keys = known.columns
         first = rows.unique(subset=keys, keep="first", maintain_order=True)
-        known = records.select(_record_keys(table))
         found = known.join(first, on=keys, how="left", maintain_order="left").drop(keys)
         frame = frame.hstack(found)
     return frame
@@ -224,24 +200,20 @@ def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, 
     return names
 
 
+def _keys(table: Table, side: Literal["column", "field"]) -> list[pl.Expr]:
+    """Return the compared texts of rows (`column`) or records (`field`); no value and an absent one are equal."""
+    return [
+        pl.col(getattr(match, side))
+        .fill_null("")
+        .str.normalize("NFC")
+        .str.strip_prefix(match.prefix)
+        .alias(name)
+        for name, match in zip(_key_names(table), table.matches, strict=True)
+    ]
+
+
 def _key_names(table: Table) -> list[str]:
     return [f"_key{number}" for number in range(len(table.matches))]
-
-
-def _row_keys(table: Table) -> list[pl.Expr]:
-    return _keys(table, [match.column for match in table.matches])
-
-
-def _record_keys(table: Table) -> list[pl.Expr]:
-    return _keys(table, [match.field for match in table.matches])
-
-
-def _keys(table: Table, columns: Sequence[str]) -> list[pl.Expr]:
-    """Return the compared texts; a field without a value and a table value that is absent are equal."""
-    return [
-        pl.col(column).fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix).alias(name)
-        for column, match, name in zip(columns, table.matches, _key_names(table), strict=True)
-    ]
 
 
 # --- rows and records without a match ------------------------------------------------------------------------
@@ -266,8 +238,8 @@ def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool
 def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[Notice]:
     keys = _key_names(table)
     columns = list(dict.fromkeys(match.column for match in table.matches))
-    rows = table.frame.select(*_row_keys(table), _shown(columns))
-    record_keys = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
+    rows = table.frame.select(*_keys(table, "column"), _shown(columns))
+    record_keys = records.select(*_keys(table, "field"), pl.col("record_id").alias("shown"))
     strangers = rows.join(record_keys, on=keys, how="anti", maintain_order="left")
     lacking = record_keys.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
     twice = rows.filter(
@@ -341,7 +313,7 @@ def _near(key: Sequence[str], table: Table, records: pl.DataFrame) -> str:
         plain = column.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_-]+", "")
         return plain.str.replace_all(r"(^|[^0-9])0+([0-9])", "${1}${2}")
 
-    texts = list(zip(_keys(table, fields), key, strict=True))
+    texts = list(zip(_keys(table, "field"), key, strict=True))
     near = records.filter(alike(known) == alike(pl.lit(text)) for known, text in texts)
     differs = pl.sum_horizontal(known != text.strip() for known, text in texts)  # more than by blanks
     near = near.sort(differs, maintain_order=True).select(fields).head(1)
@@ -361,35 +333,42 @@ def read_tables(
         stores: The store of each root.
         open_: Opens the store of another folder.
     """
-    fields = config.ids.groups
-    return tuple(_read(fields, named) for named in _named_tables(config, stores, open_))
+    return tuple(
+        _read(config.ids.groups, table, store, path, key)
+        for table, store, path, key in _named_tables(config, stores, open_)
+    )
 
 
-def _read(fields: Sequence[str], named: tuple[Store, str, str, str, Sequence[str]]) -> Table:
-    store, path, address, owner, key = named
+def _read(fields: Sequence[str], table: Table, store: Store, path: str, key: Sequence[str]) -> Table:
+    """Return a table with its rows, or with the reason why it cannot be read.
+
+    Raises:
+        ConfigError: If no column names the record of a row.
+    """
     try:
-        raw = read_table(store, path, address, lambda names: bool(find_matches(names, fields, key)))
+        raw = read_table(store, path, table.address, lambda names: bool(find_matches(names, fields, key)))
     except StorageError as error:
-        return unread_table(path, address, owner, error.message)
-    return read_rows(raw, path, address, owner, fields=fields, key=key)
+        return replace(table, faults=(Notice("table not read", 1, table.name, error.message),))
+    raw = replace(raw, frame=raw.frame.rename(_plain_names(raw.frame.columns)))
+    matches = find_matches(raw.frame.columns, fields, key)
+    if not matches:
+        raise _no_key(raw.frame.columns, fields, key, f"workspace.toml: {table.address}: {table.name}")
+    return _with_rows(table, raw, matches)
 
 
 def _named_tables(
     config: Config, stores: Mapping[str, Store], open_: Callable[[str], Store]
-) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
-    """Yield the tables that the config names: store, path, key in the config, owner, key columns."""
+) -> Iterator[tuple[Table, Store, str, Sequence[str]]]:
+    """Yield the tables that the config names, without rows: with store, path and key columns."""
     for n, table in enumerate(config.metadata):
         folder, name = split_url(table.path)
-        several = len(config.metadata) > 1
-        address = f"records.metadata[{n}]" if several else "records.metadata"
+        address = f"records.metadata[{n}]" if len(config.metadata) > 1 else "records.metadata"
         owner = name.partition(".")[0] if n else "records"
-        yield open_(folder or "/"), name, address, owner, table.key
+        yield Table(name, address, owner), open_(folder or "/"), name, table.key
     for modality, declared in config.modalities.items():
-        path = declared.models.dataframe_path
-        text = "/".join(path) if isinstance(path, tuple) else path
-        if text is not None and "{" not in text:
+        if path := declared.models.table_path:
             address = f"modalities.{modality}.models.dataframe_path"
-            yield stores["dataset"], text, address, modality, ()
+            yield Table(path, address, modality), stores["dataset"], path, ()
 
 
 def expected_records(table: Table, pattern: IdPattern, span: IdRange | None) -> tuple[str, ...]:
@@ -402,14 +381,20 @@ def expected_records(table: Table, pattern: IdPattern, span: IdRange | None) -> 
 
     Raises:
         StorageError: The table cannot be read.
-        ConfigError: A row has an id that does not fit.
+        ConfigError: Its rows are matched by fields, which do not name a record, or an id does not fit.
     """
     if table.unread is not None:
         raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
-    ids = expected_ids(table)
+    match = table.matches[0]
+    if match.field != "record_id" or len(table.matches) > 1:
+        raise ConfigError(
+            f"workspace.toml: records.expected: {table.name} ({table.address}) names no records: "
+            f"its rows are found by {', '.join(match.column for match in table.matches)}",
+            "Give it a column record_id.",
+        )
+    ids = table.frame[match.column].drop_nulls().unique(maintain_order=True)
     fits = fitting(ids, pattern)
-    if table.matches[0].prefix:  # `sub-01` and `01` are the same participant
-        prefix = table.matches[0].prefix
+    if prefix := match.prefix:  # `sub-01` and `01` are the same participant
         other = ids.str.strip_prefix(prefix).zip_with(ids.str.starts_with(prefix), prefix + ids)
         fits_other = fitting(other, pattern)
         ids, fits = ids.zip_with(fits | ~fits_other, other), fits | fits_other

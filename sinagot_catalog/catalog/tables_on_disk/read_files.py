@@ -173,13 +173,23 @@ def _read_text(
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
     first = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
-    used = next((sep for sep in (separator, ";", "\t", ",") if is_header(_cells(first, sep))), separator)
+    used = separator_of(first, separator, is_header)
     try:
         frame = pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False)
     except pl.exceptions.PolarsError as error:
         fault = _text_fault(content, used) or str(error).splitlines()[0]
         raise StorageError(f"{where}: {fault}") from error
     return RawTable(frame, is_text=True, has_decimal_commas=used == ";")
+
+
+def separator_of(line: str, usual: str, is_header: Callable[[Sequence[str]], bool]) -> str:
+    """Return what separates the names of a CSV file's header: the usual separator, or another one that fits."""
+    return next((sep for sep in (usual, ";", "\t", ",") if is_header(_cells(line, sep))), usual)
+
+
+def csv_fault(error: csv.Error) -> str:
+    """Return why a CSV file cannot be read, without its line."""
+    return "a quoted value has no end" if "unexpected end" in str(error) else str(error)
 
 
 def _cells(line: str, separator: str) -> list[str]:
@@ -211,6 +221,5 @@ def _text_fault(content: bytes, separator: str) -> str | None:
                 return f"line {begin + 1} has {len(row)} values, and the header {len(names)} columns"
             begin = rows.line_num
     except csv.Error as error:
-        fault = "a quoted value has no end" if "unexpected end" in str(error) else str(error)
-        return f"line {begin + 1}: {fault}"
+        return f"line {begin + 1}: {csv_fault(error)}"
     return None
