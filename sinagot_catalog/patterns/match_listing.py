@@ -178,10 +178,11 @@ def _n_fields(tokens: Tokens) -> int:
 
 def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]:
     """The positions of the names in some of the folders, and the position of each name's folder among these."""
-    counts = folders["n"].gather(at)
-    begins = folders["n"].cum_sum().gather(at) - counts
-    keys = repeated(counts)
-    return _counted(counts) + begins.gather(keys), keys
+    counts, ends = folders["n"].gather(at), folders["n"].cum_sum().gather(at)
+    if len(at) == 0:
+        return pl.Series("row", [], pl.UInt32), repeated(counts)
+    rows = pl.int_ranges(ends - counts, ends, dtype=pl.UInt32).explode(keep_nulls=False, empty_as_null=False)
+    return pl.select(rows.alias("row")).to_series(), repeated(counts)
 
 
 def repeated(counts: pl.Series) -> pl.Series:
@@ -191,11 +192,3 @@ def repeated(counts: pl.Series) -> pl.Series:
     numbers = pl.int_range(len(counts), dtype=pl.UInt32)
     told = pl.select(numbers.repeat_by(counts).explode(keep_nulls=False, empty_as_null=False))
     return told.to_series().alias("key")
-
-
-def _counted(counts: pl.Series) -> pl.Series:
-    """The members of each group, numbered from 0."""
-    if len(counts) == 0:
-        return pl.Series([], dtype=pl.UInt32)
-    told = pl.select(pl.int_ranges(0, counts, dtype=pl.UInt32).explode(keep_nulls=False, empty_as_null=False))
-    return told.to_series().alias("row")

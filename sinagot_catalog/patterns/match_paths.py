@@ -157,27 +157,23 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
         return frame
     rust = rust_of(pattern)
     is_easy = rust is not None and rust.has_groups
-    wide = is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
-    parts = []
-    numbered = frame.with_row_index("_row")
-    easy = numbered.filter(~wide)
-    if rust is not None and easy.height:
-        groups = easy["record_id"].str.extract_groups(rust.text).struct
-        named = [groups.field(name).fill_null("").alias(name) for name in pattern.groups]
-        parts.append(easy.with_columns(named))
-    hard = numbered.filter(wide)
-    if hard.height or not parts:
-        unique = hard["record_id"].unique()
-        values = [pattern.regex.fullmatch(text) for text in unique]
-        table = {
-            name: pl.Series(
-                [None if match is None else match[name] or "" for match in values], dtype=pl.String
-            )
-            for name in pattern.groups
-        }
-        parts.append(hard.join(pl.DataFrame({"record_id": unique, **table}), on="record_id", how="left"))
-    out = parts[0] if len(parts) == 1 else pl.concat(parts)
-    return out.sort("_row").select("record_id", *pattern.groups)
+    hard = is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
+    groups = (
+        pl.col("record_id").str.extract_groups(rust.text).struct if rust is not None and is_easy else None
+    )
+    easy = {
+        name: pl.lit(None, pl.String) if groups is None else groups.field(name).fill_null("")
+        for name in pattern.groups
+    }
+    out = frame.with_columns(**easy)
+    if hard.any():
+        unique = frame.filter(hard)["record_id"].unique()
+        matches = [pattern.regex.fullmatch(text) for text in unique]
+        values = {name: [match and (match[name] or "") for match in matches] for name in pattern.groups}
+        table = pl.DataFrame({"record_id": unique, **values}, schema=dict.fromkeys(out.columns, pl.String))
+        slow = frame.join(table, on="record_id", how="left", maintain_order="left")
+        out = out.with_columns(slow[name].zip_with(hard, out[name]) for name in pattern.groups)
+    return out
 
 
 def id_values(record_id: str, pattern: IdPattern) -> dict[str, str] | None:

@@ -186,10 +186,7 @@ class Template:
             >>> parse_template("raw/{id}.csv", fields={"id"}).format({"id": "A"})
             'raw/A.csv'
         """
-        self._check_values(values)
-        absent = frozenset(name for name in self.optional if not values[name])
-        variant = self.variants.get(absent)
-        tokens = () if variant is None else variant.tokens
+        tokens = self._variant(values).tokens
         if self.is_wild:
             raise PatternError(f"the pattern {self.text!r} names many files, and no single path")
         path = "".join(value if kind == "text" else values[value] for kind, value in tokens)
@@ -199,13 +196,18 @@ class Template:
             )
         return path
 
-    def _check_values(self, values: Mapping[str, str]) -> None:
+    def _variant(self, values: Mapping[str, str]) -> "Template":
+        """The pattern without optional fields that these values fill."""
         lacking = sorted(name for name in self.needed if not values[name])
         if lacking:
             raise PatternError(
                 f"the pattern {self.text!r} needs {{{lacking[0]}}}, and this id has no value for it",
                 f"Write {{{lacking[0]}?}} where a path may lack it.",
             )
+        variant = self.variants.get(frozenset(name for name in self.optional if not values[name]))
+        if variant is None:
+            raise PatternError(f"the pattern {self.text!r} names no file of a dataset for this id")
+        return variant
 
     def filled(self, values: Mapping[str, str]) -> "Template":
         """The pattern of one record: only its wildcards are left.
@@ -217,11 +219,7 @@ class Template:
             >>> parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True).filled({"id": "A"}).text
             'raw/A/*.png'
         """
-        self._check_values(values)
-        variant = self.variants.get(frozenset(name for name in self.optional if not values[name]))
-        if variant is None:
-            raise PatternError(f"the pattern {self.text!r} names no file of a dataset for this id")
-        return variant.bind(dict(values))
+        return self._variant(values).bind(dict(values))
 
     def bind(self, values: Mapping[str, str | None]) -> "Template":
         """Replace some placeholders by literal text, such as the task and the modality of a unit.

@@ -126,13 +126,9 @@ class _Judge:
         self._raw_located = [locate(replace(place, root="dataset")) for place in layout.places]
         self._owners: dict[int, list[UnitStep]] = defaultdict(list)
         """For each written bound pattern the unit steps that write it, once per label."""
-        self._steps_of: dict[Template, set[Step]] = defaultdict(set)
-        self._made_by: dict[int, set[Step]] = {}
         for cell in self._usable:
             for place in (*cell.places("output"), *cell.places("control")):
                 self._owners[place].append(cell)
-            for place in cell.places("output"):
-                self._steps_of[layout.places[place].template].add(_step(cell))
         self._every = frozenset({"id", *layout.ids.groups})
         self._siblings: dict[Step, list[UnitStep]] = defaultdict(list)
         for cell in self._usable:
@@ -231,18 +227,7 @@ class _Judge:
 
     def _makers(self, place: int) -> set[Step]:
         """The steps whose output has the text of this bound pattern; records are not considered."""
-        if place not in self._made_by:
-            path = self.layout.places[place].template
-            inside = {
-                self.layout.places[folder].template for folder in self.layout.raw_folders.get(place, ())
-            }
-            self._made_by[place] = {
-                step
-                for made, steps in self._steps_of.items()
-                if holds(made, path) or (holds(path, made) and made not in inside)
-                for step in steps
-            }
-        return self._made_by[place]
+        return {_step(self.layout.cells[maker]) for maker in self.layout.makers.get(place, ())}
 
     def _check_own_inputs(self, cell: UnitStep) -> None:
         """Refuse an output that is an input of the step that no other step makes, or contains it."""
@@ -256,7 +241,7 @@ class _Judge:
                 linked = " (a link leads there)" if self._is_linked(output, place) else ""
                 hint = "; a script that updates its own result reads it as self.path.previous" * is_same
                 self._refuse(
-                    f"the output {self._text(output)} of step {_name(cell)} {'is' if is_same else 'holds'} its "
+                    f"{self._begin(cell, output)} {'is' if is_same else 'holds'} its "
                     f"input {self._text(place)}{linked}, which no other step makes: a run would replace raw data. "
                     f"Write to a path of its own, such as {self._elsewhere(cell, output)}{hint}.",
                     cell,
@@ -360,7 +345,7 @@ class _Judge:
         cells = (*self._owners[outer], *self._owners[inner])
         maker, other = self._owners[outer][0], self._owners[inner][0]
         role = "output" if inner in other.places("output") else "control file"
-        begin = f"the output {self._text(outer)} of step {_name(maker)}"
+        begin = self._begin(maker, outer)
         end = (
             f"the {role} {self._text(inner)} of {'the same step' if maker is other else f'step {_name(other)}'}: "
             f"one would replace the other. Write to paths that do not overlap, such as "
@@ -390,7 +375,7 @@ class _Judge:
                     by = [group for group in self.layout.ids.groups if group in fields]
                     group = f", or, for one row per group of records, by = {by} into the step (BY in a class)"
                     self._refuse(
-                        f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
+                        f"{self._begin(cell, place)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "
                         f"{{{name}}} into the output{'' if name == 'task' else group}.",
                         cell,
