@@ -110,7 +110,12 @@ def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: 
     looks = [None if name is None else source.find_snapshot(name) for name in (before, after)]
     if fresh and None in looks:
         source.refresh()
-    old, new = (_files_and_steps(source, look) for look in looks)
+    old, new = (
+        snapshot_files.tables_now(source.catalog(), source.stats)
+        if look is None
+        else (look.files()[0], look.steps())
+        for look in looks
+    )
     labels = [NOW if look is None else look.name for look in looks]
     has_tables = any(source.catalog().tables if look is None else look.tables() for look in looks)
     pairs = zip(looks, (old, new), strict=True)
@@ -134,41 +139,33 @@ def _values(
 
 def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame:
     """Return rows of `_CHANGES` for values of records that are in both states."""
-    empty = pl.DataFrame(schema={**_CHANGES, "change": pl.String()})
     if old is None or new is None:
-        return empty
-    parts = [empty]
-    for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
-        # a whole number is unchanged if the value of another record turned the column into fractions
-        types = [look.schema.get(name, pl.String()) for look in (old, new)]
-        is_fraction = types[0] != types[1] and all(dtype.is_numeric() for dtype in types)
-        looks = [look.cast({name: pl.Float64}) if is_fraction else look for look in (old, new)]
-        columns = [_value(look, name, to) for look, to in zip(looks, ("before", "after"), strict=True)]
-        pair = columns[0].join(columns[1], on="record_id", how="inner", maintain_order="left")
-        changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
-            pl.lit("metadata").alias("what"),
-            pl.lit(name).alias("column"),
-            pl.col("before").is_not_null().alias("there"),
-            pl.col("after").is_not_null().alias("there_after"),
-        )
-        changed = changed.with_columns(_change(pl.lit(value=True)))
-        parts.append(changed.cast({"what": _CHANGES["what"]}))
-    return pl.concat(parts, how="diagonal").sort("record_id", maintain_order=True)
-
-
-def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
-    """Return the values of a column as text, null if the column is absent."""
-    if name not in frame.columns:
-        return frame.select("record_id", pl.lit(None, pl.String).alias(to))
-    return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
-
-
-def _files_and_steps(source: Session, past_snapshot: snapshot_files.Snapshot | None) -> snapshot_files.Tables:
-    return (
-        snapshot_files.tables_now(source.catalog(), source.stats)
-        if past_snapshot is None
-        else snapshot_files.tables_of(past_snapshot)
+        return pl.DataFrame(schema=_CHANGES)
+    texts = [
+        _texts(look, other).unpivot(index="record_id", variable_name="column", value_name=name)
+        for look, other, name in ((old, new, "before"), (new, old, "after"))
+    ]
+    pairs = texts[1].join(
+        texts[0], on=["record_id", "column"], how="full", coalesce=True, maintain_order="left_right"
     )
+    changed = pairs.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
+        pl.lit("metadata", _CHANGES["what"]).alias("what"),
+        there=pl.col("before").is_not_null(),
+        there_after=pl.col("after").is_not_null(),
+    )
+    return changed.with_columns(_change(pl.lit(value=True))).sort("record_id", maintain_order=True)
+
+
+def _texts(look: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """Return values as texts, for records that are in another look, too."""
+    # a whole number is unchanged if the value of another record turned the column into fractions
+    fractions = {
+        name: pl.Float64()
+        for name, dtype in look.schema.items()
+        if dtype.is_numeric() and other.schema.get(name, dtype) != dtype and other.schema[name].is_numeric()
+    }
+    rows = look.join(other, on="record_id", how="semi", maintain_order="left").cast(fractions)  # type: ignore[arg-type]
+    return rows.select("record_id", *(text_of(name, rows.schema[name]) for name in rows.columns[1:]))
 
 
 def _changes(
@@ -221,17 +218,12 @@ def _changes(
 def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """Join both frames: later columns end in `_after`; `there` and `there_after` tell which frame has the row.
 
-    Rows that are the same in both are left out where they stand in the same order.
+    Rows that are the same in both are left out.
     """
-    if old.height == new.height:
-        is_same = pl.Series([True]).new_from_index(0, old.height)
-        for name in old.columns:
-            is_same &= old[name].eq_missing(new[name])
-        old, new = (look.filter(~is_same) for look in (old, new))
-    marks = [look.hash_rows() for look in (old, new)]
-    shared = [hashes.is_in(other.implode()) for hashes, other in (marks, marks[::-1])]
-    if old.filter(shared[0]).equals(new.filter(shared[1])):
-        old, new = (look.filter(~is_shared) for look, is_shared in zip((old, new), shared, strict=True))
+    old, new = (
+        look.join(other, on=look.columns, how="anti", nulls_equal=True, maintain_order="left")
+        for look, other in ((old, new), (new, old))
+    )
     there = pl.lit(value=True).alias("there")
     both = old.with_columns(there).join(
         new.with_columns(there),

@@ -21,6 +21,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.tables_on_disk.exclusions import Exclusions
 from sinagot_catalog.catalog.tables_on_disk.metadata import Table
+from sinagot_catalog.config import duration_text
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.journal import LAST
 from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
@@ -82,14 +83,10 @@ class Snapshot:
         """Its age for messages.
 
         Example:
-            >>> Snapshot("20200101T000000-0", None).age.endswith(" days")
+            >>> Snapshot("20200101T000000-0", None).age.endswith(" d")
             True
         """
-        seconds = max(0, int((datetime.now(UTC) - self.taken).total_seconds()))
-        for size, word in ((86_400, "days"), (3_600, "h"), (60, "min")):
-            if seconds >= 2 * size:
-                return f"{seconds // size} {word}"
-        return f"{seconds} s"
+        return duration_text(max(0.0, (datetime.now(UTC) - self.taken).total_seconds()))
 
     def __str__(self) -> str:
         return f"snapshot {self.name}, {self.age} old"
@@ -168,14 +165,10 @@ class Snapshot:
     def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
         """Return the stored last state of each step, see `journal.LAST`, and the runs that were alive."""
         last, noted = self.read("last")
-        new = {
-            "_claim": pl.lit(0, pl.Int64),
-            "_time": pl.coalesce("ended", "started"),
-            "_code": pl.lit(None, pl.String),
-            "_params": pl.lit(None, pl.String),
-            "_record": pl.lit(None, LAST["_record"]),
-        }  # of an earlier version
-        last = last.with_columns(**{name: value for name, value in new.items() if name not in last.columns})
+        # earlier versions have fewer columns
+        last = pl.concat([pl.DataFrame(schema=LAST), last], how="diagonal_relaxed").with_columns(
+            pl.col("_claim").fill_null(0), pl.coalesce("_time", "ended", "started").alias("_time")
+        )
         return last.select(*LAST), frozenset(json.loads(noted.get("alive", "[]")))
 
     def tables(self) -> tuple[Table, ...] | None:
@@ -263,11 +256,6 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
         told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}
         log.write(f"{_FOLDER}/{name}/{table}.parquet", to_parquet(frame, told))
     return name
-
-
-def tables_of(kept: Snapshot) -> Tables:
-    """Return the compared tables of a snapshot."""
-    return kept.files()[0], kept.steps()
 
 
 def tables_now(catalog: Catalog, stats: Stats) -> Tables:
