@@ -254,15 +254,16 @@ class Field:
 
 
 def fields_of(text: str) -> dict[str, Field]:
-    """The fields of a regular expression, by name."""
+    """The whole text of a regular expression as the field `id`, and its named groups by name."""
     parsed = parse_regex(text)
     names = _names_of(parsed)
-    fields = {}
-    for number, nodes in _groups(parsed):
-        if number in names:
-            least, most = nodes.getwidth()
-            fields[names[number]] = Field(nodes, int(least) if least == most else None)
-    return fields
+    groups = {names[number]: nodes for number, nodes in _groups(parsed) if number in names}
+    return {name: Field(nodes, _width(nodes)) for name, nodes in {"id": parsed, **groups}.items()}
+
+
+def _width(nodes: Any) -> int | None:
+    least, most = nodes.getwidth()
+    return int(least) if least == most else None
 
 
 def _names_of(parsed: Any) -> dict[int, str]:

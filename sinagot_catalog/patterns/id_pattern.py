@@ -96,22 +96,16 @@ class IdPattern:
 
     @cached_property
     def fields(self) -> dict[str, Field]:
-        """The known properties of the values of each field."""
+        """The known properties of the values of each field, and of whole ids as `id`."""
         return fields_of(self.text)
 
     def width_of(self, name: str) -> int | None:
         """The number of characters of each value of `id` or a field if it is fixed, else None."""
-        return self._whole.width if name == "id" else self.fields[name].width if name in self.fields else None
+        return self.fields[name].width if name in self.fields else None
 
     def may_hold(self, name: str, char: str) -> bool:
         """Whether a value of `id` or a field may contain a character."""
-        field = self._whole if name == "id" else self.fields.get(name)
-        return field is None or field.may_hold(char)
-
-    @cached_property
-    def _whole(self) -> Field:
-        """The known properties of a whole id."""
-        return fields_of(f"(?P<id>{self.text})")["id"]
+        return name not in self.fields or self.fields[name].may_hold(char)
 
     def is_told_by(self, template: Template) -> bool:
         r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.

@@ -127,13 +127,13 @@ def paths_of(template: Template) -> pl.Expr:
         ['raw/A.csv', 'raw/B.csv']
     """
     if template.fields <= {"id"} and not template.has_bare_parts:
-        return _filled(template.tokens, "record_id")
+        return _filled(template.tokens)
     return pl.coalesce(_path_of(variant, absent) for absent, variant in template.variants.items())
 
 
 def _path_of(variant: Template, absent: Collection[str]) -> pl.Expr:
     """The path of a variant for records in which all its fields, and none of the absent fields, have a value."""
-    path = _filled(variant.tokens, "record_id")
+    path = _filled(variant.tokens)
     holds = [pl.col(name) != "" for name in sorted(variant.fields - {"id"})]
     holds += [pl.col(name) == "" for name in sorted(absent)]
     if variant.has_bare_parts:
@@ -232,14 +232,14 @@ def _likeness(path: str, template: Template) -> tuple[bool, float]:
 # -- cutting ids out of paths --------------------------------------------------------------------------
 
 
-def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
+def _filled(tokens: Tokens) -> pl.Expr:
     """The tokens as a text expression, one value per row of the frame."""
     parts = [
-        pl.col(id_column if value == "id" else value) if kind == "field" else pl.lit(value)
+        pl.col("record_id" if value == "id" else value) if kind == "field" else pl.lit(value)
         for kind, value in tokens
     ]
     if not any(kind == "field" for kind, _ in tokens):
-        parts.append(pl.col(id_column).str.head(0))
+        parts.append(pl.col("record_id").str.head(0))
     return pl.concat_str(parts)
 
 
@@ -273,7 +273,7 @@ def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     return (
         frame.filter(space > 0, space % times == 0)
         .with_columns(text.str.slice(len(head), space // times).alias("record_id"))
-        .filter(_filled(tokens, "record_id") == text)
+        .filter(_filled(tokens) == text)
     )
 
 

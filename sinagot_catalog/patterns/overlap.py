@@ -228,8 +228,6 @@ def located(template: Template, folder: str) -> Template:
         >>> located(parse_template("view/{id}.csv", fields={"id"}), "/data/raw").text
         'data/raw/{id}.csv'
     """
-    tokens = template.tokens
-    rest = tokens[0][1][len(template.prefix) :] if tokens[0][0] == "text" else ""
-    others = tokens[1:] if tokens[0][0] == "text" else tokens
     whole = "/".join(part for part in folder.split("/") if part)
-    return Template((("text", f"{whole}/{rest}"), *others), template.is_directory)
+    rest = template.parts[template.prefix.count("/") :]
+    return Template(path_of([(("text", whole),), *rest]), template.is_directory)

@@ -219,9 +219,9 @@ class Template:
             >>> parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True).filled({"id": "A"}).text
             'raw/A/*.png'
         """
-        return self._variant(values).bind(dict(values))
+        return self._variant(values).bind(values)
 
-    def bind(self, values: Mapping[str, str | None]) -> "Template":
+    def bind(self, values: Mapping[str, str]) -> "Template":
         """Replace some placeholders by literal text, such as the task and the modality of a unit.
 
         Example:
@@ -229,9 +229,7 @@ class Template:
             'RS/{id}'
         """
         bound = (
-            ("text", text)
-            if kind in ("field", "optional") and (text := values.get(value)) is not None
-            else (kind, value)
+            ("text", values[value]) if kind in ("field", "optional") and value in values else (kind, value)
             for kind, value in self.tokens
         )
         return Template(joined(bound), self.is_directory)

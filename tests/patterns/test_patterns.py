@@ -384,6 +384,12 @@ def test_an_id_stays_within_a_part():
     assert rows(["raw/a/b.csv", "raw/a.csv"], [template], IdPattern("[^/]+")) == [(1, 0, "a")]
 
 
+def test_an_id_pattern_with_flags_stands_beside_a_star():
+    template = parse_template("raw/{id}_*.png", fields={"id"}, wildcards=True)
+    paths = ["raw/REC-1_a.png", "raw/rec-2_b.png", "raw/rec-33_c.png"]
+    assert rows(paths, [template], IdPattern(r"(?i)rec-[0-9]")) == [(0, 0, "REC-1"), (1, 0, "rec-2")]
+
+
 @pytest.mark.parametrize(
     ("pattern", "hint"),
     [

@@ -238,22 +238,20 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     files, steps = tables_now(catalog, stats)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
     unreadable = {root: listing.unreadable for root, listing in catalog.listings.items()}
-    notes: dict[str, Any] = {
-        "steps": {},
-        "files": {"unreadable": json.dumps(unreadable)},
-        "last": {
-            "alive": json.dumps(sorted(catalog.alive)),
-            "tables": str(len(catalog.tables)),
-            "exclusions": "1",
-        },
-        "exclusions": {"about": catalog.exclusions.to_text()},
+    metadata = {
+        f"metadata-{number}": (table.frame, {"about": table.to_text()})
+        for number, table in enumerate(catalog.tables)
     }
-    metadata = {f"metadata-{number}": table for number, table in enumerate(catalog.tables)}
-    notes |= {table: {"about": item.to_text()} for table, item in metadata.items()}
-    frames = {table: item.frame for table, item in metadata.items()}
-    frames["exclusions"] = catalog.exclusions.rows
-    for table, frame in {**frames, "steps": steps, "last": catalog.last, "files": files}.items():
-        told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}
+    of_last = {"alive": json.dumps(sorted(catalog.alive)), "tables": str(len(metadata)), "exclusions": "1"}
+    tables: dict[str, tuple[pl.DataFrame, dict[str, str]]] = {
+        **metadata,
+        "exclusions": (catalog.exclusions.rows, {"about": catalog.exclusions.to_text()}),
+        "steps": (steps, {}),
+        "last": (catalog.last, of_last),
+        "files": (files, {"unreadable": json.dumps(unreadable)}),
+    }
+    for table, (frame, notes) in tables.items():
+        told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes}
         log.write(f"{_FOLDER}/{name}/{table}.parquet", to_parquet(frame, told))
     return name
 

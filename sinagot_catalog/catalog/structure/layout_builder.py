@@ -295,25 +295,22 @@ def in_two_roots(layout: Layout) -> Layout:
     index: dict[BoundPattern, int] = {}
     readings = _Readings(layout)
 
-    def placed(cell: UnitStep, link: Link) -> Link:
-        template = layout.places[link.place].template
-        place = readings.place(cell, template) if link.role == "input" else BoundPattern(template, "outputs")
-        return replace(link, place=index.setdefault(place, len(index)))
+    def in_roots(cell: UnitStep | None, place: int, *, is_read: bool = True) -> int:
+        template = layout.places[place].template
+        bound = readings.place(cell, template) if is_read else BoundPattern(template, "outputs")
+        return index.setdefault(bound, len(index))
 
-    cells = tuple(
-        replace(cell, links=tuple(placed(cell, link) for link in cell.links)) for cell in layout.cells
-    )
+    def linked(cell: UnitStep) -> tuple[Link, ...]:
+        return tuple(
+            replace(link, place=in_roots(cell, link.place, is_read=link.role == "input"))
+            for link in cell.links
+        )
+
+    cells = tuple(replace(cell, links=linked(cell)) for cell in layout.cells)
     units = tuple(
-        replace(unit, data=tuple(_data_place(layout, readings, place, index) for place in unit.data))
-        for unit in layout.units
+        replace(unit, data=tuple(in_roots(None, place) for place in unit.data)) for unit in layout.units
     )
     return replace(layout, cells=cells, units=units, places=tuple(index))
-
-
-def _data_place(layout: Layout, readings: _Readings, place: int, index: dict[BoundPattern, int]) -> int:
-    """Return the bound pattern of a modality's data: under `outputs` if steps make it, else in the dataset."""
-    template = layout.places[place].template
-    return index.setdefault(readings.place(None, template), len(index))
 
 
 class _Readings:
@@ -340,7 +337,7 @@ class _Readings:
     def place(self, cell: UnitStep | None, template: Template) -> BoundPattern:
         """Return the bound pattern of a step's input, or of a file that no step reads."""
         if self._is_made(cell, template):
-            is_raw = any(self._meets(raw, template) for raw in self._raw)
+            is_raw = any(are_nested(raw, template) or may_meet(raw, template) for raw in self._raw)
             return BoundPattern(template, "outputs", None if is_raw else "dataset")
         others = [pattern for maker, pattern in self._written if self._is_other(maker, cell)]
         if any(may_meet(other, template) for other in others):
@@ -354,6 +351,3 @@ class _Readings:
     def _is_other(self, maker: UnitStep, cell: UnitStep | None) -> bool:
         """Whether a step is a different one; a step that makes the same outputs for another task is the same."""
         return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
-
-    def _meets(self, first: Template, second: Template) -> bool:
-        return are_nested(first, second) or may_meet(first, second)

@@ -17,7 +17,7 @@ from sinagot_catalog.patterns import Meeting, Template, holds, meetings
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import polars as pl
 
@@ -363,10 +363,9 @@ class _Judge:
 
     def _check_fields(self, cell: UnitStep) -> None:
         """Refuse outputs that several rows with different inputs would share, and outputs with different fields."""
-        outputs = [
-            (link.place, self._fields(cell, link.role, n)) for n, link in _numbered(cell, "output", "control")
-        ]
-        inputs = [(link.place, self._fields(cell, link.role, n)) for n, link in _numbered(cell, "input")]
+        written = (*cell.linked("output"), *cell.linked("control"))
+        outputs = [(link.place, self._fields(cell, link)) for link in written]
+        inputs = [(link.place, self._fields(cell, link)) for link in cell.linked("input")]
         for place, fields in outputs:
             for read, needed in inputs:
                 if lacks := needed - fields:
@@ -390,24 +389,18 @@ class _Judge:
                 cell,
             )
 
-    def _fields(self, cell: UnitStep, role: str, number: int) -> frozenset[str]:
+    def _fields(self, cell: UnitStep, link: Link) -> frozenset[str]:
         """The fields of a step's path; `{id}` counts as all, `{task}` if the step belongs to several tasks."""
-        place = cell.places(role)[number]
+        place = link.place
         template = self.layout.places[place].template
         fields = template.fields
         is_of_record = place in self.layout.columns  # metadata differ from record to record
         is_whole = len(self._every) > 1 and fields >= self._every - {"id"}
         if is_of_record or is_whole or self.layout.ids.is_told_by(template):
             fields = self._every
-        tasks = [sibling for sibling in self._siblings[_step(cell)] if len(sibling.places(role)) > number]
-        differs = any(task.places(role)[number] != place for task in tasks if task.task != cell.task)
+        tasks = [sibling for sibling in self._siblings[_step(cell)] if sibling.task != cell.task]
+        differs = any(place not in sibling.places(link.role) for sibling in tasks)
         return fields | {"task"} if differs else fields
-
-
-def _numbered(cell: UnitStep, *roles: str) -> Iterator[tuple[int, Link]]:
-    """Yield the links of some roles, each with its position in its role."""
-    for role in roles:
-        yield from enumerate(cell.linked(role))
 
 
 def _step(cell: UnitStep) -> Step:

@@ -16,7 +16,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Notice
 from sinagot_catalog.catalog.tables_on_disk.column_types import common_type, converted
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import plain_values, text_of, typed_values
+from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of, typed, with_nulls
 from sinagot_catalog.catalog.tables_on_disk.read_files import FORMATS
 from sinagot_catalog.catalog.tables_on_disk.row_files import ABSENT, FAULT, TEXT, split
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
@@ -207,9 +207,7 @@ class FileColumns:
         dtype: object = values.schema[column]
         rest = name[len(column) + 1 :]
         while rest:
-            fields = (
-                {field.name: field.dtype for field in dtype.fields} if isinstance(dtype, pl.Struct) else {}
-            )
+            fields = dtype.to_schema() if isinstance(dtype, pl.Struct) else {}
             fits = [field for field in fields if rest == field or rest.startswith(f"{field}.")]
             if not fits and values.is_empty() and not fields:
                 return pl.lit(None, pl.String).alias(name)  # no file is there yet
@@ -222,7 +220,7 @@ class FileColumns:
     def fields(self, column: str, stats: Stats) -> list[str]:
         """Return the names of a column's fields."""
         dtype = self._column(column, stats).schema[column]
-        return [field.name for field in dtype.fields] if isinstance(dtype, pl.Struct) else []
+        return [*dtype.to_schema()] if isinstance(dtype, pl.Struct) else []
 
     def no_field(self, column: str, name: str, stats: Stats) -> SelectionError:
         """Return the error for a field that a column does not have."""
@@ -330,10 +328,10 @@ def _struct(name: str, values: pl.DataFrame) -> tuple[pl.DataFrame, list[Notice]
     fields: list[pl.Series] = []
     notices: list[Notice] = []
     for field, parts in kinds.items():
-        typed = {kind: _typed(kind, column) for kind, column in parts.items()}
-        some = [series for series in typed.values() if series.null_count() < len(series)]
+        values_of = {kind: _typed(kind, column) for kind, column in parts.items()}
+        some = [series for series in values_of.values() if series.null_count() < len(series)]
         fields.append(_united(field, some, values.height))
-        notices += _mixed(f"{name}.{field}", typed, values["path"])
+        notices += _mixed(f"{name}.{field}", values_of, values["path"])
     struct = pl.struct(fields) if fields else pl.lit(None, pl.Struct({}))
     return values.select("_rec", "_unit").with_columns(struct.alias(name)), notices
 
@@ -343,8 +341,8 @@ def _typed(kind: str, column: pl.Series) -> pl.Series:
     if kind == ABSENT:
         return pl.Series(column.name, [None], dtype=pl.Null).new_from_index(0, len(column))
     if kind == TEXT:
-        return typed_values(column.to_frame(), column.name, has_decimal_commas=False).columns[0]
-    return plain_values(column.to_frame(), column.name).columns[0] if column.dtype == pl.String else column
+        return typed(with_nulls(column))
+    return with_nulls(column) if column.dtype == pl.String else column
 
 
 def _united(field: str, parts: Sequence[pl.Series], height: int) -> pl.Series:

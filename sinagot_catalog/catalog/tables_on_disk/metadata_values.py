@@ -26,7 +26,7 @@ class Values:
     faults: tuple[Notice, ...] = ()
 
 
-def _with_nulls(column: pl.Series) -> pl.Series:
+def with_nulls(column: pl.Series) -> pl.Series:
     """Return texts, with null for those that mean "no value"."""
     return column.zip_with(~column.str.strip_chars().is_in(_MISSING), pl.Series([None], dtype=pl.String))
 
@@ -39,7 +39,7 @@ def key_text(column: pl.Series) -> pl.Series:
         text = column.cast(pl.String)
     except pl.exceptions.PolarsError:
         return column
-    return _with_nulls(text)
+    return with_nulls(text)
 
 
 # --- texts ---------------------------------------------------------------------------------------------------
@@ -47,8 +47,8 @@ def key_text(column: pl.Series) -> pl.Series:
 
 def typed_values(frame: pl.DataFrame, name: str, *, has_decimal_commas: bool) -> Values:
     """Convert texts to the type that fits the whole column: numbers, Booleans, else text."""
-    texts = [_with_nulls(column) for column in frame]
-    read = [_typed(column, has_decimal_commas=has_decimal_commas) for column in texts]
+    texts = [with_nulls(column) for column in frame]
+    read = [typed(column, has_decimal_commas=has_decimal_commas) for column in texts]
     mixed = [
         _mixed(column, name, has_decimal_commas=has_decimal_commas)
         for column, new in zip(texts, read, strict=True)
@@ -57,7 +57,8 @@ def typed_values(frame: pl.DataFrame, name: str, *, has_decimal_commas: bool) ->
     return Values(read, tuple(name for name in mixed if name is not None))
 
 
-def _typed(column: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
+def typed(column: pl.Series, *, has_decimal_commas: bool = False) -> pl.Series:
+    """Convert texts, without those for "no value", to the type that fits all of them."""
     plain = column.str.strip_chars()
     there = plain.drop_nulls()
     if there.is_empty():
@@ -127,7 +128,7 @@ def _without_nan(column: pl.Series) -> pl.Series:
     """Return the values, with null for texts and numbers that mean "no value"."""
     if column.dtype.is_float():
         return column.fill_nan(None)
-    return _with_nulls(column) if column.dtype == pl.String else column
+    return with_nulls(column) if column.dtype == pl.String else column
 
 
 def text_of(name: str, dtype: pl.DataType) -> pl.Expr:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.tables_on_disk.table_file import check_options
+from sinagot_catalog.catalog.tables_on_disk.table_file import SEPARATORS, check_options, scan
 from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 from sinagot_catalog.startup import dataclass
@@ -37,14 +37,6 @@ FORMATS = {
 
 _LONGEST = 100_000
 """Number of characters of a line that are searched for its separator."""
-_SEPARATORS = {"csv": ",", "tsv": "\t"}
-_READS: dict[str, Callable[..., pl.DataFrame]] = {
-    **dict.fromkeys(_SEPARATORS, pl.read_csv),
-    "parquet": pl.read_parquet,
-    "ipc": pl.read_ipc,
-    "json": pl.read_json,
-    "ndjson": pl.read_ndjson,
-}
 
 
 def format_of(path: str, given: str | None = None) -> str:
@@ -142,7 +134,7 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
         StorageError: Its contents cannot be read; names the line and the column if possible.
     """
     kind = FORMATS.get(PurePosixPath(path).suffix.lower())
-    if kind not in _READS:
+    if kind in (None, "value"):
         raise ConfigError(
             f"workspace.toml: {address}: {path} is not a table of a known kind (csv, tsv, parquet, json …)"
         )
@@ -154,11 +146,14 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
     if not content.strip():
         raise ConfigError(f"workspace.toml: {address}: {path} is empty, so it cannot be read as a table")
     where = f"{path} ({address}) cannot be read"
-    if kind in _SEPARATORS:
-        return _read_text(content, _SEPARATORS[kind], where, is_header)
-    options = {} if kind in ("parquet", "ipc") else {"infer_schema_length": None}
+    if kind in SEPARATORS:
+        return _read_text(content, SEPARATORS[kind], where, is_header)
+    whole = {"infer_schema_length": None}
+    source = io.BytesIO(content)
     try:
-        return RawTable(_READS[kind](io.BytesIO(content), **options))
+        if kind == "json":
+            return RawTable(pl.read_json(source, **whole))
+        return RawTable(scan(kind, source, whole if kind == "ndjson" else {}).collect())
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
 

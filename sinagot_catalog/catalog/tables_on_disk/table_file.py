@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,7 +20,7 @@ from sinagot_catalog.errors import SelectionError, StorageError
 from sinagot_catalog.storage import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sinagot_catalog.storage import Store
 
@@ -29,8 +30,9 @@ FILE = "__file__"
 """The column of `TableFile.rows` that distinguishes files."""
 _LARGE = 8 << 20
 """Size in bytes from which a local text file is read in pieces instead of as a whole."""
-_CSV = ("csv", "tsv")
-_TEXTS = (*_CSV, "ndjson")
+SEPARATORS = {"csv": ",", "tsv": "\t"}
+"""The formats of texts with separators."""
+_TEXTS = (*SEPARATORS, "ndjson")
 _SINGLE = ("json", "value", "text")
 _SCANS: dict[str, Callable[..., pl.LazyFrame]] = {"parquet": pl.scan_parquet, "ipc": pl.scan_ipc}
 _PLAIN = ("utf8", "utf-8", "utf8-lossy")
@@ -68,6 +70,32 @@ def parse_json(content: bytes | str, path: str) -> Any:
         raise StorageError(f"{path} is not a JSON file: {error}") from error
 
 
+def read_contents(store: Store, paths: list[str]) -> tuple[dict[str, bytes], dict[str, StorageError]]:
+    """Return the contents of files by path, and why the others cannot be read."""
+    with suppress(StorageError):
+        return dict(zip(paths, store.read_all(paths), strict=True)), {}
+    contents: dict[str, bytes] = {}
+    unread: dict[str, StorageError] = {}
+    for path in paths:
+        try:
+            contents[path] = store.read(path)
+        except StorageError as error:
+            unread[path] = error
+    return contents, unread
+
+
+def scan(format_: str, source: Any, options: Mapping[str, Any]) -> pl.LazyFrame:
+    """Scan one or several files with Polars' reader of a format; `*` and `[` in their names are literal."""
+    if format_ == "ndjson":  # its reader cannot disable globs
+        if isinstance(source, str):
+            source = [source]
+        literal = [glob.escape(path) for path in source] if isinstance(source, list) else source
+        return pl.scan_ndjson(literal, **options)
+    if format_ in SEPARATORS:
+        return pl.scan_csv(source, **{"glob": False, "separator": SEPARATORS[format_], **options})
+    return _SCANS[format_](source, **{"glob": False, "hive_partitioning": False, **options})
+
+
 @dataclass
 class TableFile:
     """One file of a table.
@@ -79,6 +107,8 @@ class TableFile:
         owner: Its record, for messages; None if it belongs to several.
         options: Options for Polars' own reader.
         content: Its bytes, if they are in memory.
+        number: What `rows` gives as `FILE`.
+        fault: Why it is left out.
     """
 
     store: Store
@@ -87,6 +117,8 @@ class TableFile:
     owner: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     content: bytes | None = None
+    number: int = 0
+    fault: StorageError | None = None
     _schema: pl.Schema | None = None
 
     @property
@@ -131,15 +163,15 @@ class TableFile:
         any_value = pl.col(column).is_not_null().any()
         return bool(self._explained(lambda: self._frame().select(any_value).collect().item()))
 
-    def rows(self, types: Mapping[str, pl.DataType], number: int = 0) -> pl.DataFrame:
-        """Return its rows: `FILE`, set to `number`, and those of the given columns that it has, in the given types.
+    def rows(self, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+        """Return its rows: `FILE`, and those of the given columns that it has, in the given types.
 
         Raises:
             StorageError: As `schema`.
         """
-        return self._explained(lambda: self._in_types(types, number).collect())
+        return self._explained(lambda: self._in_types(types).collect())
 
-    def _in_types(self, types: Mapping[str, pl.DataType], number: int) -> pl.LazyFrame:
+    def _in_types(self, types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         frame = self._frame()
         schema = self._schema if self._schema is not None else frame.collect_schema()
         dtypes = {name: types[name] for name in schema if name in types}
@@ -147,7 +179,7 @@ class TableFile:
             frame = self._frame(dtypes)  # a number's text may differ from its value's text
             schema = frame.collect_schema()
         columns = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in dtypes.items()]
-        return frame.with_columns(*columns, pl.lit(number, pl.UInt32).alias(FILE)).select(FILE, *dtypes)
+        return frame.with_columns(*columns, pl.lit(self.number, pl.UInt32).alias(FILE)).select(FILE, *dtypes)
 
     # --- by format ---------------------------------------------------------------------------------------
 
@@ -159,36 +191,23 @@ class TableFile:
             return self._single_value(is_text=self.format == "text" or types is not None).lazy()
         options = {name: value for name, value in self.options.items() if name != "encoding"}
         added = options.pop("include_file_paths", None)
-        if self.format in _SCANS:
-            given = {"hive_partitioning": False, **self._literal(), **options}
-            frame = _SCANS[self.format](self._source(), **given)
-        elif self.format == "ndjson":
-            source = self._source()
-            if isinstance(source, io.BytesIO) and not source.getbuffer().nbytes:
-                return pl.LazyFrame()
-            source = (
-                glob.escape(source) if isinstance(source, str) else source
-            )  # the reader cannot disable globs
-            frame = pl.scan_ndjson(source, **{"infer_schema_length": None, **options})
-        else:
-            frame = self._csv(options, types)
+        source = self._source()
+        if self.format == "ndjson" and isinstance(source, io.BytesIO) and not source.getbuffer().nbytes:
+            return pl.LazyFrame()
+        if self.format in _TEXTS:
+            options = {"infer_schema_length": None, **options}  # all rows decide the type of a column
+        if self.format in SEPARATORS:
+            options = {"raise_if_empty": False, **options}  # a file without rows is valid
+            if self.options.get("encoding") == "utf8-lossy":
+                options["encoding"] = "utf8-lossy"
+            if types is not None:
+                options["schema_overrides"] = {
+                    name: dtype
+                    for name, dtype in types.items()
+                    if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
+                }
+        frame = scan(self.format, source, options)
         return frame if added is None else frame.with_columns(pl.lit(self.full_path).alias(added))
-
-    def _csv(self, options: dict[str, Any], types: Mapping[str, pl.DataType] | None) -> pl.LazyFrame:
-        if types is not None:
-            parsed = {
-                name: dtype
-                for name, dtype in types.items()
-                if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
-            }
-            options = {**options, "schema_overrides": parsed}
-        if self.format == "tsv":
-            options = {"separator": "\t", **options}
-        if self.options.get("encoding") == "utf8-lossy":
-            options["encoding"] = "utf8-lossy"
-        # All rows decide the type of a column, and a file without rows is valid.
-        options = {"infer_schema_length": None, "raise_if_empty": False, **self._literal(), **options}
-        return pl.scan_csv(self._source(), **options)
 
     def _objects(self) -> pl.LazyFrame:
         """Read a JSON file: an object is a row, a list of objects several, anything else a value."""
@@ -232,10 +251,6 @@ class TableFile:
             content = b""
         return io.BytesIO(content)
 
-    def _literal(self) -> dict[str, Any]:
-        """Return the options that make the reader take `*` and `[` in names literally."""
-        return {} if self.is_read_whole else {"glob": False}
-
     # --- faults ------------------------------------------------------------------------------------------
 
     def _explained(self, do: Callable[[], T]) -> T:
@@ -267,40 +282,34 @@ class TableFile:
         try:
             if self.format == "ndjson":
                 return _ndjson_place(self._text())
-            if self.format in _CSV and self.options.get("has_header", True):
-                separator = self.options.get("separator", "\t" if self.format == "tsv" else ",")
+            if self.format in SEPARATORS and self.options.get("has_header", True):
+                separator = self.options.get("separator", SEPARATORS[self.format])
                 return _csv_place(self._text(), separator, str(error))
         except Exception:  # noqa: BLE001 - the original error is reported without a position
             return ""
         return ""
 
 
-def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+def rows_of_alike(files: Sequence[TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
     """Return the rows, as `TableFile.rows` does, of several files of one `kind`, in one scan of Polars.
 
     Raises:
         StorageError: When one of them cannot be read, or they have no kind.
     """
-    first = next(iter(files.values()))
+    first = files[0]
     if first.kind is None:
         raise StorageError(f"{first.path} is not read together with others")
     _, format_, *columns = first.kind
     schema = dict(columns)
     dtypes = {name: types[name] for name in schema if name in types}
-    paths = [file.full_path for file in files.values()]
-    options: dict[str, Any] = {"include_file_paths": FILE, "glob": False}
-    if format_ in _CSV:
-        separator = "\t" if format_ == "tsv" else ","
+    paths = [file.full_path for file in files]
+    if format_ in SEPARATORS:
         schema |= dtypes
-        frame = pl.scan_csv(paths, schema=schema, separator=separator, **options)
-    elif format_ == "ndjson":
-        literal = [glob.escape(path) for path in paths]  # the reader cannot disable globs
-        frame = pl.scan_ndjson(literal, schema=schema, include_file_paths=FILE)
-    else:
-        frame = _SCANS[format_](paths, hive_partitioning=False, **options)
+    given = {"schema": schema} if format_ in _TEXTS else {}
+    frame = scan(format_, paths, {"include_file_paths": FILE, **given})
     values = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in dtypes.items()]
     try:
-        number = pl.col(FILE).replace_strict(paths, list(files), return_dtype=pl.UInt32)
+        number = pl.col(FILE).replace_strict(paths, [file.number for file in files], return_dtype=pl.UInt32)
         return frame.select(number, *values).collect()
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise StorageError(f"files such as {first.path} cannot be read together: {error}") from error

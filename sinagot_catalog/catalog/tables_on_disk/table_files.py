@@ -10,17 +10,24 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog.catalog.tables_on_disk.column_types import common_type
-from sinagot_catalog.catalog.tables_on_disk.table_file import FILE, TableFile, rows_of_alike
+from sinagot_catalog.catalog.tables_on_disk.table_file import (
+    FILE,
+    SEPARATORS,
+    TableFile,
+    read_contents,
+    rows_of_alike,
+)
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.storage import Store
 
@@ -33,6 +40,8 @@ _HELD = 64 << 20
 _SCHEMA_FAULT = re.compile(
     r"schema callable failed: StorageError: (.*?)(?:\n\nThis error occurred .*)?$", re.DOTALL
 )
+
+_Schema: TypeAlias = tuple[tuple[str, pl.DataType], ...]
 
 
 class TableFiles:
@@ -61,17 +70,21 @@ class TableFiles:
         self._given = schema
         self._options = options or {}
         self._strict = strict
-        self._files: dict[int, TableFile] = {}
-        self._left_out: dict[int, StorageError] = {}
         self._types: dict[str, pl.DataType] | None = None
 
-    def _file(self, number: int) -> TableFile:
-        if number not in self._files:
-            row = self._located.row(number, named=True)
-            self._files[number] = TableFile(
-                self._stores[row["root"]], row["path"], row["format"], row.get("record_id"), self._options
+    @cached_property
+    def _files(self) -> list[TableFile]:
+        return [
+            TableFile(
+                self._stores[row["root"]],
+                row["path"],
+                row["format"],
+                row.get("record_id"),
+                self._options,
+                number=number,
             )
-        return self._files[number]
+            for number, row in enumerate(self._located.iter_rows(named=True))
+        ]
 
     def frame(self) -> TableFrame:
         """Return the rows of all files as one lazy frame."""
@@ -108,32 +121,29 @@ class TableFiles:
         return self._types
 
     def _found(self) -> dict[str, pl.DataType]:
-        schemas: dict[tuple[tuple[str, pl.DataType], ...], list[int]] = {}
+        schemas: dict[_Schema, list[TableFile]] = {}
         start, many, held = 0, _FEWEST, 0
-        while start < self.keys.height:
+        while start < len(self._files):
             before = held
-            for number in self._with_content(range(start, min(start + many, self.keys.height))):
-                file = self._file(number)
+            for file in self._with_content(self._files[start : start + many]):
                 try:
-                    schemas.setdefault(tuple(file.schema().items()), []).append(number)
+                    schemas.setdefault(tuple(file.schema().items()), []).append(file)
                 except StorageError as error:
-                    self._leave_out(number, error)
+                    self._leave_out(file, error)
                 if file.content is not None:
                     held += len(file.content)
                     file.content = file.content if held <= _HELD and file.kind is None else None
             start, many = start + many, _next_many(many, held - before)
         types = self._united(schemas)
-        self._warn(self._left_out)
+        self._warn(self._files)
         return types
 
-    def _united(
-        self, schemas: Mapping[tuple[tuple[str, pl.DataType], ...], list[int]]
-    ) -> dict[str, pl.DataType]:
+    def _united(self, schemas: Mapping[_Schema, list[TableFile]]) -> dict[str, pl.DataType]:
         """Return the common type of each column; without a common type, the first file's type counts."""
         valueless = self._valueless(schemas)
         types: dict[str, pl.DataType] = {}
-        first: dict[str, int] = {}
-        for schema, numbers in schemas.items():
+        first: dict[str, TableFile] = {}
+        for schema, files in schemas.items():
             dtypes = {
                 name: pl.Null() if dtype == pl.String and name in valueless else dtype
                 for name, dtype in schema
@@ -144,39 +154,38 @@ class TableFiles:
             odd = next((name for name, dtype in common_types.items() if dtype is None), None)
             if odd is None:
                 types |= cast("dict[str, pl.DataType]", common_types)
-                first = {**dict.fromkeys(common_types, numbers[0]), **first}
+                first = {**dict.fromkeys(common_types, files[0]), **first}
                 continue
-            other = self._file(first[odd]).path
-            for number in numbers:
+            for file in files:
                 fault = StorageError(
-                    f"{self._file(number).path} cannot be read with {other}: column {odd!r} is "
+                    f"{file.path} cannot be read with {first[odd].path}: column {odd!r} is "
                     f"{dtypes[odd]} and there {types[odd]}, and no type holds both",
                     "Leave out what cannot be read: strict=False.",
                 )
-                self._leave_out(number, fault)
+                self._leave_out(file, fault)
         return types
 
-    def _valueless(self, schemas: Mapping[tuple[tuple[str, pl.DataType], ...], list[int]]) -> set[str]:
+    def _valueless(self, schemas: Mapping[_Schema, list[TableFile]]) -> set[str]:
         """Return columns that are text only in CSV files without a value in them: other files decide their type."""
-        texts: dict[str, list[int]] = {}
+        texts: dict[str, list[TableFile]] = {}
         others: set[str] = set()
-        for schema, numbers in schemas.items():
+        for schema, files in schemas.items():
             for name, dtype in schema:
                 if dtype != pl.String:
                     others.add(name)
-                elif self._file(numbers[0]).format in ("csv", "tsv"):
-                    texts.setdefault(name, []).extend(numbers)
+                elif files[0].format in SEPARATORS:
+                    texts.setdefault(name, []).extend(files)
         return {
             name
             for name in texts.keys() & others
-            if not any(self._has_values(number, name) for number in texts[name])
+            if not any(self._has_values(file, name) for file in texts[name])
         }
 
-    def _has_values(self, number: int, name: str) -> bool:
+    def _has_values(self, file: TableFile, name: str) -> bool:
         try:
-            return self._file(number).has_values(name)
+            return file.has_values(name)
         except StorageError as error:
-            self._leave_out(number, error)
+            self._leave_out(file, error)
             return False
 
     # --- rows --------------------------------------------------------------------------------------------
@@ -190,101 +199,77 @@ class TableFiles:
         wanted = {*(columns if columns is not None else self._schema())}
         wanted |= set(predicate.meta.root_names() if predicate is not None else ())
         read = {name: dtype for name, dtype in types.items() if names[name] in wanted}
-        before = set(self._left_out)
-        numbers = [number for number in self._chosen(predicate, limit) if number not in before]
+        files = [file for file in self._chosen(predicate, limit) if file.fault is None]
         start, many = 0, _FEWEST
-        while start < len(numbers):
-            rows = self._rows(numbers[start : start + many], read)
+        while start < len(files):
+            rows = self._rows(files[start : start + many], read)
             start, many = start + many, _next_many(many, int(rows.estimated_size()))
             keys = self.keys[rows[FILE]]
             frame = keys.hstack(rows.drop(FILE).rename({name: names[name] for name in read}))
             if limit is not None:
                 frame = frame.head(limit)
                 limit -= frame.height
-                start = len(numbers) if limit == 0 else start
+                start = len(files) if limit == 0 else start
             if predicate is not None:
                 frame = frame.filter(predicate)
             yield frame if columns is None else frame.select(columns)
-        if not numbers:
+        if not files:
             empty = self._schema().to_frame()
             yield empty if columns is None else empty.select(columns)
-        self._warn({number: fault for number, fault in self._left_out.items() if number not in before})
+        self._warn(files)
 
-    def _chosen(self, predicate: pl.Expr | None, limit: int | None) -> list[int]:
+    def _chosen(self, predicate: pl.Expr | None, limit: int | None) -> list[TableFile]:
         """Return the files with rows that a predicate may keep."""
         keys = self.keys.with_row_index(FILE)
         if predicate is not None and limit is None:
-            named = set(self.keys.columns)
             for part in _conjuncts(predicate):
-                if part.meta.root_names() and named.issuperset(part.meta.root_names()):
+                if self._is_on_keys(part):
                     keys = keys.filter(part)
-        return keys[FILE].to_list()
+        return [self._files[number] for number in keys[FILE]]
 
-    def _rows(self, numbers: Sequence[int], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    def _rows(self, files: Sequence[TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """Return the rows of files, in the files' order, with all columns."""
-        empty = pl.DataFrame(schema={FILE: pl.UInt32(), **types})
-        parts = [empty]
-        for group in self._alike(numbers):
-            files = {number: self._file(number) for number in group}
+        parts = [pl.DataFrame(schema={FILE: pl.UInt32(), **types})]
+        for group in _grouped(files, lambda file: file.kind or file.number):
             try:
-                parts.append(rows_of_alike(files, types))
+                parts.append(rows_of_alike(group, types))
             except StorageError:
                 parts += self._one_by_one(group, types)  # finds the faulty file
         return pl.concat(parts, how="diagonal").sort(FILE, maintain_order=True)
 
-    def _alike(self, numbers: Sequence[int]) -> Iterable[list[int]]:
-        """Group files that one scan of Polars can read together; others are alone."""
-        groups: dict[object, list[int]] = {}
-        for number in numbers:
-            groups.setdefault(self._file(number).kind or number, []).append(number)
-        return groups.values()
-
-    def _one_by_one(self, numbers: Sequence[int], types: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
-        for number in self._with_content(numbers):
+    def _one_by_one(
+        self, files: Sequence[TableFile], types: Mapping[str, pl.DataType]
+    ) -> Iterator[pl.DataFrame]:
+        for file in self._with_content(files):
             try:
-                yield self._file(number).rows(types, number)
+                yield file.rows(types)
             except StorageError as error:
-                self._leave_out(number, error)
-            self._file(number).content = None
+                self._leave_out(file, error)
+            file.content = None
 
-    def _with_content(self, numbers: Sequence[int]) -> list[int]:
+    def _with_content(self, files: Sequence[TableFile]) -> list[TableFile]:
         """Return files that are in memory or that Polars reads natively; fetch files of a store in parallel."""
-        fetched = [
-            number
-            for number in numbers
-            if self._file(number).content is None and self._file(number).is_read_whole
-        ]
-        for some in self._by_store(fetched):
-            store = self._file(some[0]).store
-            try:
-                contents = store.read_all([self._file(number).path for number in some])
-                for number, content in zip(some, contents, strict=True):
-                    self._file(number).content = content
-            except StorageError:
-                for number in some:
-                    try:
-                        self._file(number).content = store.read(self._file(number).path)
-                    except StorageError as error:
-                        self._leave_out(number, error)
-        return [number for number in numbers if number not in self._left_out]
+        fetched = [file for file in files if file.content is None and file.is_read_whole]
+        for some in _grouped(fetched, lambda file: id(file.store)):
+            contents, unread = read_contents(some[0].store, [file.path for file in some])
+            for file in some:
+                file.content = contents.get(file.path)
+                if file.path in unread:
+                    self._leave_out(file, unread[file.path])
+        return [file for file in files if file.fault is None]
 
-    def _by_store(self, numbers: Sequence[int]) -> Iterable[list[int]]:
-        groups: dict[int, list[int]] = {}
-        for number in numbers:
-            groups.setdefault(id(self._file(number).store), []).append(number)
-        return groups.values()
-
-    def _leave_out(self, number: int, error: StorageError) -> None:
+    def _leave_out(self, file: TableFile, fault: StorageError) -> None:
         if self._strict:
-            raise error
-        self._left_out[number] = error
+            raise fault
+        file.fault = fault
 
-    def _warn(self, left_out: Mapping[int, StorageError]) -> None:
+    def _warn(self, files: Sequence[TableFile]) -> None:
+        """Warn of those of the files that are left out."""
+        left_out = [file.fault for file in files if file.fault is not None]
         if left_out:
             verb = "is" if len(left_out) == 1 else "are"
-            example = next(iter(left_out.values())).message
             warnings.warn(
-                f"{len(left_out)} of {self.keys.height} files {verb} left out, such as: {example}",
+                f"{len(left_out)} of {self.keys.height} files {verb} left out, such as: {left_out[0].message}",
                 stacklevel=2,
             )
 
@@ -297,15 +282,25 @@ class TableFiles:
             None if the predicates cannot be separated, for example a predicate over all rows.
         """
         parts = [part for predicate in predicates for part in _conjuncts(predicate)]
-        named = set(self.keys.columns)
-        on_files = [
-            part for part in parts if part.meta.root_names() and named.issuperset(part.meta.root_names())
-        ]
+        on_files = [part for part in parts if self._is_on_keys(part)]
         if not on_files or not all(_goes_by_row(part, self.keys.schema) for part in parts):
             return None
         kept = self._located.filter(on_files)
         files = TableFiles(self._stores, kept, self._given, self._options, strict=self._strict)
-        return files, [part for part in parts if not any(part is file for file in on_files)]
+        return files, [part for part in parts if not self._is_on_keys(part)]
+
+    def _is_on_keys(self, predicate: pl.Expr) -> bool:
+        """Whether a predicate reads keys alone."""
+        names = predicate.meta.root_names()
+        return bool(names) and set(self.keys.columns).issuperset(names)
+
+
+def _grouped(files: Sequence[TableFile], key: Callable[[TableFile], object]) -> Iterable[list[TableFile]]:
+    """Group files by a key, in their order."""
+    groups: dict[object, list[TableFile]] = {}
+    for file in files:
+        groups.setdefault(key(file), []).append(file)
+    return groups.values()
 
 
 def _next_many(many: int, size: int) -> int:
