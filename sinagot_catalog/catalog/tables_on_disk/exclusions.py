@@ -199,8 +199,7 @@ class ExcludedRows:
                 continue  # see `_of_members`
             for mask, maker in self._excluding(cell, port):
                 name = self._table.step_name(self._table.layout.cells[maker], cell)
-                text = self._texts.get(maker)
-                cause = pl.lit(_NO_REASON) if text is None else pl.lit(text["cause"]).fill_null(_NO_REASON)
+                cause = pl.lit(self.texts[maker]["cause"]).fill_null(_NO_REASON)
                 new = pl.select(
                     pl.when(pl.lit(mask))
                     .then(pl.format("made from {} ({})", pl.lit(name), cause))

@@ -22,7 +22,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.files import row_positions
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import plain_values
-from sinagot_catalog.catalog.tables_on_disk.table_file import TableFile, parse_json
+from sinagot_catalog.catalog.tables_on_disk.table_file import TableFile, parse_json, read_contents
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.storage import STATS, from_parquet, open_store, stat_columns, to_parquet, user_cache
 
@@ -39,8 +39,6 @@ _SETTLED = 2_000_000_000
 """Nanoseconds: a younger file may still change without a new time."""
 _LARGEST = 16 << 20
 _BATCH, _BATCH_BYTES = 1_000, 64 << 20
-_HELD = "\x1eheld"
-"""The suffix of sizes and times of cached files."""
 _KEEP = "_keep"
 """The column that says whether a fault belongs to the content of the file: another fault may pass."""
 
@@ -77,25 +75,16 @@ class RowFiles:
         name = blake2b(f"{_FORM}\0{store.root}\0{pattern}\0{format_}".encode(), digest_size=16).hexdigest()
         with self._lock:
             held = self._held[name] if name in self._held else _load(name)
-            looked = files.join(held, on="path", how="left", maintain_order="left", suffix=_HELD)
-            is_held = looked.select(
-                pl.all_horizontal(pl.col(name) == pl.col(f"{name}{_HELD}") for name in ("size", "mtime_ns"))
-                & pl.col("etag").eq_missing(pl.col(f"etag{_HELD}"))
-            ).to_series()
-            is_held = is_held.fill_null(value=False)
+            rows = held.join(files, on=list(STATS), how="semi", nulls_equal=True)
+            others = files.join(rows, on="path", how="anti", maintain_order="left")
             parts: list[pl.DataFrame] = []
             try:
-                for part in self._parts(store, format_, files.filter(~is_held)):
+                for part in self._parts(store, format_, others):
                     parts.append(part)  # noqa: PERF402 - an interrupted read keeps what it has read
             finally:
                 self._keep(name, held, parts)
-        no_values = [name for name in looked.columns if name in STATS or name.endswith(_HELD)][1:]
-        rows = looked.drop(no_values).filter(is_held)
-        if parts:
-            read = pl.concat(
-                [rows, *(part.drop(*no_values, _KEEP, strict=False) for part in parts)], how="diagonal"
-            )
-            rows = files.select("path").join(read, on="path", how="left", maintain_order="left")
+        read = pl.concat([rows, *parts], how="diagonal").drop(*STATS.keys() - {"path"}, _KEEP, strict=False)
+        rows = files.select("path").join(read, on="path", how="left", maintain_order="left")
         used = [row.name for row in rows if row.name in ("path", FAULT) or row.null_count() < rows.height]
         return rows.select(used)
 
@@ -128,11 +117,12 @@ class RowFiles:
         """Read some files at a time."""
         large = files["size"].fill_null(0) > _LARGEST
         changed = self._changed(store, files)
-        contents, unread = _contents(store, files["path"].filter(~large & ~changed).to_list())
+        contents, unread = read_contents(store, files["path"].filter(~large & ~changed).to_list())
         read = row_frame([TableFile(store, path, format_, content=item) for path, item in contents.items()])
         read = read.with_columns(pl.Series("path", list(contents), dtype=pl.String))
         rows = files.join(read, on="path", how="left", maintain_order="left")
         path = pl.col("path")
+        faults = {path: error.message for path, error in unread.items()}
         sizes = pl.format(
             "{} has {} bytes, and a file with one row at most {}", path, "size", pl.lit(_LARGEST)
         )
@@ -141,7 +131,7 @@ class RowFiles:
             .then(sizes)
             .when(pl.lit(changed))
             .then(pl.format("{} changed since the snapshot", path))
-            .otherwise(pl.coalesce(path.replace_strict(unread, default=None, return_dtype=pl.String), FAULT))
+            .otherwise(pl.coalesce(path.replace_strict(faults, default=None, return_dtype=pl.String), FAULT))
             .alias(FAULT),
             pl.col(_KEEP) & ~path.is_in(list(unread)) & ~changed,
         )
@@ -153,20 +143,6 @@ class RowFiles:
         now = stat_columns(store, files["path"])
         same = now.join(files, on=list(STATS), how="semi", nulls_equal=True)
         return ~files["path"].is_in(same["path"].implode())
-
-
-def _contents(store: Store, paths: list[str]) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the contents of files by path, and why the others cannot be read."""
-    with suppress(StorageError):
-        return dict(zip(paths, store.read_all(paths), strict=True)), {}
-    contents: dict[str, bytes] = {}
-    unread: dict[str, str] = {}
-    for path in paths:
-        try:
-            contents[path] = store.read(path)
-        except StorageError as error:
-            unread[path] = error.message
-    return contents, unread
 
 
 # --- the cache folder ----------------------------------------------------------------------------------------
