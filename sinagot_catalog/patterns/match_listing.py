@@ -82,11 +82,11 @@ def match_names(
             continue
         *folders_of, name = template.parts
         folder = path_of(folders_of)
-        by_name = groups.setdefault(folder, {}) if not template.is_wild else {}
-        if template.fields != {"id"} or template.is_wild or _n_fields(name) > 1 or name in by_name:
-            others.append(number)
+        is_plain = template.fields == {"id"} and not template.is_wild and _n_fields(name) < 2  # noqa: PLR2004
+        if is_plain and name not in groups.get(folder, ()):
+            groups.setdefault(folder, {})[name] = number
         else:
-            by_name[name] = number
+            others.append(number)
     parts = [
         part
         for folder, by_name in groups.items()
@@ -109,25 +109,21 @@ def _in_folders(
     folders: pl.DataFrame, names: pl.Series, folder: Tokens, by_name: Mapping[Tokens, int], ids: IdPattern
 ) -> Iterator[Fits]:
     """The matches of patterns that share a folder."""
-    if not by_name:
-        return
     paths = folders["folder"].str.strip_suffix("/")
     if _n_fields(folder):
         found = match_columns(paths, [Template(folder)], ids)
-        at, texts = found["row"], found["record_id"]
-    else:
-        at = (paths == "".join(text for _, text in folder)).arg_true().cast(pl.UInt32)
-        texts = pl.Series([None], dtype=pl.String).new_from_index(0, len(at))
-    rows, keys = rows_in(folders, at)
-    inside = pl.DataFrame({"row": rows, "key": keys, "name": names.gather(rows)})
-    if _n_fields(folder):
-        yield _told(inside, texts, by_name)
-    else:
-        for name, number in by_name.items():
-            cut = cut_id(inside.lazy(), name, "name").collect()
-            cut = cut.filter(fitting(cut["record_id"], ids))
-            numbers = pl.Series([number], dtype=pl.UInt16).new_from_index(0, cut.height)
-            yield _each(cut["row"], numbers, cut["record_id"])
+        rows, keys = rows_in(folders, found["row"])
+        inside = pl.DataFrame({"row": rows, "key": keys, "name": names.gather(rows)})
+        yield _told(inside, found["record_id"], by_name)
+        return
+    at = (paths == "".join(text for _, text in folder)).arg_true().cast(pl.UInt32)
+    rows, _ = rows_in(folders, at)
+    here = pl.DataFrame({"row": rows, "name": names.gather(rows)}).lazy()
+    for name, number in by_name.items():
+        cut = cut_id(here, name, "name").collect()
+        cut = cut.filter(fitting(cut["record_id"], ids))
+        numbers = pl.Series([number], dtype=pl.UInt16).new_from_index(0, cut.height)
+        yield _each(cut["row"], numbers, cut["record_id"])
 
 
 def _told(inside: pl.DataFrame, texts: pl.Series, by_name: Mapping[Tokens, int]) -> Fits:

@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns.fields import Tokens, path_of
 from sinagot_catalog.patterns.template import WILD, Template
@@ -33,12 +33,8 @@ class Meeting(NamedTuple):
     is_whole: bool
 
 
-class _Candidate(NamedTuple):
-    """A pattern with its parts."""
-
-    place: int
-    template: Template
-    segments: list[Tokens]
+_Candidate: TypeAlias = tuple[int, Template]
+"""The key of a pattern, and one of the patterns that it expands to."""
 
 
 def holds(outer: Template, inner: Template) -> bool:
@@ -94,17 +90,13 @@ def meetings(
     """
     most = max((variant.depth for some in (outer, inner) for variant in some.values()), default=0)
     ours, theirs = (
-        [
-            _Candidate(place, variant, variant.parts)
-            for place, template in some.items()
-            for variant in expanded(template, most)
-        ]
+        [(place, variant) for place, template in some.items() for variant in expanded(template, most)]
         for some in (outer, inner)
     )
-    for own, other in _meet(ours, theirs, 0, ids):
-        is_whole = len(own.segments) >= len(other.segments)
-        path = other.template if is_whole else list(other.template.folders())[len(own.segments) - 1]
-        yield Meeting(own.place, other.place, path, is_whole)
+    for (place, own), (other_place, other) in _meet(ours, theirs, 0, ids):
+        is_whole = own.depth >= other.depth
+        path = other if is_whole else list(other.folders())[own.depth - 1]
+        yield Meeting(place, other_place, path, is_whole)
 
 
 def _meet(
@@ -113,13 +105,13 @@ def _meet(
     """The pairs among patterns that agree in their first parts."""
     ours, theirs = (defaultdict[Tokens, list[_Candidate]](list) for _ in range(2))
     for variant in outer:
-        if len(variant.segments) > depth:
-            ours[variant.segments[depth]].append(variant)
+        if variant[1].depth > depth:
+            ours[variant[1].parts[depth]].append(variant)
         else:
             yield from ((variant, other) for other in inner)
     for variant in inner:
-        if len(variant.segments) > depth:
-            theirs[variant.segments[depth]].append(variant)
+        if variant[1].depth > depth:
+            theirs[variant[1].parts[depth]].append(variant)
     open_ones = [part for part in theirs if not _is_literal(part)]
     for part in ours:
         # most parts are literal, and match only themselves
@@ -130,12 +122,9 @@ def _meet(
 
 def _can_be_one(first: Tokens, second: Tokens, ids: IdPattern) -> bool:
     """Whether two parts of patterns may be the same name; a part that is an id has to fit the id pattern."""
-    if _is_literal(first) and _is_literal(second):
-        return first == second
-    if _is_literal(first):
-        first, second = second, first
-    if _is_literal(second) and first == (("field", "id"),):
-        return ids.values("".join(value for _, value in second)) is not None
+    for pattern, name in ((first, second), (second, first)):
+        if pattern == (("field", "id"),) and _is_literal(name):
+            return ids.values("".join(value for _, value in name)) is not None
     return _share(first, second)
 
 

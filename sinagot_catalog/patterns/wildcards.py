@@ -30,12 +30,10 @@ class Reduction:
     """How the paths of one pattern, without optional fields, reduce.
 
     Attributes:
-        template: The pattern with wildcards.
         reduced: The pattern of the reduced paths.
         regex: Matches the whole paths; valid for Python and Rust. Its groups, joined by `/`, are the reduced path.
     """
 
-    template: Template
     reduced: Template
     regex: str
 
@@ -44,20 +42,17 @@ class Reduction:
         """The number of groups of `regex`."""
         return re.compile(self.regex).groups
 
-    def reduce(self, path: str) -> str | None:
-        r"""The reduced path; None if the path does not match.
+    def fits(self, path: str) -> bool:
+        r"""Whether a path matches.
 
         Example:
             >>> from sinagot_catalog.patterns.template import parse_template
             >>> one = parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True)
             >>> (way,) = reductions(one, IdPattern(r"R\d+")).values()
-            >>> way.reduced.text, way.reduce("raw/R1/a.png"), way.reduce("raw/R1/.a.png")
-            ('raw/{id}', 'raw/R1', None)
+            >>> way.reduced.text, way.fits("raw/R1/a.png"), way.fits("raw/R1/.a.png")
+            ('raw/{id}', True, False)
         """
-        match = re.fullmatch(self.regex, path)
-        if match is None:
-            return None
-        return "/".join(match.groups()) or _NOTHING
+        return re.fullmatch(self.regex, path) is not None
 
 
 @lru_cache(maxsize=1024)
@@ -90,7 +85,7 @@ def _reduction(variant: Template, ids: IdPattern) -> Reduction:
     text = "".join(regexes).removesuffix("/")
     if parts[-1] == (("deep", "**"),):
         text += _NAME
-    return Reduction(variant, Template(path_of(reduced or [(("text", _NOTHING),)])), text)
+    return Reduction(Template(path_of(reduced or [(("text", _NOTHING),)])), text)
 
 
 def _part_regex(variant: Template, part: Tokens, ids: IdPattern) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -44,7 +44,8 @@ def build_layout(
     cells: list[UnitStep] = []
     for task, modality in _pairs(config):
         first = len(cells)
-        for number, step in enumerate(_steps(config, task, modality), start=1):
+        steps = config.steps.scripts if modality is None else config.modalities[modality].steps(task)
+        for number, step in enumerate(steps, start=1):
             program = config.steps.commands.get(step)
             if program is None:
                 script = str(PurePosixPath(scripts or config.scripts) / (modality or "") / f"{step}.py")
@@ -99,25 +100,13 @@ def build_layout(
     return layout
 
 
-def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:
+def _pairs(config: Config) -> list[tuple[str | None, str | None]]:
     """The units that a config declares: task by task, then the modalities that no task names."""
     if config.is_unit_mode:
-        yield None, None
-        return
-    for task, declared in config.tasks.items():
-        for modality in declared.modalities:
-            yield task, modality
-    named = {modality for declared in config.tasks.values() for modality in declared.modalities}
-    for modality in config.modalities:
-        if modality not in named:
-            yield None, modality
-
-
-def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[str]:
-    """The step names of a unit in run order."""
-    if modality is None:
-        return config.steps.scripts
-    return config.modalities[modality].steps(task)
+        return [(None, None)]
+    pairs = [(task, modality) for task, declared in config.tasks.items() for modality in declared.modalities]
+    named = {modality for _, modality in pairs}
+    return [*pairs, *((None, modality) for modality in config.modalities if modality not in named)]
 
 
 def _source_of(name: str, program: CommandConfig) -> ScriptSource:
@@ -234,8 +223,6 @@ class _PatternIndex:
         path = models.data_path
         if path is None and "{" in str(models.dataframe_path):  # sinagot's documents use this name
             path = models.dataframe_path
-        if path is None:
-            return ()
         try:
             patterns = parse_labelled(path, fields=self.fields)
         except PatternError as error:
@@ -323,10 +310,6 @@ class _Readings:
             for link in cell.links
             if link.role in ("output", "control")
         ]
-        self._outputs = {
-            cell.index: frozenset(layout.places[place].template for place in cell.places("output"))
-            for cell in layout.cells
-        }
         self._raw = {
             layout.places[place].template
             for cell in layout.cells
@@ -350,4 +333,4 @@ class _Readings:
 
     def _is_other(self, maker: UnitStep, cell: UnitStep | None) -> bool:
         """Whether a step is a different one; a step that makes the same outputs for another task is the same."""
-        return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
+        return cell is None or {*maker.places("output")} != {*cell.places("output")}

@@ -19,6 +19,7 @@ from sinagot_catalog.catalog.tables_on_disk.column_types import common_type, con
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of, typed, with_nulls
 from sinagot_catalog.catalog.tables_on_disk.read_files import FORMATS
 from sinagot_catalog.catalog.tables_on_disk.row_files import ABSENT, FAULT, TEXT, split
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
@@ -191,15 +192,10 @@ class FileColumns:
 
     def _with_names(self, values: pl.DataFrame) -> pl.DataFrame:
         """Attach record, task and modality to values."""
-        units = self._catalog.layout.units
-        names = {
-            name: pl.Series(name, [getattr(unit, name) for unit in units], dtype=pl.String)
-            for name in ("task", "modality")
-        }
-        return values.with_columns(
-            self._catalog.ids.gather(values["_rec"]).alias("record_id"),
-            *(column.gather(values["_unit"]) for column in names.values()),
-        )
+        units = [(unit.task, unit.modality) for unit in self._catalog.layout.units]
+        names = pl.DataFrame(units, schema=dict.fromkeys(("task", "modality"), pl.String), orient="row")
+        ids = self._catalog.ids.gather(values["_rec"]).alias("record_id")
+        return values.with_columns(ids, *names[values["_unit"]])
 
     def _value(self, column: str, name: str, values: pl.DataFrame) -> pl.Expr:
         """Return the expression of a column or field of its values."""
@@ -368,6 +364,6 @@ def _mixed(name: str, typed: Mapping[str, pl.Series], paths: pl.Series) -> Itera
         count = len(column) - column.null_count()
         if count and numbers >= _MOSTLY * count:
             at = column.is_not_null().arg_max() or 0
-            files = "1 file" if count == 1 else f"{count:,} files"
+            files = count_of(count, "file")
             text = f"{name} is text and not numbers, for {files}: {paths[at]} has {column[at]!r}"
             yield Notice("text among numbers", count, paths[at], text)

@@ -26,7 +26,7 @@ from sinagot_catalog.storage import IdRange, Store, split_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from sinagot_catalog.catalog.structure.layout import Layout
+    from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
     from sinagot_catalog.catalog.tables_on_disk.read_files import RawTable
 
 
@@ -156,28 +156,23 @@ def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
     return frame
 
 
-def with_column_faults(layout: Layout, tables: Iterable[Table]) -> Layout:
+def with_column_faults(layout: Layout, tables: Sequence[Table]) -> Layout:
     """Return a layout in which a step has an error if its inputs name neither a field nor a metadata column."""
-    fields = layout.ids.groups
-    records = pl.DataFrame(schema=dict.fromkeys(("record_id", *fields), pl.String))
-    tables = list(tables)
     if any(table.unread for table in tables):
         return layout
+    records = pl.DataFrame(schema=dict.fromkeys(("record_id", *layout.ids.groups), pl.String))
     columns = joined(records, tables).columns
-    cells = []
-    for cell in layout.cells:
-        for place in cell.places("input"):
-            for name in layout.columns.get(place, ()):
-                if name not in columns and cell.error is None:
-                    text = layout.places[place].template.text
-                    near = (
-                        did_you_mean(name, columns, most=1)
-                        or f"; known here: {', '.join(['id', *columns[1:]])}"
-                    )
-                    error = f"{cell.script}: unknown placeholder {{{name}}} in {text!r}{near}"
-                    cell = replace(cell, error=error)  # noqa: PLW2901
-        cells.append(cell)
-    return replace(layout, cells=tuple(cells))
+
+    def checked(cell: UnitStep) -> UnitStep:
+        named = ((name, place) for place in cell.places("input") for name in layout.columns.get(place, ()))
+        unknown = next((pair for pair in named if pair[0] not in columns), None)
+        if unknown is None or cell.error is not None:
+            return cell
+        name, text = unknown[0], layout.places[unknown[1]].template.text
+        near = did_you_mean(name, columns, most=1) or f"; known here: {', '.join(['id', *columns[1:]])}"
+        return replace(cell, error=f"{cell.script}: unknown placeholder {{{name}}} in {text!r}{near}")
+
+    return replace(layout, cells=tuple(map(checked, layout.cells)))
 
 
 def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Notice
+from sinagot_catalog.config import count_of
 from sinagot_catalog.startup import dataclass
 
 _MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
@@ -88,9 +89,8 @@ def _mixed(column: pl.Series, name: str, *, has_decimal_commas: bool) -> Notice 
         return None
     row = texts.arg_true()[0]
     value = column[row]
-    rows = "row" if count == 1 else "rows"
     text = (
-        f"{name}: the column {column.name!r} is text and not numbers, for {count:,} {rows}: "
+        f"{name}: the column {column.name!r} is text and not numbers, for {count_of(count, 'row')}: "
         f"row {row + 2:,} has {value!r}"
     )
     return Notice("text among numbers", count, value, text)

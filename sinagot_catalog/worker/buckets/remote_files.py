@@ -198,7 +198,7 @@ class RemoteFiles(LocalFiles):
                 continue
             cuts = [path] if not template.is_directory else _folders_of(path)
             for cut in cuts:
-                if cut not in files and way.reduce(cut) is not None:
+                if cut not in files and way.fits(cut):
                     entry = info if cut == path else self._query(root, cut)
                     if entry is not None:
                         self._fetched.wanted.setdefault(cut, (root, entry))  # another input may name it, too
