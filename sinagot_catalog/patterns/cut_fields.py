@@ -5,6 +5,7 @@ values have a fixed length, or the text beside it cannot be part of a value. Els
 each distinct text.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import polars as pl
@@ -13,7 +14,7 @@ from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import Tokens
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.id_regex import CONTROLS, character, rust_of
-from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns.template import Template, tokens_regex
 
 _MOST_SPLITS = 10_000
 """The most steps that are taken to split one text."""
@@ -23,12 +24,10 @@ def cut_ids(framed: pl.DataFrame, template: Template, absent: frozenset[str], id
     """Add `record_id`, cut out of the path or written from its fields; it may still be wrong."""
     if "id" in template.fields:
         with_id = [n for n, part in enumerate(template.parts) if ("field", "id") in part]
-        best = min(
-            with_id, key=lambda n: len(_unknown(template.parts[n], ()))
-        )  # the id alone, if there is one
-        return _with_fields(framed, template, [best], ids).with_columns(
-            pl.col(_column("id")).alias("record_id")
-        )
+        # the part with the id alone, if there is one
+        best = min(with_id, key=lambda n: len(_unknown(template.parts[n], ())))
+        framed = _with_fields(framed, template, [best], ids)
+        return framed.with_columns(pl.col(_column("id")).alias("record_id"))
     form = ids.form
     if isinstance(form, str):
         raise PatternError(f"an id cannot be written from its fields: {form}")
@@ -162,23 +161,10 @@ def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern)
     form = ids.form
     refusals: dict[str, str] = {}
     for way in (variant for template in templates for variant in template.variants.values()):
-        if not way.fields:
-            continue
-        as_deep = paths.str.count_matches("/", literal=True) == len(way.parts) - 1
-        for path in paths.filter(as_deep):
-            values = _values_of(path, way)
+        regex = re.compile(tokens_regex(way.tokens), re.DOTALL)
+        for match in filter(None, map(regex.fullmatch, paths if way.fields else ())):
+            values = match.groupdict()
             record_id = values.get("id") or ("" if isinstance(form, str) else form.write(values))
-            if values and record_id and ids.values(record_id) is None and ids.regex.fullmatch(record_id):
-                refusals.setdefault(path, record_id)
+            if record_id and ids.values(record_id) is None and ids.regex.fullmatch(record_id):
+                refusals.setdefault(match[0], record_id)
     return list(refusals.items())
-
-
-def _values_of(path: str, template: Template) -> dict[str, str]:
-    """Values that a template's fields may have in a path, from the first possible split; empty without a match."""
-    values: dict[str, str] = {}
-    for text, part in zip(path.split("/"), template.parts, strict=True):
-        split = next(_splits(text, part), None)
-        if split is None:
-            return {}
-        values |= split
-    return values

@@ -230,40 +230,11 @@ def _where(nodes: Any, place: int, names: Mapping[int, str], before: list[str]) 
     return "it has no named groups that make up the id"
 
 
-@dataclass(frozen=True)
-class Field:
-    """The known properties of the values of one field.
-
-    Attributes:
-        nodes: Python's parse tree of its group.
-        width: The number of characters of each value if it is fixed, else None.
-    """
-
-    nodes: Any
-    width: int | None
-
-    def may_hold(self, char: str) -> bool:
-        """Whether a value may contain a character; True if that is unknown.
-
-        Example:
-            >>> mouse = fields_of(r"(?P<mouse>m[0-9]+)_x")["mouse"]
-            >>> mouse.may_hold("_"), mouse.may_hold("m"), mouse.width
-            (False, True, None)
-        """
-        return _may_hold(self.nodes, char)
-
-
-def fields_of(text: str) -> dict[str, Field]:
-    """The whole text of a regular expression as the field `id`, and its named groups by name."""
+def trees_of(text: str) -> dict[str, Any]:
+    """Python's parse trees of a regular expression: of the whole as `id`, and of its named groups by name."""
     parsed = parse_regex(text)
     names = _names_of(parsed)
-    groups = {names[number]: nodes for number, nodes in _groups(parsed) if number in names}
-    return {name: Field(nodes, _width(nodes)) for name, nodes in {"id": parsed, **groups}.items()}
-
-
-def _width(nodes: Any) -> int | None:
-    least, most = nodes.getwidth()
-    return int(least) if least == most else None
+    return {"id": parsed, **{names[number]: nodes for number, nodes in _groups(parsed) if number in names}}
 
 
 def _names_of(parsed: Any) -> dict[int, str]:
@@ -293,8 +264,14 @@ _CHARACTERS = ("LITERAL", "NOT_LITERAL", "IN", "ANY")
 """The nodes that match one character."""
 
 
-def _may_hold(nodes: Any, char: str) -> bool:
-    """Whether the text of a parse tree may contain a character; True if that is unknown."""
+def may_hold(nodes: Any, char: str) -> bool:
+    """Whether the text of a parse tree may contain a character; True if that is unknown.
+
+    Example:
+        >>> mouse = trees_of(r"(?P<mouse>m[0-9]+)_x")["mouse"]
+        >>> may_hold(mouse, "_"), may_hold(mouse, "m")
+        (False, True)
+    """
     for kind, value in nodes:
         name = str(kind)
         if name in ("AT", "ASSERT", "ASSERT_NOT"):
@@ -306,7 +283,7 @@ def _may_hold(nodes: Any, char: str) -> bool:
         elif name == "SUBPATTERN" and value[1]:
             holds = True  # flags may change what a letter means
         else:
-            holds = not parts or any(_may_hold(part, char) for part in parts)
+            holds = not parts or any(may_hold(part, char) for part in parts)
         if holds:
             return True
     return False

@@ -4,16 +4,17 @@ import re
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import (
-    Field,
     IdForm,
     can_hold_slash,
     fault_of,
-    fields_of,
     id_form,
+    may_hold,
     parse_regex,
+    trees_of,
 )
 from sinagot_catalog.patterns.group_ids import group_values
 from sinagot_catalog.patterns.template import RESERVED, Template
@@ -95,17 +96,17 @@ class IdPattern:
         return id_form(self.text)
 
     @cached_property
-    def fields(self) -> dict[str, Field]:
-        """The known properties of the values of each field, and of whole ids as `id`."""
-        return fields_of(self.text)
+    def _trees(self) -> dict[str, Any]:
+        return trees_of(self.text)
 
     def width_of(self, name: str) -> int | None:
         """The number of characters of each value of `id` or a field if it is fixed, else None."""
-        return self.fields[name].width if name in self.fields else None
+        least, most = self._trees[name].getwidth() if name in self._trees else (0, None)
+        return int(least) if least == most else None
 
     def may_hold(self, name: str, char: str) -> bool:
         """Whether a value of `id` or a field may contain a character."""
-        return name not in self.fields or self.fields[name].may_hold(char)
+        return name not in self._trees or may_hold(self._trees[name], char)
 
     def is_told_by(self, template: Template) -> bool:
         r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.

@@ -158,12 +158,7 @@ class UnusedFiles:
             for place in self._layout.raw
             if self._layout.places[place].template.fields and place not in shared
         ]
-        written = {
-            place
-            for cell in self._layout.cells
-            for role in ("output", "control")
-            for place in cell.places(role)
-        }
+        written = {place for cell in self._layout.cells for place in cell.written}
         there = [self._presence.presence[place] for place in raw]
         hidden = [unknown for place in raw if (unknown := self._presence.unknown[place]) is not None]
         out = [pl.DataFrame(schema={"path": pl.String, "_rec": pl.UInt32})]
@@ -187,11 +182,10 @@ class UnusedFiles:
         """
         path = pl.col("path")
         written = {
-            place.template.prefix
+            prefix
             for cell in self._layout.cells
-            for link in cell.links
-            if link.role in ("output", "control")
-            and (place := self._layout.places[link.place]).template.prefix
+            for place in cell.written
+            if (prefix := self._layout.places[place].template.prefix)
         }
         near = {
             template.prefix: path.str.starts_with(template.prefix)

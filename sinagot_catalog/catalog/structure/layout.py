@@ -106,6 +106,11 @@ class UnitStep:
         """Its links of a role, in the script's order."""
         return [link for link in self.links if link.role == role]
 
+    @property
+    def written(self) -> list[int]:
+        """Indices of the bound patterns of its outputs and control files, in the script's order."""
+        return [*self.places("output"), *self.places("control")]
+
     @cached_property
     def input_ports(self) -> list[list[Link]]:
         """Its inputs in the script's order, each with its alternatives."""
@@ -164,7 +169,7 @@ class Layout:
         """
         written: dict[int, list[UnitStep]] = {}
         for cell in self.cells:
-            for place in (*cell.places("output"), *cell.places("control")):
+            for place in cell.written:
                 written.setdefault(place, []).append(cell)
         made = {place for place in self._read if not written.keys().isdisjoint(self._around(place))}
         unmade = self._read - made
@@ -217,8 +222,11 @@ class Layout:
     def columns(self) -> dict[int, list[str]]:
         """The metadata columns that bound patterns of inputs name, for those that name any."""
         known = {"id", *self.ids.groups}
-        found = {n: sorted(place.template.fields - known) for n, place in enumerate(self.places)}
-        return {n: names for n, names in found.items() if names}
+        return {
+            n: sorted(names)
+            for n, place in enumerate(self.places)
+            if (names := place.template.fields - known)
+        }
 
     @cached_property
     def telling(self) -> frozenset[int]:

@@ -305,10 +305,7 @@ class _Readings:
 
     def __init__(self, layout: Layout) -> None:
         self._written = [
-            (cell, layout.places[link.place].template)
-            for cell in layout.cells
-            for link in cell.links
-            if link.role in ("output", "control")
+            (cell, layout.places[place].template) for cell in layout.cells for place in cell.written
         ]
         self._raw = {
             layout.places[place].template

@@ -60,19 +60,14 @@ def refused(layout: Layout, locate: Callable[[BoundPattern], Template], own: Seq
     """
     judge = _Judge(layout, locate, own)
     errors = judge.settle()
-    cells = tuple(
-        replace(cell, error=errors[cell.index], is_refused=True, by=_known(cell.by, layout))
-        if cell.index in errors
-        else cell
-        for cell in layout.cells
-    )
+    cells = list(layout.cells)
+    for index, error in errors.items():
+        by = cells[index].by  # a step whose fields do not exist has a row per record
+        cells[index] = replace(
+            cells[index], error=error, is_refused=True, by=by if by in layout.bys else None
+        )
     doubts = tuple(doubt for doubt in judge.doubts if not errors.keys() >= set(doubt.cells))
-    return replace(layout, cells=cells, doubts=doubts)
-
-
-def _known(by: tuple[str, ...] | None, layout: Layout) -> tuple[str, ...] | None:
-    """The fields of groups; None if a field does not exist: such a step has a row per record."""
-    return by if by is not None and set(by) <= set(layout.ids.groups) else None
+    return replace(layout, cells=tuple(cells), doubts=doubts)
 
 
 def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> dict[int, str]:
@@ -101,10 +96,10 @@ def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
     from sinagot_catalog.patterns import match_columns, paths_of, wild_paths
 
     paths = records.select(paths_of(doubt.output).alias("path"))["path"]
-    if doubt.other.is_wild and not (doubt.is_raw and ids.is_told_by(doubt.other)):
-        rows = wild_paths(paths, records, doubt.other, ids)["row"]
-    elif doubt.is_raw and ids.is_told_by(doubt.other):
+    if doubt.is_raw and ids.is_told_by(doubt.other):
         rows = match_columns(paths, [doubt.other], ids)["row"]
+    elif doubt.other.is_wild:
+        rows = wild_paths(paths, records, doubt.other, ids)["row"]
     else:
         others = records.select(paths_of(doubt.other).alias("path"))["path"].unique()
         rows = paths.is_in(others.implode()).fill_null(value=False).arg_true()
@@ -127,7 +122,7 @@ class _Judge:
         self._owners: dict[int, list[UnitStep]] = defaultdict(list)
         """For each written bound pattern the unit steps that write it, once per label."""
         for cell in self._usable:
-            for place in (*cell.places("output"), *cell.places("control")):
+            for place in cell.written:
                 self._owners[place].append(cell)
         self._every = frozenset({"id", *layout.ids.groups})
         self._siblings: dict[Step, list[UnitStep]] = defaultdict(list)
@@ -159,13 +154,12 @@ class _Judge:
     def _elsewhere(self, cell: UnitStep, place: int) -> str:
         """Return a pattern that the user can write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
-        if cell.by is not None:
-            return repr(f"{cell.step}/{template.text}" + "/" * template.is_directory)
+        text = template.text
         needed = {
             field for place in cell.places("input") for field in self.layout.places[place].template.fields
         }
-        is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
-        text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
+        if cell.by is None and not (self.layout.ids.is_told_by(template) or needed <= template.fields):
+            text = f"{{id}}{PurePosixPath(text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
     def _check_own_paths(self) -> None:
@@ -203,7 +197,7 @@ class _Judge:
             text = f"step {_name(cell)} says by = {wrong!r}, which is not a field of id_pattern{near}"
             self._refuse(f"{text}. Write a field of id_pattern, or by = [] for all records together.", cell)
             return
-        for place in (*cell.places("output"), *cell.places("control")):
+        for place in cell.written:
             fields = self.layout.places[place].template.fields
             begin = f"step {_name(cell)} says by = {list(cell.by)}, and its output {self._text(place)}"
             if others := sorted(fields - set(cell.by)):
@@ -233,7 +227,7 @@ class _Judge:
         """Refuse an output that is an input of the step that no other step makes, or contains it."""
         for place in self._own_inputs(cell):
             raw = self._raw_located[place]
-            for output in (*cell.places("output"), *cell.places("control")):
+            for output in cell.written:
                 path = self._located[output]
                 if not holds(path, raw):
                     continue

@@ -14,7 +14,7 @@ from dataclasses import field, replace
 
 import polars as pl
 
-from sinagot_catalog.catalog.tables_on_disk.read_files import csv_fault, separator_of
+from sinagot_catalog.catalog.tables_on_disk.read_files import csv_fault, no_column, separator_of
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS
 from sinagot_catalog.startup import dataclass
@@ -22,8 +22,6 @@ from sinagot_catalog.startup import dataclass
 _COLUMNS = tuple(name for name in EXCLUSIONS if name != "line")
 _OPTIONAL = ("who", "when")
 """Columns that a file without them does not get."""
-_FEW = 10
-"""Number of columns that a message names."""
 
 
 @dataclass(frozen=True)
@@ -190,10 +188,8 @@ def _rows(file: ExclusionFile, first: int) -> Iterator[_Row]:
 
 def _check_header(name: str, line: int, columns: Sequence[str]) -> None:
     if "record_id" not in columns:
-        shown = ", ".join(columns[:_FEW]) + (", …" if len(columns) > _FEW else "")
         raise StorageError(
-            f"{name} cannot be read: line {line} has no column 'record_id', only {shown}"
-            f"{did_you_mean('record_id', columns)}",
+            f"{name} cannot be read: line {line} {no_column('record_id', columns)}",
             f"Its first line names its columns: {', '.join(_COLUMNS)}; record_id is needed.",
         )
     twice = next((column for column in columns if column and columns.count(column) > 1), None)

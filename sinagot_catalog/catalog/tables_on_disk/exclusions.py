@@ -143,10 +143,10 @@ class ExcludedRows:
 
     @property
     def texts(self) -> dict[int, pl.DataFrame]:
-        """By unit step, if it has excluded rows: a row per record with `reason`, `source`, `cause`.
+        """By unit step, if it has excluded rows: a row per record with `reason`, `source`, `cause`, `made`.
 
-        All are null for a row that is not excluded. `source` is the row of the table of exclusions, null for a row
-        that is made from excluded rows. `cause` is the reason that a person gave.
+        All are null for a row that is not excluded. `cause` is the reason that a person gave. `source` is the
+        row of the table of exclusions; for a row made from excluded rows it is null, and `made` says from what.
         """
         return {cell: text for cell, text in self._texts.items() if text is not None}
 
@@ -159,9 +159,8 @@ class ExcludedRows:
         return keyed.select(
             "_rec",
             *_SCOPE,
-            reason.alias("reason"),
-            pl.when(by != "").then(pl.format("{} ({})", source, by)).otherwise(source).alias("source"),
             reason.alias("cause"),
+            pl.when(by != "").then(pl.format("{} ({})", source, by)).otherwise(source).alias("source"),
         )
 
     def _fill(self, cell: UnitStep, seen: frozenset[int]) -> None:
@@ -173,54 +172,49 @@ class ExcludedRows:
             maker for port in cell.input_ports for link in port for maker in self._makers(cell, link)
         }:
             self._fill(self._table.layout.cells[maker], seen)
-        own = self._own(cell)
-        texts = (own, self._inherited(cell), self._of_members(cell, own))
-        found = [text for text in texts if text is not None]
-        text = reduce(_coalesced, found) if found else None
-        has_text = text is not None and text["reason"].null_count() < text.height
-        self._texts[cell.index] = text if has_text else None
+        text = self._own(cell)
+        for what, cause in (*self._inherited(cell), *self._of_members(cell, text)):
+            is_new = pl.col("cause").is_null() & pl.lit(cause).is_not_null()
+            text = text.with_columns(
+                cause=pl.coalesce("cause", pl.lit(cause)),
+                made=pl.when(is_new).then(pl.lit(what)).otherwise("made"),
+            )
+        reason = pl.coalesce(pl.format("{} ({})", "made", "cause"), "cause")
+        self._texts[cell.index] = text.with_columns(reason=reason) if _has_text(text) else None
 
-    def _own(self, cell: UnitStep) -> pl.DataFrame | None:
+    def _own(self, cell: UnitStep) -> pl.DataFrame:
         """Return the texts of the rows that the table names."""
         fits = [pl.col(name).is_null() | (pl.col(name) == pl.lit(getattr(cell, name))) for name in _SCOPE]
         rows = self._named.filter(fits).unique("_rec", keep="first", maintain_order=True)
-        return None if rows.is_empty() else self._of_every_row(rows).select("reason", "source", "cause")
+        made = pl.lit(None, dtype=pl.String).alias("made")
+        return self._of_every_row(rows).select("cause", "source", made)
 
     def _of_every_row(self, some: pl.DataFrame) -> pl.DataFrame:
         """Return a row per record from rows of some records: null for the others."""
         every = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
         return every.join(some, on="_rec", how="left", maintain_order="left")
 
-    def _inherited(self, cell: UnitStep) -> pl.DataFrame | None:
-        """Return the texts of the rows that read what excluded rows make."""
-        reasons = None
+    def _inherited(self, cell: UnitStep) -> Iterator[tuple[str, pl.Series]]:
+        """Yield what rows are made from that read what excluded rows make, and the cause for each row."""
         for port in cell.input_ports:
             if cell.by is not None and not self._table.layout.is_per_group(cell, port):
                 continue  # see `_of_members`
             for mask, maker in self._excluding(cell, port):
+                cause = self.texts[maker]["cause"].fill_null(_NO_REASON)
                 name = self._table.step_name(self._table.layout.cells[maker], cell)
-                cause = pl.lit(self.texts[maker]["cause"]).fill_null(_NO_REASON)
-                new = pl.select(
-                    pl.when(pl.lit(mask))
-                    .then(pl.format("made from {} ({})", pl.lit(name), cause))
-                    .alias("reason"),
-                    pl.lit(None, dtype=pl.String).alias("source"),
-                    pl.when(pl.lit(mask)).then(cause).alias("cause"),
-                )
-                reasons = new if reasons is None else _coalesced(reasons, new)
-        return reasons
+                yield f"made from {name}", cause.zip_with(mask, pl.Series([None], dtype=pl.String))
 
-    def _of_members(self, cell: UnitStep, own: pl.DataFrame | None) -> pl.DataFrame | None:
-        """Return the texts of the groups all of whose members are excluded; others leave out such members."""
+    def _of_members(self, cell: UnitStep, own: pl.DataFrame) -> Iterator[tuple[str, pl.Series]]:
+        """Yield the cause for the groups all of whose members are excluded; others leave out such members."""
         if cell.by is None:
-            return None
-        texts = self.texts if own is None else {**self.texts, cell.index: own}
+            return
+        texts = {**self.texts, cell.index: own} if _has_text(own) else self.texts
         groups = self._table.group_steps
         members = groups.members(cell)
-        masks = {index: text["reason"].is_not_null() for index, text in texts.items()}
+        masks = {index: text["cause"].is_not_null() for index, text in texts.items()}
         found = groups.excluded(cell, members["_member"], masks)
         if not found:
-            return None
+            return
         causes = [texts[index]["cause"].gather(members["_member"]).alias(str(index)) for index, _ in found]
         whole = (
             members.with_columns(
@@ -230,11 +224,7 @@ class ExcludedRows:
             .agg(pl.col("is_left").all(), pl.col("cause").drop_nulls().first().fill_null(_NO_REASON))
             .filter("is_left")
         )
-        return self._of_every_row(whole).select(
-            pl.format("all its members are left out ({})", "cause").alias("reason"),
-            pl.lit(None, dtype=pl.String).alias("source"),
-            "cause",
-        )
+        yield "all its members are left out", self._of_every_row(whole)["cause"]
 
     def _excluding(self, cell: UnitStep, port: Sequence[Link]) -> Iterator[tuple[pl.Series, int]]:
         """Yield for which records a port reads, or would read, what excluded rows make; and the maker."""
@@ -256,7 +246,7 @@ class ExcludedRows:
         for maker in self._makers(cell, link):
             texts = self._texts.get(maker)
             runs = self._table.group_steps.valid(self._table.layout.cells[maker])
-            runs = runs if texts is None else runs & texts["reason"].is_null()
+            runs = runs if texts is None else runs & texts["cause"].is_null()
             rows = self._table.waits_for(link.place, maker)
             is_made = is_made | (~self._nobody if rows is None else rows)
             is_reached = is_reached | self._reach(link.place, maker, runs)
@@ -281,10 +271,8 @@ class ExcludedRows:
         return pl.Series([False], dtype=pl.Boolean).new_from_index(0, self._count)
 
 
-def _coalesced(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
-    """Return the texts of the first frame, and of the second one for rows without."""
-    has_text = first["reason"].is_not_null()
-    return pl.DataFrame([first[name].zip_with(has_text, second[name]) for name in first.columns])
+def _has_text(text: pl.DataFrame) -> bool:
+    return text["cause"].null_count() < text.height
 
 
 def _keyed(rows: pl.DataFrame, ids: pl.Series, *, how: Literal["inner", "anti"] = "inner") -> pl.DataFrame:

@@ -15,7 +15,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Missed, Notice
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import key_text, plain_values, typed_values
-from sinagot_catalog.catalog.tables_on_disk.read_files import read_table
+from sinagot_catalog.catalog.tables_on_disk.read_files import no_column, read_table
 from sinagot_catalog.config import Config, Match, find_matches
 from sinagot_catalog.errors import ConfigError, StorageError, did_you_mean, nearest
 from sinagot_catalog.patterns import IdPattern, fitting
@@ -27,11 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
-    from sinagot_catalog.catalog.tables_on_disk.read_files import RawTable
 
 
-_MANY = 20
-"""Number of columns that a message names."""
 _FEW = 3
 """Number of examples that a message gives per kind."""
 
@@ -77,30 +74,30 @@ class Table:
 # --- one table -----------------------------------------------------------------------------------------------
 
 
-def _with_rows(table: Table, raw: RawTable, matches: tuple[Match, ...]) -> Table:
+def _with_rows(table: Table, frame: pl.DataFrame, separator: str | None, matches: tuple[Match, ...]) -> Table:
     """Return a table with its rows: their keys as text, and their values with types.
 
     Raises:
         ConfigError: If a key column has no texts.
     """
     keys = dict.fromkeys(match.column for match in matches)
-    texts = [key_text(raw.frame[column]) for column in keys]
+    texts = [key_text(frame[column]) for column in keys]
     if (odd := next((text for text in texts if text.dtype != pl.String), None)) is not None:
         raise ConfigError(
             f"workspace.toml: {table.address}: {table.name}: the column {odd.name!r} is not a key: its type is "
             f"{odd.dtype}",
             "Write the ids as text.",
         )
-    values = raw.frame.drop(list(keys))
-    read = (
-        typed_values(values, table.name, has_decimal_commas=raw.has_decimal_commas)
-        if raw.is_text
-        else plain_values(values, table.name)
+    values = frame.drop(list(keys))
+    columns, faults = (
+        plain_values(values, table.name)
+        if separator is None
+        else typed_values(values, table.name, has_decimal_commas=separator == ";")
     )
-    rows = pl.DataFrame([*texts, *read.columns])
+    rows = pl.DataFrame([*texts, *columns])
     # a line without any value is not a row
     rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
-    return replace(table, matches=matches, frame=rows, faults=read.faults)
+    return replace(table, matches=matches, frame=rows, faults=faults)
 
 
 def _plain_names(columns: Sequence[str]) -> dict[str, str]:
@@ -119,12 +116,10 @@ def _plain_names(columns: Sequence[str]) -> dict[str, str]:
 def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], where: str) -> ConfigError:
     """Return the error for a table without a key column."""
     absent = next((column for column in key if column not in columns), "record_id")
-    shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
     others = f", or in fields of the id: {', '.join(fields)}" if fields else ""
     hint = f"A table names its records in a column record_id or participant_id{others}."
     hint = f"key names it: {', '.join(key)}." if key else hint
-    near = did_you_mean(absent, columns)
-    return ConfigError(f"{where} has no column {absent!r}, only {shown}{near}", hint)
+    return ConfigError(f"{where} {no_column(absent, columns)}", hint)
 
 
 # --- tables and records --------------------------------------------------------------------------------------
@@ -341,14 +336,16 @@ def _read(fields: Sequence[str], table: Table, store: Store, path: str, key: Seq
         ConfigError: If no column names the record of a row.
     """
     try:
-        raw = read_table(store, path, table.address, lambda names: bool(find_matches(names, fields, key)))
+        frame, separator = read_table(
+            store, path, table.address, lambda names: bool(find_matches(names, fields, key))
+        )
     except StorageError as error:
         return replace(table, faults=(Notice("table not read", 1, table.name, error.message),))
-    raw = replace(raw, frame=raw.frame.rename(_plain_names(raw.frame.columns)))
-    matches = find_matches(raw.frame.columns, fields, key)
+    frame = frame.rename(_plain_names(frame.columns))
+    matches = find_matches(frame.columns, fields, key)
     if not matches:
-        raise _no_key(raw.frame.columns, fields, key, f"workspace.toml: {table.address}: {table.name}")
-    return _with_rows(table, raw, matches)
+        raise _no_key(frame.columns, fields, key, f"workspace.toml: {table.address}: {table.name}")
+    return _with_rows(table, frame, separator, matches)
 
 
 def _named_tables(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Notice
 from sinagot_catalog.config import count_of
-from sinagot_catalog.startup import dataclass
 
 _MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
 _WHOLE = r"^[+-]?(0|[1-9][0-9]{0,18})$"
@@ -19,12 +20,8 @@ _MOSTLY = 10
 """A column is reported as mixed if it has this many times more numbers than other texts."""
 
 
-@dataclass(frozen=True)
-class Values:
-    """The columns of a table, and notices on values that could not be used."""
-
-    columns: list[pl.Series]
-    faults: tuple[Notice, ...] = ()
+Values: TypeAlias = tuple[list[pl.Series], tuple[Notice, ...]]
+"""The columns of a table, and notices on values that could not be used."""
 
 
 def with_nulls(column: pl.Series) -> pl.Series:
@@ -55,7 +52,7 @@ def typed_values(frame: pl.DataFrame, name: str, *, has_decimal_commas: bool) ->
         for column, new in zip(texts, read, strict=True)
         if new.dtype == pl.String
     ]
-    return Values(read, tuple(name for name in mixed if name is not None))
+    return read, tuple(notice for notice in mixed if notice is not None)
 
 
 def typed(column: pl.Series, *, has_decimal_commas: bool = False) -> pl.Series:
@@ -109,7 +106,7 @@ def plain_values(frame: pl.DataFrame, name: str) -> Values:
         except pl.exceptions.PolarsError:
             text = f"{name}: the column {column.name!r} is left out: its type {column.dtype} cannot be shown"
             faults.append(Notice("column left out", 1, column.name, text))
-    return Values(columns, tuple(faults))
+    return columns, tuple(faults)
 
 
 def _kept(dtype: pl.DataType) -> pl.DataType:

@@ -13,7 +13,6 @@ import polars as pl
 from sinagot_catalog.catalog.tables_on_disk.table_file import SEPARATORS, check_options, scan
 from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
-from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,8 @@ FORMATS = {
 }
 """The format of a file, by the end of its name; `value` is a file that contains one value."""
 
+_MANY = 20
+"""Number of columns that a message names."""
 _LONGEST = 100_000
 """Number of characters of a line that are searched for its separator."""
 
@@ -86,41 +87,25 @@ def scan_files(
         return files.drop("root", "path").lazy()
     options = dict(options)
     schema = pl.Schema(options.pop("schema")) if options.get("schema") is not None else None
-    suffix = PurePosixPath(files["path"][0]).suffix
-    if suffix and files["path"].str.ends_with(suffix).all():
-        suffixes = pl.Series([suffix])
-        firsts = files["path"][:1]
-    else:
-        suffixes = files["path"].str.extract(r"(\.[^./]*)$").fill_null("")
-        firsts = files["path"].gather(suffixes.arg_unique())
-    formats = {PurePosixPath(path).suffix: format_of(path, format) for path in firsts}
+    suffixes = files["path"].str.extract(r"(\.[^./]*)$").fill_null("")
+    firsts = suffixes.arg_unique()
+    formats = {suffixes[first]: format_of(files["path"][first], format) for first in firsts}
     for each in formats.values():
         check_options(each, options)
     named = (
-        pl.lit(formats[suffix])
+        pl.lit(formats[suffixes[0]])
         if len(formats) == 1
         else suffixes.replace_strict(formats, return_dtype=pl.String)
     ).alias("format")
     return TableFiles(stores, files.with_columns(named), schema, options, strict=strict).frame()
 
 
-@dataclass(frozen=True)
-class RawTable:
-    """The rows of a table file as they are written.
+def read_table(
+    store: Store, path: str, address: str, is_header: Callable[[Sequence[str]], bool]
+) -> tuple[pl.DataFrame, str | None]:
+    """Read a table that the config names: its rows, and what separates the values of a CSV file.
 
-    Attributes:
-        frame: Every column of a CSV file is text; the columns of other files have the types of the file.
-        is_text: Whether the file is a CSV file.
-        has_decimal_commas: Whether its numbers may be written as `1,5`, because semicolons separate the values.
-    """
-
-    frame: pl.DataFrame
-    is_text: bool = False
-    has_decimal_commas: bool = False
-
-
-def read_table(store: Store, path: str, address: str, is_header: Callable[[Sequence[str]], bool]) -> RawTable:
-    """Read a table that the config names.
+    Every column of a CSV file is text; the columns of other files have the types of the file.
 
     Args:
         store: The store that contains it.
@@ -152,15 +137,15 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
     source = io.BytesIO(content)
     try:
         if kind == "json":
-            return RawTable(pl.read_json(source, **whole))
-        return RawTable(scan(kind, source, whole if kind == "ndjson" else {}).collect())
+            return pl.read_json(source, **whole), None
+        return scan(kind, source, whole if kind == "ndjson" else {}).collect(), None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
 def _read_text(
     content: bytes, separator: str, where: str, is_header: Callable[[Sequence[str]], bool]
-) -> RawTable:
+) -> tuple[pl.DataFrame, str]:
     """Read CSV as text, with any separator and line ending."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
         content = content.decode("utf-16", errors="replace").encode()
@@ -170,11 +155,16 @@ def _read_text(
     first = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
     used = separator_of(first, separator, is_header)
     try:
-        frame = pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False)
+        return pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False), used
     except pl.exceptions.PolarsError as error:
         fault = _text_fault(content, used) or str(error).splitlines()[0]
         raise StorageError(f"{where}: {fault}") from error
-    return RawTable(frame, is_text=True, has_decimal_commas=used == ";")
+
+
+def no_column(name: str, columns: Sequence[str]) -> str:
+    """Return that a table has no such column, as the end of a sentence that names those it has."""
+    shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
+    return f"has no column {name!r}, only {shown}{did_you_mean(name, columns)}"
 
 
 def separator_of(line: str, usual: str, is_header: Callable[[Sequence[str]], bool]) -> str:

@@ -270,7 +270,7 @@ def _typed(frame: pl.DataFrame, path: str) -> Values:
         column.name: (ABSENT, True)
         if column.null_count()
         else (str(column.dtype), column.to_list()[0] if str(column.dtype) in _KINDS else column.alias(""))
-        for column in plain_values(frame, path).columns
+        for column in plain_values(frame, path)[0]
     }
 
 

@@ -192,8 +192,10 @@ class TableFile:
         options = {name: value for name, value in self.options.items() if name != "encoding"}
         added = options.pop("include_file_paths", None)
         source = self._source()
-        if self.format == "ndjson" and isinstance(source, io.BytesIO) and not source.getbuffer().nbytes:
-            return pl.LazyFrame()
+        if self.format == "ndjson" and isinstance(source, io.BytesIO):
+            content = source.getvalue()
+            if not content or content.isspace():
+                return pl.LazyFrame()
         if self.format in _TEXTS:
             options = {"infer_schema_length": None, **options}  # all rows decide the type of a column
         if self.format in SEPARATORS:
@@ -247,8 +249,6 @@ class TableFile:
                 content = self._text().encode()
             else:
                 content.decode()
-        if self.format == "ndjson" and content.isspace():
-            content = b""
         return io.BytesIO(content)
 
     # --- faults ------------------------------------------------------------------------------------------
@@ -279,14 +279,12 @@ class TableFile:
 
     def _place(self, error: BaseException) -> str:
         """Return the position of the fault, as the beginning of a sentence; empty if it is unknown."""
-        try:
+        with suppress(Exception):  # the original error is reported without a position
             if self.format == "ndjson":
                 return _ndjson_place(self._text())
             if self.format in SEPARATORS and self.options.get("has_header", True):
                 separator = self.options.get("separator", SEPARATORS[self.format])
                 return _csv_place(self._text(), separator, str(error))
-        except Exception:  # noqa: BLE001 - the original error is reported without a position
-            return ""
         return ""
 
 

@@ -83,12 +83,7 @@ def _literal_links(source: Session) -> dict[str, str]:
     if not store.is_local:
         return {}
     layout = source.layout()
-    prefixes = {
-        layout.places[link.place].template.prefix
-        for cell in layout.cells
-        for link in cell.links
-        if link.role in ("output", "control")
-    }
+    prefixes = {layout.places[place].template.prefix for cell in layout.cells for place in cell.written}
     return links_among(store.root, {folder for prefix in prefixes for folder in parents(prefix)})
 
 
