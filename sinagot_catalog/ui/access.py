@@ -12,14 +12,14 @@ import hashlib
 import hmac
 import os
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 if TYPE_CHECKING:
+    from starlette.datastructures import Headers
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_POSTED = 256 << 10
@@ -62,7 +62,8 @@ class Access:
         if scope["type"] != "http":
             return  # no route has a web socket
         nonce = secrets.token_urlsafe(16)
-        answer = self._answer(scope)
+        request = HTTPConnection(scope)
+        answer = self._answer(request)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -72,7 +73,7 @@ class Access:
             await send(message)
 
         if answer is None:
-            scope["state"] = {"nonce": nonce, "form_token": self._form_token(self._session(scope) or "")}
+            scope["state"] = {"nonce": nonce, "form_token": self._form_token(self._session(request) or "")}
             try:
                 await self._app(scope, _bounded(receive), guarded)
             except Exception:
@@ -81,28 +82,26 @@ class Access:
         else:
             await answer(scope, receive, guarded)
 
-    def _answer(self, scope: Scope) -> Response | None:
+    def _answer(self, request: HTTPConnection) -> Response | None:
         """Return the answer to a request that does not reach a route; None if it does."""
-        headers = Headers(scope=scope)
+        headers, method = request.headers, request.scope["method"]
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not _is_loopback(hosts[0]):
             return _refused(421, "This page is served to 127.0.0.1 and localhost only.")
-        if scope["method"] not in (*_READS, "POST"):
+        if method not in (*_READS, "POST"):
             return _refused(405, "This page takes GET and POST.")
-        if scope["method"] in _READS and (
-            given := parse_qs(scope["query_string"].decode("latin-1")).get("token")
-        ):
-            return self._admitted(given[0])
-        session = self._session(scope)
+        if method in _READS and (token := request.query_params.get("token")):
+            return self._admitted(token)
+        session = self._session(request)
         if session is None:
             return _refused(
                 401, "Open the address that `sinagot-catalog ui` printed: it holds the key to this page."
             )
         site = headers.get("sec-fetch-site", "none")
-        is_visit = headers.get("sec-fetch-mode") == "navigate" and scope["method"] in _READS
+        is_visit = headers.get("sec-fetch-mode") == "navigate" and method in _READS
         if site not in ("none", "same-origin") and not is_visit:
             return _refused(403, "This page answers no other page.")
-        return self._refused_post(headers, hosts[0], session) if scope["method"] == "POST" else None
+        return self._refused_post(headers, hosts[0], session) if method == "POST" else None
 
     def _admitted(self, token: str) -> Response:
         """Exchange the token for a cookie."""
@@ -118,13 +117,10 @@ class Access:
         answer.set_cookie(self._cookie, session, httponly=True, samesite="strict", path="/")
         return answer
 
-    def _session(self, scope: Scope) -> str | None:
+    def _session(self, request: HTTPConnection) -> str | None:
         """Return the session of the request's cookie; None if there is none."""
-        try:
-            cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(self._cookie)
-        except CookieError:
-            return None
-        return cookie.value if cookie is not None and cookie.value in self._sessions else None
+        session = request.cookies.get(self._cookie)
+        return session if session in self._sessions else None
 
     def _form_token(self, session: str) -> str:
         return hmac.new(self._secret, session.encode(), hashlib.sha256).hexdigest()

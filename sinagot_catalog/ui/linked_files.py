@@ -5,7 +5,8 @@ A reader names a row and a position; paths come from the catalog only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SinagotError
@@ -79,8 +80,9 @@ class LinkedFiles:
 
     def __iter__(self) -> Iterator[LinkedFile]:
         """Yield the links of the row, in the order of `explain`."""
-        for position, link in enumerate(self._links.iter_rows(named=True)):
-            yield _linked(link, position)
+        links = self._links.select("role", "label", "root", "path", "exists")
+        for position, link in enumerate(links.iter_rows(named=True)):
+            yield LinkedFile(**link, position=position)
 
     def store(self, file: LinkedFile) -> Store:
         """The store that contains a file."""
@@ -92,10 +94,7 @@ class LinkedFiles:
         if not folder.exists or store.kinds([top])[0] != "directory" or not is_inside(store, top):
             return []
         names = store.names(top)[:_IN_FOLDER]
-        return [
-            LinkedFile(folder.role, folder.label, folder.root, f"{top}/{name}", True, folder.position, n)
-            for n, name in enumerate(names)
-        ]
+        return [replace(folder, path=f"{top}/{name}", inside=n) for n, name in enumerate(names)]
 
     def find(self, position: int, inside: int | None = None) -> LinkedFile:
         """Return the file at a position.
@@ -131,8 +130,3 @@ class LinkedFiles:
             return Preview(table=table)
         text = text_of(content)
         return Preview(text=text) if text is not None else Preview(fault="a binary file")
-
-
-def _linked(link: Mapping[str, Any], position: int) -> LinkedFile:
-    names = ("role", "label", "root", "path", "exists")
-    return LinkedFile(**{name: link[name] for name in names}, position=position)

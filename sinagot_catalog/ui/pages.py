@@ -16,7 +16,7 @@ from sinagot_catalog.run import shell_join
 from sinagot_catalog.schema import KEYS, of_key
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.startup import dataclass
-from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview
+from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -113,25 +113,32 @@ class RowsPage:
     def statuses(self) -> list[Choice]:
         """The statuses that occur."""
         counts = dict(self.frame.group_by(pl.col("status").cast(pl.String)).len().iter_rows())
-        out = []
-        for name, code in CODES.items():
-            status = None if name == "UNKNOWN" else name
-            if n := counts.get(status):
-                out.append(Choice(WORDS[code], rows_url(both(self.where, equals("status", status))), n, code))
-        return out
+        statuses = [(code, None if name == "UNKNOWN" else name) for name, code in CODES.items()]
+        return [
+            self._choice(WORDS[code], equals("status", status), counts[status], code)
+            for code, status in statuses
+            if status in counts
+        ]
 
     @property
     def steps(self) -> list[Choice]:
         """The steps that occur, with task and modality."""
         names = ["task", "modality", "step"]
         counts = self.frame.group_by(names, maintain_order=True).len()
-        several = [name for name in names if self.frame[name].n_unique() > 1]
-        out = []
-        for *key, n in counts.iter_rows():
-            unit = dict(zip(names, key, strict=True))
-            condition = " AND ".join(equals(name, unit[name]) for name in several or ["step"])
-            out.append(Choice(row_label(*key), rows_url(both(self.where, condition)), n))
-        return out
+        several = [name for name in names if self.frame[name].n_unique() > 1] or ["step"]
+        return [
+            self._choice(
+                row_label(*(row[name] for name in names)),
+                " AND ".join(equals(name, row[name]) for name in several),
+                row["len"],
+            )
+            for row in counts.iter_rows(named=True)
+        ]
+
+    def _choice(self, name: str, condition: str, n: int, code: int | None = None) -> Choice:
+        """A choice of rows; one that the filter has made already does not make it longer."""
+        is_made = n == self.total and condition in self.where
+        return Choice(name, rows_url(self.where if is_made else both(self.where, condition)), n, code)
 
     def url(self, **changes: object) -> str:
         """Return the address of this page with changes."""
@@ -149,18 +156,6 @@ class RowsPage:
         """The command that runs what is seen."""
         where = ["--where", self.where] if self.where else []
         return shell_join(["sinagot-catalog", "run", *workspace_words(self._look.source), *where])
-
-
-@dataclass(frozen=True)
-class ShownFile:
-    """A file of a row with its address, what is shown of it, and the files in it if it is a folder."""
-
-    file: LinkedFile
-    url: str
-    size: int | None
-    note: str
-    preview: Preview | None
-    inside: list[ShownFile]
 
 
 class RowPage:
@@ -210,29 +205,27 @@ class RowPage:
         ]
 
     @cached_property
-    def files(self) -> list[ShownFile]:
-        """Its inputs and outputs with previews."""
+    def files(self) -> list[dict[str, Any]]:
+        """Its inputs and outputs with previews, and with the files in its folders."""
         files = LinkedFiles(self._look.source, self.key)
-        out = []
-        for linked, file in zip(files, self.told.files, strict=True):
-            inside = [self._shown(files, path) for path in files.inside(linked)]
-            shown = self._shown(files, linked, size=file.size, is_folder=file.count is not None)
-            note = f"{file.count:,} files" if file.count is not None else ""
-            if not file.exists:
-                made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
-                note = f"absent{made}" + (f"; there is {file.near}" if file.near else "")
-            out.append(ShownFile(linked, shown.url, file.size, note, shown.preview, inside))
-        return out
+        return [
+            {
+                "inside": [self._shown(files, path) for path in files.inside(linked)],
+                **self._shown(files, linked, is_folder=file.count is not None),
+                "size": file.size,
+                "note": _note(file),
+            }
+            for linked, file in zip(files, self.told.files, strict=True)
+        ]
 
-    def _shown(
-        self, files: LinkedFiles, file: LinkedFile, *, size: int | None = None, is_folder: bool = False
-    ) -> ShownFile:
-        url = row_url(self.key, "/file", n=file.position, inside=file.inside)
+    def _shown(self, files: LinkedFiles, file: LinkedFile, *, is_folder: bool = False) -> dict[str, Any]:
+        """A file with its address and a preview."""
         preview = None
         if file.exists and not is_folder and self._left > 0:
             self._left -= 1
             preview = files.preview(file)
-        return ShownFile(file, url, size, "", preview, [])
+        url = row_url(self.key, "/file", n=file.position, inside=file.inside)
+        return {"file": file, "url": url, "preview": preview}
 
     @cached_property
     def events(self) -> list[dict[str, Any]]:
@@ -251,6 +244,14 @@ class RowPage:
             )
             for change in self.told.changes
         ]
+
+
+def _note(file: Any) -> str:
+    """What is told of a file: why it is absent, or how many files a folder has."""
+    if file.exists:
+        return "" if file.count is None else f"{file.count:,} files"
+    made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
+    return f"absent{made}" + (f"; there is {file.near}" if file.near else "")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

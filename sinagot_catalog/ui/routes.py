@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from urllib.parse import quote
 
 import polars as pl
-from fastapi import FastAPI, Request
-from fastapi.concurrency import run_in_threadpool
+from fastapi import Body, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -27,7 +26,7 @@ from sinagot_catalog.ui.linked_files import LinkedFiles
 from sinagot_catalog.ui.pages import RowPage, RowsPage, both, row_url, rows_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.ui.live_workspace import LiveWorkspace, Look
@@ -39,6 +38,26 @@ _MOST_DRAWN = 8
 NOT_FOUND = 404
 _READERS = 4
 """Number of files that are read at a time: each may fill the bound of a file."""
+
+
+@dataclass
+class RowKey:
+    """The key of a row that a POST names; without a step, of a whole record."""
+
+    record_id: str
+    task: str | None = None
+    modality: str | None = None
+    step: str | None = None
+
+
+def _key(
+    record_id: str, step: str, task: str | None = None, modality: str | None = None
+) -> dict[str, str | None]:
+    return {"record_id": record_id, "task": task, "modality": modality, "step": step}
+
+
+Key: TypeAlias = Annotated[dict[str, str | None], Depends(_key)]
+Rows: TypeAlias = Annotated[list[RowKey], Body(min_length=1, max_length=_MOST_ROWS, embed=True)]
 
 
 class Routes:
@@ -114,29 +133,17 @@ class Routes:
         shown = RowsPage(look, where, sort, number, is_down=bool(down))
         return self._page(request, look, "rows.html", active="rows", where=where, page=shown)
 
-    def row(
-        self,
-        request: Request,
-        record_id: str,
-        step: str,
-        task: str | None = None,
-        modality: str | None = None,
-    ) -> Response:
+    def row(self, request: Request, key: Key) -> Response:
         """Show one row."""
         look = self._live.look
-        shown = RowPage(look, {"record_id": record_id, "task": task, "modality": modality, "step": step})
-        return self._page(request, look, "row.html", active="rows", page=shown)
+        return self._page(request, look, "row.html", active="rows", page=RowPage(look, key))
 
     def version(self) -> dict[str, str]:
         """Return a text that changes when the pages do."""
         return {"version": self._live.version}
 
-    def file(  # noqa: PLR0917 - the parameters of an address have names
-        self, record_id: str, step: str, n: int, task: str | None = None, modality: str | None = None,
-        inside: int | None = None,
-    ) -> Response:  # fmt: skip
+    def file(self, key: Key, n: int, inside: int | None = None) -> Response:
         """Send a file that a row reads or writes."""
-        key = {"record_id": record_id, "task": task, "modality": modality, "step": step}
         files = LinkedFiles(self._live.look.source, key)
         linked_file = files.find(n, inside)
         with self._readers:
@@ -151,23 +158,19 @@ class Routes:
 
     # --- decisions ---------------------------------------------------------------------------------------
 
-    async def exclude(self, request: Request) -> Response:
+    def exclude(self, rows: Rows, reason: Annotated[str, Body()] = "") -> Response:
         """Exclude rows, or whole records where no step is named."""
-        body = await _body(request)
-        reason = body.get("reason")
-        if not isinstance(reason, str) or not reason.strip():
+        if not reason.strip():
             raise UsageError("a reason is missing", "Say why, in a few words.")
-        return await run_in_threadpool(
-            self._decide, body, lambda source, query: exclude(source, query, reason)
-        )
+        return self._decide(rows, lambda source, query: exclude(source, query, reason))
 
-    async def include(self, request: Request) -> Response:
+    def include(self, rows: Rows) -> Response:
         """Take rows back, or whole records where no step is named."""
-        return await run_in_threadpool(self._decide, await _body(request), include)
+        return self._decide(rows, include)
 
-    def _decide(self, body: Mapping[str, Any], change: Callable[[Session, Query], pl.DataFrame]) -> Response:
+    def _decide(self, named: Rows, change: Callable[[Session, Query], pl.DataFrame]) -> Response:
         """Change the decisions on some rows, and list again."""
-        keys = _keys(body)
+        keys = pl.DataFrame(named, schema=KEYS)
         with self._writing:
             workspace = self._live.look.workspace
             source = workspace._source  # noqa: SLF001 - as the command line
@@ -221,33 +224,10 @@ class Routes:
     def _invalid(self, request: Request, error: Exception) -> Response:
         """Answer a request that no route takes."""
         status = getattr(error, "status_code", 400)
-        text = "there is no such page" if status == NOT_FOUND else "the address is not complete"
+        text = "there is no such page" if status == NOT_FOUND else "the request is not complete"
         answer = self._problem(request, UsageError(text, "Begin at the overview."))
         answer.status_code = status
         return answer
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """Read the JSON of a POST."""
-    try:
-        body = json.loads(await request.body())
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise UsageError("the request is no JSON object")
-    return body
-
-
-def _keys(body: Mapping[str, Any]) -> pl.DataFrame:
-    """Return the keys of the rows that a POST names; without a step it names a whole record."""
-    rows = body.get("rows")
-    if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
-        raise UsageError(f"a request names 1 to {_MOST_ROWS:,} rows")
-    for row in rows:
-        values = [row.get(name) for name in KEYS] if isinstance(row, dict) else [None]
-        if not isinstance(values[0], str) or not all(isinstance(value, str | None) for value in values):
-            raise UsageError("a row has a record_id, and task, modality and step as texts")
-    return pl.DataFrame([{name: row.get(name) for name in KEYS} for row in rows], schema=KEYS)
 
 
 def _asset(text: str, kind: str) -> Response:

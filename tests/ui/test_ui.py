@@ -329,6 +329,20 @@ def test_rows_are_filtered_sorted_and_paged_by_the_address(write_workspace, star
     assert records(narrowed) == ["R248", "R249"]
 
 
+def test_a_status_that_the_filter_names_already_is_not_added_again(folder, start):
+    ui = start(folder)
+
+    def chips(where=""):
+        links = re.findall(r'class="chip" href="([^"]+)"', ui.get(f"/rows?where={quote(where)}").words)
+        return [parse_qs(urlsplit(link).query)["where"][0] for link in links]
+
+    done = next(where for where in chips() if "DONE" in where)
+    assert chips(done) == [done]
+    [narrowed] = chips("step = 'a' AND record_id <> 'R2'")  # all of them are done
+    assert narrowed == f"(step = 'a' AND record_id <> 'R2') AND {done}"
+    assert chips(narrowed) == [narrowed]
+
+
 def test_many_filters_at_once_are_answered(folder, start):
     ui = start(folder)
     filters = [f"/?{urlencode({'where': f'n_files > {n % 24} - 9'})}" for n in range(72)]
