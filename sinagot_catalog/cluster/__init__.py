@@ -1,8 +1,8 @@
 """Batches of rows on a Dask or Ray cluster: the same work as in the local pool, on other machines.
 
 In: the batches of a run and the address of a cluster. Out: the result of each row. Only this package imports
-Dask and Ray. Begin with `executor`, which `flows` hands to a run; `runner` sends the batches, and a cluster worker
-runs `remote_batch`. `slurm` submits a run in parts as batch jobs, each a run of its own.
+Dask and Ray. Begin with `executor`, which `flows` hands to a run: it sends the batches, and a cluster worker runs
+`remote_batch`. `slurm` submits a run in parts as batch jobs, each a run of its own.
 """
 
 from typing import TYPE_CHECKING

@@ -56,18 +56,13 @@ def requests(
         ['--time=6:00:00']
     """
     whole = largest(needs.values())
-    user_options = {name: _given(names, given) for name, names in _NAMES.items()}
+    user = {name: _given(names, given) for name, names in _NAMES.items()}
+    cpus = float(user["cpus"] or whole.cpus or 1) if (user["cpus"] or "1").isdecimal() else inf
     there = {
-        "cpus": float(whole.cpus or 1),
-        "memory": float(whole.memory or inf),
-        "gpus": float(whole.gpus or inf),
+        "cpus": cpus,
+        "memory": float(whole.memory or inf) if user["memory"] is None else _memory(given, cpus),
+        "gpus": float(whole.gpus or inf) if user["gpus"] is None else inf,
     }
-    if user_options["cpus"] is not None:
-        there["cpus"] = float(user_options["cpus"]) if user_options["cpus"].isdecimal() else inf
-    if user_options["memory"] is not None:
-        there["memory"] = _memory(given, there["cpus"])
-    if user_options["gpus"] is not None:
-        there["gpus"] = inf
     check_fits(
         needs, there, "a job with these options of sbatch", "Ask sbatch for more, or leave its option out."
     )
@@ -78,9 +73,7 @@ def requests(
         "gpus": f"gpu:{whole.gpus}" if whole.gpus else None,
         "time": f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" if seconds else None,
     }
-    return [
-        f"{_NAMES[name][0]}={value}" for name, value in values.items() if value and user_options[name] is None
-    ]
+    return [f"{_NAMES[name][0]}={value}" for name, value in values.items() if value and user[name] is None]
 
 
 def _seconds(

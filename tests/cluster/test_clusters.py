@@ -271,8 +271,8 @@ LOCAL_RAY = """
 import os
 os.umask(0o002)
 from sinagot_catalog.cluster import ClusterAddress
-from sinagot_catalog.cluster.runner import _Ray
-_Ray(ClusterAddress("ray"), 1).close()
+from sinagot_catalog.cluster.ray_cluster import RayCluster
+RayCluster(ClusterAddress("ray"), 1).close()
 """
 
 
@@ -320,7 +320,7 @@ def test_a_cluster_that_opens_late_is_let_go_when_it_comes(dask, workspace):
     executor = executor_of(claimed)
     executor.close()  # waits for nothing
     executor.wait_started()
-    wait(lambda: executor._runner()._is_closed)
+    wait(lambda: executor._is_closed)
     assert claimed.finish().counts() == {"cancelled": 2}
 
 

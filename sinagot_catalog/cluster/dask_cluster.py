@@ -1,10 +1,11 @@
-"""The connection to a Dask cluster: finds or makes the cluster of a run, and closes what it made."""
+"""A Dask cluster: finds or makes the cluster of a run, calls `run_batch` there, and closes what it made."""
 
 import inspect
 import logging
 import math
 import signal
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
@@ -13,23 +14,23 @@ from typing import Any
 import distributed
 
 from sinagot_catalog.cluster.cluster_address import ClusterAddress
+from sinagot_catalog.cluster.cluster_protocol import LostError
+from sinagot_catalog.cluster.remote_batch import run_batch
 from sinagot_catalog.errors import ServerError, UsageError, did_you_mean
-from sinagot_catalog.run import limits, this_machine
+from sinagot_catalog.journal import Resources
+from sinagot_catalog.run import declared, limits, this_machine
 
 _TIMEOUT = 10
 _MOST_PLANNED = 64
 """The number of workers that an adaptive cluster without a maximum is taken to grow to."""
 
 
-class DaskConnection:
-    """A client of the Dask cluster of a run.
+class DaskCluster:
+    """The Dask cluster of a run.
 
     Args:
         where: The cluster; without any value, threads of this process, each of which uses one worker process.
         workers: The number of these threads.
-
-    Attributes:
-        client: The client.
 
     Raises:
         UsageError: There is no such class of clusters, or it does not take the arguments.
@@ -39,7 +40,7 @@ class DaskConnection:
     def __init__(self, where: ClusterAddress, workers: int) -> None:
         self._made = ExitStack()
         try:
-            self.client = self._connected(where, workers)
+            self._client = self._connected(where, workers)
         except BaseException:
             self._made.close()
             raise
@@ -72,10 +73,10 @@ class DaskConnection:
 
     def width(self) -> int:
         """How many calls can run at a time; workers that the cluster plans to start count, too."""
-        threads = self.client.nthreads()
+        threads = self._client.nthreads()
         present = int(sum(threads.values()))
         per_worker = max(1, present // max(1, len(threads)))
-        cluster = self.client.cluster
+        cluster = self._client.cluster
         adaptive = getattr(cluster, "_adaptive", None)
         most = getattr(adaptive, "maximum", 0) if getattr(adaptive, "state", "") != "stopped" else 0
         most = _MOST_PLANNED if most == math.inf else int(most)
@@ -85,8 +86,38 @@ class DaskConnection:
     def dashboard(self) -> str | None:
         """The address of the dashboard, None without one."""
         with suppress(Exception):  # a scheduler without a dashboard has no entry for it
-            return str(self.client.dashboard_link or "") or None
+            return str(self._client.dashboard_link or "") or None
         return None
+
+    def offers(self) -> list[Mapping[str, float]]:
+        """The resources of each worker."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return [worker["resources"] for worker in workers]
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        """Call `run_batch` on the cluster."""
+        key = f"rows-{name}-{id(self)}-{time.monotonic_ns()}"
+        return self._client.submit(run_batch, *arguments, key=key, resources=declared(need) or None)
+
+    def result(self, sent: Any, seconds: float) -> str | None:
+        """Wait for the result of a call; None if it has not arrived yet."""
+        try:
+            # Without its result. `sent.result(timeout=...)` would give up the transfer of the result, which other
+            # batches share, and distributed would then wait for that transfer for ever.
+            sent.exception(timeout=seconds)
+        except (TimeoutError, UnboundLocalError):
+            # distributed raises the latter if a call is cancelled at the moment when the wait for it times out.
+            return None
+        try:
+            return str(sent.result())
+        except distributed.scheduler.KilledWorker as error:
+            raise LostError from error
+        except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError) as error:
+            raise ServerError(f"The Dask scheduler is gone: {error}") from error
+
+    def forget(self, sent: Any) -> None:
+        """Cancel a call."""
+        sent.cancel()
 
     def close(self) -> None:
         """Close the client, and a cluster that was made for the run; not those of the caller."""
