@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -16,7 +16,7 @@ from sinagot_catalog.ui.live_workspace import LiveWorkspace
 from sinagot_catalog.ui.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from sinagot_catalog.workspace import Workspace
 
@@ -52,7 +52,7 @@ def serve(
             access, lifespan="off", access_log=False, log_level="error", server_header=False, ws="none",
             timeout_graceful_shutdown=int(_PATIENCE), limit_concurrency=200, proxy_headers=False,
         )  # fmt: skip
-        server = _Server(config)
+        server = uvicorn.Server(config)  # in a thread it leaves signals to the program
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
@@ -66,26 +66,11 @@ def serve(
             thread.join(2 * _PATIENCE)
 
 
-class _Server(uvicorn.Server):
-    """A server in a thread: signals belong to the program."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals as they are."""
-        yield
-
-
-@contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
-    listener = socket.socket()
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-            listener.listen()
-        except (OSError, OverflowError) as error:
-            text = getattr(error, "strerror", None) or str(error)
-            raise ServerError(
-                f"port {port} cannot be used: {text}", "Name another one with --port, or none for a free one."
-            ) from error
-        yield listener
+def _listening(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except (OSError, OverflowError) as error:
+        text = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+        raise ServerError(
+            f"port {port} cannot be used: {text}", "Name another one with --port, or none for a free one."
+        ) from error
