@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
@@ -204,6 +203,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
+        from sinagot_catalog.flows import observer
         from sinagot_catalog.run import RunArguments, RunOptions, run
 
         wanted = RunOptions.of(
@@ -211,7 +211,7 @@ class StepCollection(Selection):
         )
         if wanted.resolved_mode(self._source.config) == "prefect":
             return self._submit(wanted, wait=True).wait()
-        report = run(self._source, self._query, wanted, progress=progress, observer=_observer())
+        report = run(self._source, self._query, wanted, progress=progress, observer=observer())
         self._warn_of_absent(report.frame.height)
         return report
 
@@ -289,8 +289,8 @@ class StepCollection(Selection):
             interval: The time until the next listing, even if no change was noticed: seconds, or `"5m"`.
             stable_for: The time for which size and time of a new file must be stable before it is read.
             submit: Submit the rows of a round as a Prefect flow; otherwise they run here, as in `run`.
-            deployment: The deployment that runs them, such as `"run-workspace/nightly"`; its runs continue when the
-                watch ends.
+            deployment: The deployment that runs them, such as `"run-workspace/nightly"`; a run that has begun
+                continues when the watch ends.
             once: End when no row is ready.
             on_message: Receives a message on each error of a round; by default it goes to stderr.
             options: `workers` and `stale`, as in `run`.
@@ -318,7 +318,7 @@ class StepCollection(Selection):
 
         def act(source: Session, query: Query, options: RunOptions) -> RunReport:
             if deployment is not None:
-                return send(source, query, options, deployment, on_message=talk).wait()
+                return send(source, query, options, deployment, wait=True, on_message=talk).wait()
             if submit:
                 rows = type(self)(source, self._kinds, query)
                 return rows._submit(options, talk, wait=True).wait()  # noqa: SLF001 - the same class
@@ -438,12 +438,3 @@ class Step(NamesNearest):
 
     def _repr_html_(self) -> str:
         return self.rows._repr_html_()
-
-
-def _observer() -> Any:
-    """What observes rows that run inside a flow or a task of the user; None where Prefect is not in use."""
-    if "prefect" not in sys.modules:
-        return None
-    from sinagot_catalog.flows import observer
-
-    return observer()

@@ -17,19 +17,11 @@ if TYPE_CHECKING:
     from sinagot_catalog.flows.crashed_runs import mark_crashed
     from sinagot_catalog.flows.deployments.deployment import Deployed, Deployment, address_of, describe
     from sinagot_catalog.flows.flow import run_workspace
+    from sinagot_catalog.flows.run_handle import RunHandle
     from sinagot_catalog.flows.server.api import ConfiguredApi, configured_api, of_prefect
     from sinagot_catalog.flows.server.local_server import start, status, stop
     from sinagot_catalog.flows.server.server_state import find
-    from sinagot_catalog.flows.submission import (
-        RunHandle,
-        deploy,
-        environment,
-        follow,
-        send,
-        serve,
-        submit,
-        to_stderr,
-    )
+    from sinagot_catalog.flows.submission import deploy, environment, follow, send, serve, submit, to_stderr
     from sinagot_catalog.flows.surrounding_run import observer
 
 __getattr__ = lazy_exports(__name__)

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, TypeAlias
+from sys import intern
+from typing import Any, Literal, TypeAlias
 
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
@@ -21,14 +22,12 @@ from sinagot_catalog.config import count_of
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.journal import Group, Result, RunReport
 from sinagot_catalog.run import ClaimedRun, Executor
-from sinagot_catalog.schema import FAILED_OUTCOMES, OUTCOMES
+from sinagot_catalog.schema import FAILED_OUTCOMES
 
 Logger: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
 
 _MOST_LOGGERS = 20_000
 _DONE = ("done", "already_done")
-_OUTCOMES = (None, *OUTCOMES)
-_CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 
 @dataclass
@@ -43,8 +42,7 @@ class ActiveRun:
         error: The error of the run itself, not of a row.
         is_fed: Whether the executor has started, so that rows can run.
         batch_sizer: Sizes the batches, and learns from their times.
-        resting: Number of batches that wait for a retry.
-        waiting: Number of batches that wait for a slot of the concurrency limit.
+        waiting: Number of batches that wait for a retry, and for a slot of the concurrency limit.
         started: Callback; the flow calls it when it starts.
         flow_run_id: The flow run that drives it, once that has begun.
     """
@@ -56,22 +54,16 @@ class ActiveRun:
     error: Exception | None = None
     started: Callable[[], None] = lambda: None
     is_fed: bool = False
-    resting: int = 0
-    waiting: int = 0
+    waiting: Counter[Literal["retry", "slot"]] = field(default_factory=Counter)
     flow_run_id: str | None = None
     batch_sizer: BatchSizer = field(default_factory=lambda: BatchSizer(0))
-    _codes: bytearray = field(init=False)  # a byte per row: a dict takes a hundred times the memory
+    _outcomes: list[str | None] = field(init=False)
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _loggers: dict[str, Logger] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._codes = bytearray(self.claimed.plan.rows.height)
-
-    @property
-    def width(self) -> int:
-        """Number of batches that can run at a time."""
-        return self.executor.width
+        self._outcomes = [None] * self.claimed.plan.rows.height
 
     @property
     def done(self) -> int:
@@ -95,13 +87,10 @@ class ActiveRun:
             self.stop.set()  # submit no further batch
         with self._lock:
             for result in results:
-                if (before := self._outcome(result.row)) is not None:
+                if (before := self._outcomes[result.row]) is not None:
                     self._counts[before] -= 1
-                self._codes[result.row] = _CODES[result.outcome]
+                self._outcomes[result.row] = intern(result.outcome)  # results hold a text each
                 self._counts[result.outcome] += 1
-
-    def _outcome(self, row: int) -> str | None:
-        return _OUTCOMES[self._codes[row]]
 
     def log_to(self, logger: Logger, groups: Sequence[Group]) -> None:
         """Send the log lines of a batch to the logger of its task run; only the latest rows are kept in memory."""
@@ -121,12 +110,12 @@ class ActiveRun:
 
     def unfinished(self, groups: Sequence[Group]) -> list[Group]:
         """The rows of some groups that are not done: a retry of a batch leaves out the rows that are done."""
-        unfinished = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
+        unfinished = [[row for row in group if self._outcomes[row[0]] not in _DONE] for group in groups]
         return [group for group in unfinished if group]
 
     def outcomes(self, groups: Sequence[Group]) -> list[tuple[int, str]]:
         """The outcomes of the rows of some groups; of a row without a result, `cancelled`."""
-        return [(row[0], self._outcome(row[0]) or "cancelled") for group in groups for row in group]
+        return [(row[0], self._outcomes[row[0]] or "cancelled") for group in groups for row in group]
 
     def counts(self, groups: Sequence[Group]) -> Counter[str]:
         """Number of rows of some groups per outcome."""
@@ -134,28 +123,19 @@ class ActiveRun:
 
     def rest(self, seconds: float) -> None:
         """Wait before a retry of a batch; other batches may run meanwhile, and a cancel ends the wait."""
-        with self._lock:
-            self.resting += 1
-        self.stop.wait(seconds)
-        with self._lock:
-            self.resting -= 1
+        with self.waiting_for("retry"):
+            self.stop.wait(seconds)
 
     @contextmanager
-    def waiting_for_slot(self) -> Iterator[None]:
-        """Count a batch as waiting for a slot."""
+    def waiting_for(self, what: Literal["retry", "slot"]) -> Iterator[None]:
+        """Count a batch as waiting."""
         with self._lock:
-            self.waiting += 1
+            self.waiting[what] += 1
         try:
             yield
         finally:
             with self._lock:
-                self.waiting -= 1
-
-    def opened(self) -> None:
-        """Record that the executor has started; stop it at once if the run was cancelled before."""
-        self.is_fed = True
-        if self.stop.is_set():
-            self.executor.stop()
+                self.waiting[what] -= 1
 
     def fail(self, error: Exception) -> None:
         """End the run with an error of the run itself, not of a row."""
@@ -166,8 +146,7 @@ class ActiveRun:
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""
         self.stop.set()
-        if self.is_fed:
-            self.executor.stop()
+        self.executor.stop()
 
 
 _CURRENT: ContextVar[ActiveRun | None] = ContextVar("sinagot_active_run", default=None)

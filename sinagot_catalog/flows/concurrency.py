@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
 from prefect import get_client
-from prefect.client.orchestration import SyncPrefectClient
 from prefect.concurrency.services import ConcurrencySlotAcquisitionWithLeaseService
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
@@ -20,32 +19,23 @@ from sinagot_catalog.run import ClaimedRun
 _ASK_EVERY = 5.0
 
 
-def check_limit(client: SyncPrefectClient, name: str | None) -> None:
-    """Check that the limit exists: Prefect does not limit anything under an unknown name.
+def check_limit(claimed: ClaimedRun) -> None:
+    """Check that the limit of a run exists: Prefect does not limit anything under an unknown name.
 
     Raises:
         UsageError: It does not exist; the hint is the command that makes it.
     """
+    name = claimed.source.config.prefect.concurrency
     if name is None:
         return
-    try:
-        client.read_global_concurrency_limit_by_name(name)
-    except ObjectNotFound:
-        raise UsageError(
-            f"[prefect] concurrency = {name!r}: {client.api_url} knows no such global concurrency limit",
-            f"Make it: {of_prefect(f'prefect gcl create {shlex.quote(name)} --limit 4')}",
-        ) from None
-
-
-def ask_limit(claimed: ClaimedRun) -> None:
-    """Check the limit of a run that was planned in its flow; release its rows if the limit does not exist."""
-    if name := claimed.source.config.prefect.concurrency:
+    with get_client(sync_client=True) as client:
         try:
-            with get_client(sync_client=True) as client:
-                check_limit(client, name)
-        except BaseException:
-            claimed.finish()
-            raise
+            client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            raise UsageError(
+                f"[prefect] concurrency = {name!r}: {client.api_url} knows no such global concurrency limit",
+                f"Make it: {of_prefect(f'prefect gcl create {shlex.quote(name)} --limit 4')}",
+            ) from None
 
 
 def open_limit(claimed: ClaimedRun) -> None:
@@ -60,7 +50,7 @@ def slot(active: ActiveRun) -> Iterator[None]:
     name = active.claimed.source.config.prefect.concurrency
     logging.getLogger("prefect._internal.concurrency").addFilter(_is_no_wait)  # a repeated call adds nothing
     with ExitStack() as held:
-        with active.waiting_for_slot() if name is not None else nullcontext():
+        with active.waiting_for("slot") if name is not None else nullcontext():
             while name is not None and not active.stop.is_set():
                 try:
                     held.enter_context(concurrency(name, strict=True, timeout_seconds=_ASK_EVERY))

@@ -17,7 +17,6 @@ The course of a flow run:
 import json
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, cast
 
@@ -31,7 +30,7 @@ from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog.catalog import Session
-from sinagot_catalog.errors import RunError, ServerError, SinagotError
+from sinagot_catalog.errors import RunError, ServerError, SinagotError, UsageError
 from sinagot_catalog.flows.active_run import ActiveRun, as_current, current, state_of
 from sinagot_catalog.flows.artifacts import (
     rename,
@@ -42,16 +41,14 @@ from sinagot_catalog.flows.artifacts import (
     tags_of,
 )
 from sinagot_catalog.flows.batches import BatchSizer
-from sinagot_catalog.flows.concurrency import ask_limit, slot
+from sinagot_catalog.flows.concurrency import check_limit, slot
 from sinagot_catalog.flows.deployments.deployment_params import deployment_parameters, own_deployment
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.flows.monitor import monitored, own_logger
 from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.stored_run import store_report
-from sinagot_catalog.flows.task_runner import check_task_runner
 from sinagot_catalog.journal import Group, RunReport
 from sinagot_catalog.run import Phase
-from sinagot_catalog.schema import FAILED_OUTCOMES
 from sinagot_catalog.worker import interrupts_deferred
 
 _RETRIES_NEED_ERRORS = tuple(map(int, prefect.__version__.split(".")[:2])) < (3, 9)
@@ -121,14 +118,13 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     active = current(run_id)
     if active is None:
         try:
-            check_task_runner()
+            _check_task_runner()
             claimed = prepare(
                 **options,
                 since=since_retry() if force else None,
                 deployed=deployment_parameters(),
                 flow_run_id=runtime.flow_run.id,
             )
-            ask_limit(claimed)
         except SinagotError as error:
             rename(" · ".join([short(workspace), *filter(None, [where])]))
             return _as_report(Failed(message=str(error), data=error))
@@ -140,8 +136,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
     active.started()
     try:
+        check_limit(claimed)
         with as_current(active), active.executor, monitored(active):
-            active.opened()
+            active.is_fed = True
             _run(active, batch)
     except Exception as error:
         active.error = error
@@ -152,18 +149,15 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         raise
     finally:
         with interrupts_deferred():
-            active.report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
+            report = active.report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
             store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
-    if active.error is not None:
-        state: State[Any] = Failed(message=str(active.error), data=active.error)
-    else:
-        state = _conclude(active, workspace)
-    if _RETRIES_NEED_ERRORS and _has_retries():
+    state = _conclude(active, report, workspace)
+    if _RETRIES_NEED_ERRORS and _context().flow.retries:
         # Prefect would raise the error of an early attempt in the end if a later attempt returned a state.
         if state.is_failed():
-            raise RunError(state.message or "The run failed", report=active.report)
+            raise RunError(state.message or "The run failed", report=report)
         if state.is_completed():
-            return active.report
+            return report
     return _as_report(state)
 
 
@@ -202,10 +196,23 @@ def _clear_lost(source: Session) -> None:
         own_logger().warning("Lost runs of the deployment could not be looked for: %s", error)
 
 
-def _has_retries() -> bool:
-    """Whether the user set retries for this flow run."""
-    context = FlowRunContext.get()
-    return context is not None and context.flow is not None and bool(context.flow.retries)
+def _context() -> Any:
+    return FlowRunContext.get()
+
+
+def _check_task_runner() -> None:
+    """Check that the task runner of this flow run can serve it.
+
+    Raises:
+        UsageError: It sends task runs to other processes, which do not have the claimed rows.
+    """
+    runner = _context().task_runner
+    if not isinstance(runner, ThreadPoolTaskRunner):
+        raise UsageError(
+            f"task_runner: {type(runner).__name__} cannot run the batches of run_workspace, which need threads of "
+            "its process",
+            "Leave it out; for a cluster, set [prefect] task_runner in workspace.toml.",
+        )
 
 
 @task(
@@ -256,14 +263,18 @@ def _feed(active: ActiveRun, phase: Phase) -> None:
     claimed = active.claimed
     # No tags: for each tag of a task run, Prefect requests a slot from the API and holds it with another thread.
     run = run_rows.with_options(retries=claimed.source.config.prefect.retries)
+
+    def submit(groups: list[Group]) -> None:
+        future = run.submit(claimed.label_of(groups), claimed.run_id, json.dumps(groups))
+        future.add_done_callback(lambda _: ended.put(groups))
+
     under_way = 0
     while under_way or (len(phase) and not active.stop.is_set()):
-        room = active.width + _AHEAD + active.resting - under_way
+        room = active.executor.width + _AHEAD + active.waiting["retry"] - under_way
         if room > 0 and not active.stop.is_set():
-            groups = active.batch_sizer.cut(iter(phase), active.width)
+            groups = active.batch_sizer.cut(iter(phase), active.executor.width)
             if groups:
-                future = run.submit(claimed.label_of(groups), claimed.run_id, json.dumps(groups))
-                future.add_done_callback(partial(_put, ended, groups))
+                submit(groups)
                 under_way += 1
                 continue
         with suppress(Empty):
@@ -275,10 +286,6 @@ def _feed(active: ActiveRun, phase: Phase) -> None:
         _release(active, phase, rest)
 
 
-def _put(ended: SimpleQueue[list[Group]], groups: list[Group], _: object) -> None:
-    ended.put(groups)
-
-
 def _release(active: ActiveRun, phase: Phase, groups: list[Group]) -> None:
     """Release what waits for some groups, whose batch has ended for good."""
     outcomes = active.outcomes(groups)
@@ -287,17 +294,15 @@ def _release(active: ActiveRun, phase: Phase, groups: list[Group]) -> None:
         outcomes = [(result.row, result.outcome) for result in blocked]
 
 
-def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
+def _conclude(active: ActiveRun, report: RunReport, workspace: str) -> State[Any]:
     """Show summary and failures on Prefect's page, and return the final state."""
-    report = active.report
-    if report is None:
-        return Failed(message="The run gave no report")
-    counts = report.counts()
+    if active.error is not None:
+        return Failed(message=str(active.error), data=active.error)
     show_summary(report, workspace, active.claimed.source.config.prefect.report_url)
-    if any(counts.get(outcome) for outcome in FAILED_OUTCOMES):
+    if not report.ok:
         options = active.claimed.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
-    state = state_of(counts, cancelled=active.is_cancelled)
+    state = state_of(report.counts(), cancelled=active.is_cancelled)
     if state.is_completed():
         state.data = report
     elif state.is_failed():

@@ -2,12 +2,14 @@
 
 import logging
 import threading
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import Context
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow_sync
@@ -28,57 +30,52 @@ from sinagot_catalog.flows.artifacts import tags_of
 from sinagot_catalog.flows.concurrency import check_limit, open_limit
 from sinagot_catalog.flows.crashed_runs import driver
 from sinagot_catalog.flows.flow import run_workspace
+from sinagot_catalog.flows.run_handle import RunHandle, StillUnderWayError
 from sinagot_catalog.flows.server.server_state import LocalServer
-from sinagot_catalog.flows.stored_run import store_selection
+from sinagot_catalog.flows.stored_run import parameters_of
 from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import ClaimedRun, Executor
-from sinagot_catalog.secrets import masked
 
 _TICK = 0.2
-_NOT_OF_FLOW = ("debug", "mode")
 
 
-class LocalFlowRun(threading.Thread):
-    """A thread that drives a run of this process as a flow run.
+class LocalFlowRun(RunHandle):
+    """A run of this process that a thread drives as a flow run.
 
     The flow run is created at once, so that its page exists before the work begins. When the program exits, it
     waits for the run.
 
-    Inside a flow of the user, Prefect makes it as a subflow when the thread begins.
+    Inside a flow of the user, Prefect makes it as a subflow when the thread begins; `flow_run_id` and `url` are
+    known when `start` has returned.
 
     Args:
         claimed: The claimed run.
         executor: The executor of its rows.
         api: The local server, or None for the API that the user configured, or that the surrounding run uses.
-
-    Attributes:
-        flow_run_id: The id of the flow run; of a subflow, known when `start` has returned.
-        url: The URL of its page, if the API has one.
-        state: The last known state.
     """
 
     def __init__(self, claimed: ClaimedRun, executor: Executor, *, api: LocalServer | None) -> None:
-        super().__init__(name=f"submitted-{claimed.run_id}", daemon=False)
+        super().__init__(claimed.run_id)
         self._api = api
         self._active = ActiveRun(claimed, executor, started=self._hold_the_end)
-        self._parameters = _parameters(claimed)
+        frame, run_id = claimed.plan.frame, claimed.run_id
+        parameters = parameters_of(claimed.source, claimed.query, claimed.options, frame, run_id)
+        self._parameters = parameters | {"run_id": run_id}
         self._context = child_context() if is_inside() else Context()
         self._flow_run: FlowRun | None = None
-        self.flow_run_id: str | None = None
-        self.url: str | None = None
-        with pointed_at(api), get_client(sync_client=True) as client:
-            check_limit(client, claimed.source.config.prefect.concurrency)
+        with client_of(api) as client:
+            check_limit(claimed)
             if not is_inside():
                 self._flow_run = client.create_flow_run(
                     run_workspace,
                     name=claimed.label,
                     parameters=self._parameters,
-                    context=driver(claimed.run_id),
+                    context=driver(run_id),
                     tags=tags_of(claimed),
                 )
                 self._learn_id(str(self._flow_run.id))
-        self.state = "Pending"
+        self._last_state = "Pending"
         self._error: BaseException | None = None
         self._begun = threading.Event()
         # An event and not `join`: after an interrupt in `join`, Python 3.11 treats a running thread as ended.
@@ -86,7 +83,9 @@ class LocalFlowRun(threading.Thread):
 
     def start(self) -> None:
         """Start, and return when the flow has begun: from then on the program waits for it when it exits."""
-        super().start()
+        threading.Thread(
+            target=self._context.run, args=[self._run], name=f"submitted-{self.run_id}", daemon=False
+        ).start()
         _wait(self._begun)
 
     def _learn_id(self, flow_run_id: str) -> None:
@@ -94,11 +93,8 @@ class LocalFlowRun(threading.Thread):
         page = page_of(self._api)
         self.url = f"{page}/runs/flow-run/{flow_run_id}" if page else None
 
-    def run(self) -> None:
-        """Drive the flow run to its end, in this thread."""
-        self._context.run(self._run)
-
     def _run(self) -> None:
+        """Drive the flow run to its end, in the thread."""
         if self.flow_run_id is not None:  # the console of a flow of the user shows its subflows
             mute_console(self.flow_run_id)
         try:
@@ -113,9 +109,9 @@ class LocalFlowRun(threading.Thread):
                     )
                 finally:
                     EventsWorker.drain_all(timeout=5)
-            self.state = (isinstance(ended, State) and ended.name) or "Completed"
+            self._last_state = (isinstance(ended, State) and ended.name) or "Completed"
         except BaseException as error:  # noqa: BLE001 - `wait` raises it
-            self.state, self._error = "Crashed", error
+            self._last_state, self._error = "Crashed", error
         finally:
             _QUIET.flow_runs.discard(str(self.flow_run_id))
             if self._active.report is None:
@@ -123,21 +119,16 @@ class LocalFlowRun(threading.Thread):
             self._ended.set()
             self._begun.set()
 
-    @property
-    def last_state(self) -> str:
-        """The state; no request to the API is needed."""
-        return self.state
-
     def settle(self) -> None:
         """Wait for the end; an error of the run is not raised."""
         _wait(self._ended)
 
-    def wait(self, timeout: float | None) -> RunReport:
+    def wait(self, timeout: float | None = None) -> RunReport:
         """Wait for the end and return the report; raises an error of the run itself."""
         if timeout is None:
             self.settle()
         elif not self._ended.wait(timeout):
-            raise TimeoutError(f"Run {self._active.claimed.run_id} is still under way after {timeout:g} s")
+            raise StillUnderWayError(f"Run {self.run_id} is still under way after {timeout:g} s")
         if self._active.error is not None:
             raise self._active.error
         if self._active.report is None or not self._active.is_fed:
@@ -156,7 +147,7 @@ class LocalFlowRun(threading.Thread):
         At exit, Python closes these before it waits for threads, in reverse order of their registration. So the
         flow calls this when all of them exist: then Python runs this callback first.
         """
-        self.state = "Running"
+        self._last_state = "Running"
         if self.flow_run_id is None and self._active.flow_run_id is not None:
             self._learn_id(self._active.flow_run_id)
         EventsWorker.instance()
@@ -175,18 +166,6 @@ def _wait(event: threading.Event) -> None:
         pass
 
 
-def _parameters(claimed: ClaimedRun) -> dict[str, Any]:
-    """The parameters that the page shows for a run that was planned in this process."""
-    first, *further = map(masked, claimed.source.config.files)
-    options = {
-        name: value
-        for name, value in asdict(claimed.options).items()
-        if name not in _NOT_OF_FLOW and value not in (None, False)
-    }
-    rows = store_selection(claimed)
-    return options | {"workspace": first, "config": further or None, "rows": rows, "run_id": claimed.run_id}
-
-
 def page_of(api: LocalServer | None) -> str:
     """The URL of Prefect's page; empty for Prefect's temporary server, which has none."""
     return api.url if api is not None else str(PREFECT_UI_URL.value() or "")
@@ -201,6 +180,13 @@ def pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
     # heartbeats would take a second.
     where[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
     return temporary_settings(where, restore_defaults={PREFECT_API_KEY})
+
+
+@contextmanager
+def client_of(api: LocalServer | None) -> Iterator[SyncPrefectClient]:
+    """A client of the local server, or of the API that the user configured; this thread points at it meanwhile."""
+    with pointed_at(api), get_client(sync_client=True) as client:
+        yield client
 
 
 class _Quiet(logging.Filter):

@@ -15,43 +15,38 @@ from uuid import UUID
 
 from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterDeploymentId,
-    FlowRunFilterState,
-    FlowRunFilterStateType,
-)
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.journal import read_report
 
+_ACTIVE = (StateType.RUNNING, StateType.CANCELLING)
 _PAUSE = 3.0
 """Seconds between two checks: a run that ends releases its rows a moment before its report is stored."""
 
 
-def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[FlowRun]) -> list[UUID]:
+def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[FlowRun]) -> None:
     """Mark the lost runs among some flow runs as Crashed; a run must be lost in two checks.
 
     Args:
         client: The client of the API.
         source: The session of the workspace that they run.
-        flow_runs: Flow runs that are active according to the API.
-
-    Returns:
-        The ids of the marked flow runs.
+        flow_runs: Some flow runs.
     """
-    if not any(is_lost(source, flow_run) for flow_run in flow_runs):
-        return []
+    if not (lost := _lost(source, flow_runs)):
+        return
     time.sleep(_PAUSE)
-    lost = []
-    for flow_run in [client.read_flow_run(flow_run.id) for flow_run in flow_runs]:
-        if not (flow_run.state is None or flow_run.state.is_final()) and is_lost(source, flow_run):
-            crashed: State[Any] = Crashed(message="The process that ran it is gone; what is done is kept")
-            client.set_flow_run_state(flow_run.id, crashed, force=True)
-            lost.append(flow_run.id)
-    return lost
+    for flow_run in _lost(source, [client.read_flow_run(flow_run.id) for flow_run in lost]):
+        crashed: State[Any] = Crashed(message="The process that ran it is gone; what is done is kept")
+        client.set_flow_run_state(flow_run.id, crashed, force=True)
+
+
+def _lost(source: Session, flow_runs: Sequence[FlowRun]) -> list[FlowRun]:
+    """The lost ones of some flow runs that are active according to the API."""
+    active = [run for run in flow_runs if run.state is not None and run.state.type in _ACTIVE]
+    return [run for run in active if is_lost(source, run)]
 
 
 def is_lost(source: Session, flow_run: FlowRun) -> bool:
@@ -70,12 +65,9 @@ def is_lost(source: Session, flow_run: FlowRun) -> bool:
 
 def under_way(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
     """The active flow runs of a deployment according to the API, without the flow run that calls this."""
-    types = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
-    flow_runs = client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(
-            deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
-            state=FlowRunFilterState(type=types),
-        ),
-        limit=50,
-    )
+    active = {
+        "deployment_id": {"any_": [deployment_id]},
+        "state": {"type": {"any_": list(_ACTIVE)}},
+    }
+    flow_runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(active), limit=50)
     return [flow_run for flow_run in flow_runs if str(flow_run.id) != str(runtime.flow_run.id)]

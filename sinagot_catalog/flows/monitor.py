@@ -22,6 +22,7 @@ from sinagot_catalog.flows.artifacts import command_line, key_of
 from sinagot_catalog.flows.log_relay import LogRelay
 from sinagot_catalog.journal import LogTail
 from sinagot_catalog.run import ClaimedRun, Executor
+from sinagot_catalog.secrets import masked
 
 _CHECK_EVERY = 1.5
 _LONGEST_PAUSE = 30.0
@@ -45,16 +46,7 @@ def monitored(active: ActiveRun) -> Iterator[None]:
     def write(level: int, text: str) -> None:
         (active.logger_of(text) or logger).log(level, text)
 
-    relay = _relay(active.claimed, write, runtime.flow_run.parameters.get("workspace", ""))
-    progress = _ProgressArtifact(active)
-    ancestors = Ancestors()
-
-    def look(*, is_last: bool) -> None:
-        (relay.end if is_last else relay.relay)()
-        progress.show(is_last=is_last)
-        if not (is_last or active.stop.is_set()):
-            _stop_with(ancestors, active.cancel, logger)
-
+    look = _look(active.claimed, write, active.cancel, logger, _ProgressArtifact(active).show)
     with _in_thread(look, logger):
         yield
 
@@ -63,49 +55,64 @@ def monitored(active: ActiveRun) -> Iterator[None]:
 def observed(claimed: ClaimedRun, executor: Executor) -> Iterator[None]:
     """Relay log lines of rows to the flow or task that runs them, and stop the rows if that ends early."""
     logger = get_run_logger()
-    relay = _relay(claimed, logger.log, claimed.source.config.root)
-    ancestors = Ancestors()
-    is_stopped = False
-
-    def check() -> None:
-        nonlocal is_stopped
-        is_stopped = is_stopped or _stop_with(ancestors, executor.stop, logger)
-
-    def look(*, is_last: bool) -> None:
-        (relay.end if is_last else relay.relay)()
-        if not is_last:
-            check()
-
+    look = _look(claimed, logger.log, executor.stop, logger, lambda _: None)
     with suppress(Exception):  # rows can run while the API does not answer
-        check()
+        look(False)
     with _in_thread(look, logger):
         yield
 
 
-def _stop_with(ancestors: Ancestors, stop: Callable[[], None], logger: Any) -> bool:
-    """Stop the rows if a run around them has ended; return whether it has."""
-    if (reason := ancestors.end()) is None:
-        return False
-    logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
-    stop()
-    return True
+def _look(
+    claimed: ClaimedRun,
+    write: Callable[[int, str], None],
+    stop: Callable[[], None],
+    logger: Any,
+    show: Callable[[bool], None],
+) -> Callable[[bool], None]:
+    """A function that relays new log lines, and stops the rows if a run around them has ended.
+
+    Args:
+        claimed: The run.
+        write: Receives log lines of rows.
+        stop: Stops the rows.
+        logger: Receives why they stop.
+        show: Called at each look, to show the progress.
+
+    Returns:
+        The function; its argument is whether it is the last look.
+    """
+    rest = f"`{command_line('logs', '-C', masked(claimed.source.config.root), '--run', claimed.run_id)}`"
+    tail = LogTail(f"{claimed.spec.log}/journal/{claimed.run_id}")
+    relay = LogRelay(tail, claimed.log_buffer, write, rest)
+    ancestors = Ancestors()
+    is_stopped = False
+
+    def look(is_last: bool) -> None:  # noqa: FBT001 - its only argument
+        nonlocal is_stopped
+        (relay.end if is_last else relay.relay)()
+        show(is_last)
+        if not (is_last or is_stopped) and (reason := ancestors.end()) is not None:
+            logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
+            stop()
+            is_stopped = True
+
+    return look
 
 
 @contextmanager
-def _in_thread(look: Callable[..., None], logger: Any) -> Iterator[None]:
+def _in_thread(look: Callable[[bool], None], logger: Any) -> Iterator[None]:
     """Call `look` every second or two in a thread with the context of the caller, and a last time at the end."""
     over = threading.Event()
 
     def repeat() -> None:
         is_last = False
         while not is_last:
+            is_last = over.is_set()
             try:
-                look(is_last=is_last)
+                look(is_last)
             except Exception as error:  # noqa: BLE001 - the rows go on without the API
                 logger.debug("The API could not be asked: %s", error)
-            is_last = over.wait(_CHECK_EVERY)
-        with suppress(Exception):
-            look(is_last=True)
+            over.wait(_CHECK_EVERY)
 
     # A new thread has an empty context, and would use the API of the user's profile.
     thread = threading.Thread(target=copy_context().run, args=(repeat,), name="sinagot-monitor", daemon=True)
@@ -115,12 +122,6 @@ def _in_thread(look: Callable[..., None], logger: Any) -> Iterator[None]:
     finally:
         over.set()
         thread.join(timeout=10)
-
-
-def _relay(claimed: ClaimedRun, write: Callable[[int, str], None], workspace: str) -> LogRelay:
-    spec = claimed.spec
-    rest = f"`{command_line('logs', '-C', workspace, '--run', spec.run_id)}`"
-    return LogRelay(LogTail(f"{spec.log}/journal/{spec.run_id}"), claimed.log_buffer, write, rest)
 
 
 class _ProgressArtifact:
@@ -138,7 +139,7 @@ class _ProgressArtifact:
         self._pause = _CHECK_EVERY
         self._due = 0.0
 
-    def show(self, *, is_last: bool) -> None:
+    def show(self, is_last: bool) -> None:  # noqa: FBT001 - its only argument
         """Write the progress, if it changed and the pause since the last update is over."""
         share, words = _progress(self._active)
         if words == self._shown or (time.monotonic() < self._due and not is_last):
@@ -156,7 +157,7 @@ def _progress(active: ActiveRun) -> tuple[float, str]:
     total = active.claimed.n_rows
     words = f"{active.done} of {count_of(total, 'row')}"
     words += f", {active.failed} failed" if active.failed else ""
-    words += ", waiting for a slot" if active.waiting else ""
+    words += ", waiting for a slot" if active.waiting["slot"] else ""
     if isinstance(active.executor, ClusterExecutor) and (page := active.executor.dashboard):
         words += f" · [dashboard of the cluster]({page})"
     return min(100.0, 100.0 * active.done / max(total, 1)), words

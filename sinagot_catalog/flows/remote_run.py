@@ -5,12 +5,12 @@ Its state comes from the API; its report comes from the `LOG` folder, where the 
 
 import shlex
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import (
     ConcurrencyLimitStrategy,
@@ -20,16 +20,20 @@ from prefect.client.schemas.objects import (
     StateType,
 )
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Pending
 
-from sinagot_catalog.catalog import Session
-from sinagot_catalog.config import place_of
+from sinagot_catalog.catalog import Query, Session
+from sinagot_catalog.config import count_of, place_of
 from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
 from sinagot_catalog.flows.deployments.deployer import deployment_named, refusal_of
-from sinagot_catalog.flows.local_run import page_of, pointed_at
+from sinagot_catalog.flows.local_run import client_of, page_of
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
+from sinagot_catalog.flows.run_handle import RunHandle, StillUnderWayError
 from sinagot_catalog.flows.server.api import of_prefect
 from sinagot_catalog.flows.server.server_state import LocalServer
-from sinagot_catalog.journal import RunReport, StoredReport, read_report
+from sinagot_catalog.flows.stored_run import parameters_of
+from sinagot_catalog.journal import RunReport, StoredReport, new_run_id, read_report
+from sinagot_catalog.run import Plan, RunOptions, part_of
 
 _TICK = 0.5
 _LOST_EVERY = 10.0
@@ -39,7 +43,7 @@ _SILENCE = 60.0
 """Seconds for which an API may fail to answer before waiting gives up."""
 
 
-class RemoteFlowRun:
+class RemoteFlowRun(RunHandle):
     """A flow run of another process: reads its state from the API, and its report from `LOG`.
 
     Args:
@@ -49,107 +53,51 @@ class RemoteFlowRun:
     """
 
     def __init__(self, source: Session, flow_run: FlowRun, *, api: LocalServer | None) -> None:
+        super().__init__(None)
         self._source = source
         self._api = api
-        self._seen = flow_run
+        self._id = flow_run.id
+        self._see(flow_run)
         self.flow_run_id = str(flow_run.id)
         self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
-
-    @classmethod
-    def find(cls, source: Session, flow_run_id: str, *, api: LocalServer | None) -> "RemoteFlowRun":
-        """Find a flow run by its id.
-
-        Raises:
-            NotFoundError: There is no such flow run, or it runs another workspace.
-        """
-        missing = NotFoundError(
-            f"there is no flow run {flow_run_id!r}", "Its id stands at the end of the address of its page."
-        )
-        try:
-            identity = UUID(flow_run_id)
-        except ValueError:
-            raise missing from None
-        try:
-            with pointed_at(api), get_client(sync_client=True) as client:
-                flow_run = client.read_flow_run(identity)
-        except ObjectNotFound:
-            raise missing from None
-        place = flow_run.parameters.get("workspace")
-        if place is None or place_of(place) != place_of(source.config.files[0]):
-            raise NotFoundError(
-                f"the flow run {flow_run_id} is of {place or 'no workspace'}, not of this one",
-                "Ask the workspace that it runs.",
-            )
-        return cls(source, flow_run, api=api)
-
-    @property
-    def last_state(self) -> str:
-        """The last known state, without a request to the API."""
-        state = self._seen.state
-        return "Pending" if state is None else str(state.name or state.type.value.capitalize())
 
     @property
     def state(self) -> str:
         """The present state, from the API."""
-        self._look()
-        return self.last_state
+        self._look_again()
+        return self._last_state
 
-    def settle(self) -> None:
-        """Wait for the end; a failed state is not raised."""
-        self._until(None)
+    @property
+    def has_begun(self) -> bool:
+        """Whether its process has begun to run rows."""
+        self._look_again()
+        return self._flow_run.start_time is not None
 
-    def wait(self, timeout: float | None) -> RunReport:
+    def wait(self, timeout: float | None = None) -> RunReport:
         """Wait for the end and return the report.
 
         Raises:
-            TimeoutError: The flow run is still running.
+            TimeoutError: The flow run is still running, or its process still ends its rows.
             ServerError: It ended without a report: it was refused, cancelled before it began, or lost.
         """
-        if not self._until(timeout):
-            raise TimeoutError(f"Flow run {self.flow_run_id} is still under way after {timeout:g} s")
-        state = self._seen.state
-        stored = self._stored_report(is_late=state is not None and state.is_cancelled())
+        end = inf if timeout is None else time.monotonic() + timeout
+        self.settle(end)
+        stored = self._stored_report(end)
         self._source.refresh()
         if stored is None or not stored.ended:
-            reason = f": {state.message}" if state is not None and state.message else ""
+            reason = f": {self._state.message}" if self._state.message else ""
             raise ServerError(
-                f"the flow run did not come to its end, it is {self.last_state}{reason}",
+                f"the flow run did not come to its end, it is {self._last_state}{reason}",
                 f"What is done is kept; its page is {self.url}.",
             )
+        self.run_id = stored.report.run_id
         return stored.report
 
-    def _stored_report(self, *, is_late: bool) -> StoredReport | None:
-        """Read its stored report; for a cancelled run, wait: its process may still end its rows or write it."""
-        end = time.monotonic() + _LATE
-        while True:
-            stored = read_report(self._source.log_store, self.flow_run_id)
-            if stored is None or stored.ended or not is_late:
-                return stored
-            if stored.report.run_id in self._source.claims.alive():
-                end = time.monotonic() + _LATE
-            elif time.monotonic() > end:
-                return stored
-            time.sleep(_TICK)
-
-    def cancel(self) -> None:
-        """Request a cancel: its process ends the running rows, or the flow run never begins."""
-        self._look()
-        if self._seen.state is not None and self._seen.state.is_final():
-            return  # the API would set an ended flow run to Cancelling again
-        try:
-            with pointed_at(self._api), get_client(sync_client=True) as client:
-                client.set_flow_run_state(self._seen.id, State(type=StateType.CANCELLING))
-        except Exception as error:
-            raise ServerError(
-                f"Prefect's API could not be asked to cancel the flow run: {type(error).__name__}: {error}",
-                f"Its page is {self.url}.",
-            ) from error
-
-    def _until(self, timeout: float | None) -> bool:
-        """Poll until the flow run has ended or the time is over; return whether it has ended."""
-        begun = answered = checked = time.monotonic()
+    def settle(self, end: float = inf) -> None:
+        """Wait until the flow run has ended, or raise a TimeoutError at a time; a failed state is not raised."""
+        answered = checked = time.monotonic()
         # One client for all looks: a new one reads the certificates of all authorities each time.
-        with pointed_at(self._api), get_client(sync_client=True) as client:
+        with client_of(self._api) as client:
             while True:
                 try:
                     self._look(client)
@@ -157,30 +105,55 @@ class RemoteFlowRun:
                 except ServerError:
                     if time.monotonic() - answered > _SILENCE:
                         raise
-                if self._seen.state is not None and self._seen.state.is_final():
-                    return True
+                if self._state.is_final():
+                    return
                 if time.monotonic() - checked > _LOST_EVERY:
-                    self._mark_lost(client)
+                    with suppress(Exception):  # no other program marks it as Crashed if its process has died
+                        clear_lost(client, self._source, [self._flow_run])
                     checked = time.monotonic()
-                left = _TICK if timeout is None else min(_TICK, begun + timeout - time.monotonic())
-                if left <= 0:
-                    return False
-                time.sleep(left)
+                self._pause(end)
 
-    def _mark_lost(self, client: SyncPrefectClient) -> None:
-        """Mark the flow run as Crashed if its process has died; no other program does it."""
-        state = self._seen.state
-        if state is not None and (state.is_running() or state.is_cancelling()):
-            with suppress(Exception):
-                clear_lost(client, self._source, [self._seen])
+    def _stored_report(self, end: float) -> StoredReport | None:
+        """Read its stored report; for a cancelled run, wait: its process may still end its rows or write it."""
+        late = time.monotonic() + _LATE
+        while True:
+            stored = read_report(self._source.log_store, str(self._id))
+            if stored is None or stored.ended or not self._state.is_cancelled():
+                return stored
+            if stored.report.run_id in self._source.claims.alive():
+                late = time.monotonic() + _LATE
+            elif time.monotonic() > late:
+                return stored
+            self._pause(end)
 
-    def _look(self, client: SyncPrefectClient | None = None) -> None:
+    def _pause(self, end: float) -> None:
+        """Pause before the next look, or raise an error at the end."""
+        left = end - time.monotonic()
+        if left <= 0:
+            raise StillUnderWayError(f"Flow run {self.flow_run_id} is still under way")
+        time.sleep(min(_TICK, left))
+
+    def cancel(self) -> None:
+        """Request a cancel: its process ends the running rows, or the flow run never begins."""
+        with client_of(self._api) as client:
+            self._look(client)
+            if self._state.is_final():
+                return  # the API would set an ended flow run to Cancelling again
+            try:
+                client.set_flow_run_state(self._id, State(type=StateType.CANCELLING))
+            except Exception as error:
+                raise ServerError(
+                    f"Prefect's API could not be asked to cancel the flow run: {type(error).__name__}: {error}",
+                    f"Its page is {self.url}.",
+                ) from error
+
+    def _look_again(self) -> None:
+        with client_of(self._api) as client:
+            self._look(client)
+
+    def _look(self, client: SyncPrefectClient) -> None:
         try:
-            with ExitStack() as stack:
-                if client is None:
-                    stack.enter_context(pointed_at(self._api))
-                    client = stack.enter_context(get_client(sync_client=True))
-                self._seen = client.read_flow_run(self._seen.id)
+            self._see(client.read_flow_run(self._id))
         except ObjectNotFound:
             raise NotFoundError(f"the flow run {self.flow_run_id} was deleted") from None
         except Exception as error:
@@ -188,42 +161,71 @@ class RemoteFlowRun:
                 f"Prefect's API could not be asked for the flow run: {type(error).__name__}: {error}"
             ) from error
 
+    def _see(self, flow_run: FlowRun) -> None:
+        self._flow_run = flow_run
+        self._state = flow_run.state or Pending()
+        self._last_state = str(self._state.name)
+
+
+def find(source: Session, flow_run_id: str, *, api: LocalServer | None) -> RemoteFlowRun:
+    """Find a flow run by its id.
+
+    Raises:
+        NotFoundError: There is no such flow run, or it runs another workspace.
+    """
+    try:
+        with client_of(api) as client:
+            flow_run = client.read_flow_run(UUID(flow_run_id))
+    except (ObjectNotFound, ValueError):
+        raise NotFoundError(
+            f"there is no flow run {flow_run_id!r}", "Its id stands at the end of the address of its page."
+        ) from None
+    place = flow_run.parameters.get("workspace")
+    if place is None or place_of(place) != place_of(source.config.files[0]):
+        raise NotFoundError(
+            f"the flow run {flow_run_id} is of {place or 'no workspace'}, not of this one",
+            "Ask the workspace that it runs.",
+        )
+    return RemoteFlowRun(source, flow_run, api=api)
+
 
 def send(
     source: Session,
+    query: Query,
+    options: RunOptions,
+    draft: Plan,
     deployment: str,
-    parameters: Callable[[], Mapping[str, Any]],
     *,
-    name: str,
     api: LocalServer | None,
     say: Callable[[str], None],
-    parts: int = 1,
 ) -> RemoteFlowRun:
     """Start a flow run of a deployment.
 
     Args:
         source: The session of the workspace.
+        query: The selection.
+        options: The options of the run.
+        draft: The plan of the rows.
         deployment: The name of the deployment.
-        parameters: Returns the parameters of the run; called after the deployment was found.
-        name: The name of the flow run.
         api: The local server, or None for the API that the user configured.
         say: Receives messages: the URL of its page, and a hint if no worker polls for its runs.
-        parts: The number of flow runs that are submitted together.
 
     Raises:
         NotFoundError: There is no such deployment.
         UsageError: The deployment would cancel some of the parts.
         ServerError: The API refused the run.
     """
-    with pointed_at(api), get_client(sync_client=True) as client:
+    part = part_of(options.part)
+    with client_of(api) as client:
         target = deployment_named(client, deployment)
-        _check_room(target, parts)
+        _check_room(target, part.count if part else 1)
         with suppress(Exception):  # lost runs hold slots of the deployment, and this run would wait for them
             clear_lost(client, source, under_way(client, target.id))
+        parameters = parameters_of(source, query, options, draft.frame, new_run_id())
+        workspace = parameters["workspace"].removesuffix("/workspace.toml").rpartition("/")[2]
+        name = f"{workspace} · {count_of(draft.n_run, 'row')}{f' · part {part}' if part else ''}"
         try:
-            flow_run = client.create_flow_run_from_deployment(
-                target.id, parameters=dict(parameters()), name=name
-            )
+            flow_run = client.create_flow_run_from_deployment(target.id, parameters=parameters, name=name)
         except PrefectHTTPStatusError as error:
             raise ServerError(
                 f"the deployment {deployment!r} did not take the run: {refusal_of(error)}",

@@ -1,26 +1,46 @@
 """The stored files of a flow run in `LOG`: its rows, for retries, and its report, for other processes."""
 
 import logging
+from dataclasses import asdict
+from typing import Any
 
 import polars as pl
 
+from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import RunReport, keep_report, keep_selection
-from sinagot_catalog.run import ClaimedRun
+from sinagot_catalog.run import ClaimedRun, RunOptions, part_of
 from sinagot_catalog.schema import REPORT
+from sinagot_catalog.secrets import masked
 
 _logger = logging.getLogger("sinagot_catalog")
 
 
-def store_selection(claimed: ClaimedRun) -> str | None:
-    """Store the selected rows of a run as a Parquet file: a selection may not fit in a JSON parameter.
+def parameters_of(
+    source: Session, query: Query, options: RunOptions, frame: pl.DataFrame, run_id: str
+) -> dict[str, Any]:
+    """Return the parameters of a flow run of some rows, and store these: they may not fit into a JSON parameter.
 
-    Returns:
-        Its path in the `LOG` folder, or None if the whole workspace is selected.
+    They are all parameters that select rows: for an omitted one, a flow run of a deployment takes the value of the
+    deployment's own filter.
+
+    Args:
+        source: The session of the workspace.
+        query: The selection.
+        options: The options of the run.
+        frame: The selected rows.
+        run_id: The name of the stored rows; rows of a whole workspace are not stored.
     """
-    if claimed.query.is_whole and claimed.source.span is None:
-        return None
-    return keep_selection(claimed.source.log_store, claimed.plan.frame, claimed.run_id)
+    workspace, *further = map(masked, source.config.files)
+    is_whole = query.is_whole and source.span is None
+    rows = None if is_whole else keep_selection(source.log_store, frame, run_id)
+    part = part_of(options.part)
+    arguments = asdict(options) | {"part": None if part is None else str(part)}
+    # workers of an older version do not know `upstream` and `part`
+    unset = [name for name in ("workers", "upstream", "part") if not arguments[name]]
+    for name in ("debug", "mode", *unset):
+        del arguments[name]
+    return {"workspace": workspace, "config": further or None, "where": None, "rows": rows, **arguments}
 
 
 def store_rows(claimed: ClaimedRun, flow_run_id: str) -> None:

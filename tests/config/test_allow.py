@@ -11,7 +11,7 @@ from sinagot_catalog.config.permissions import ALLOW, check_allowed
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, UsageError
 from sinagot_catalog.flows.deployments.deployment import describe
 from sinagot_catalog.flows.prepare import prepare
-from sinagot_catalog.flows.stored_run import store_selection
+from sinagot_catalog.flows.stored_run import parameters_of
 
 ONE = {"one": ("raw/{id}", "one/{id}")}
 
@@ -179,7 +179,7 @@ def test_rows_come_from_beside_the_journal_only(write_workspace, tmp_path):
     with pytest.raises(NotFoundError, match=r"selections/gone\.parquet is not there any more"):
         prepare(str(folder), rows="selections/gone.parquet", deployed=deployed)
     first = prepare(str(folder), where="record_id = 'R2'")
-    kept = store_selection(first)
+    kept = parameters_of(first.source, first.query, first.options, first.plan.frame, first.run_id)["rows"]
     first.finish()
     for rows in (kept, f"{folder}/dataset/LOG/{kept}"):
         again = prepare(str(folder), rows=rows, deployed=deployed)

@@ -8,6 +8,7 @@ import asyncio
 import json
 import shlex
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -120,47 +121,40 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
         with get_client(sync_client=True) as client:
             replaced = _replaced(client, wanted)
         identity = runner.add_deployment(built)
-    made = _deployed(wanted, str(identity), page, replaced)
-    asyncio.run(_until_ended(runner, partial(ready, made)))
+    runner.ready = partial(ready, _deployed(wanted, str(identity), page, replaced))
+    with suppress(KeyboardInterrupt):  # before the runner has started
+        asyncio.run(runner.start())
 
 
 class _Runner(Runner):
-    """A runner that ends in order: Prefect's SIGTERM handler raises out of the loop and kills the running flows."""
+    """A runner that ends in order: Prefect's SIGTERM handler raises out of the loop and kills the running flows.
 
-    must_end: asyncio.Event
-    has_begun: asyncio.Event
+    Attributes:
+        ready: Called once the runner runs.
+    """
+
+    ready: Callable[[], None]
 
     async def __aenter__(self) -> Self:
-        """Start and set `has_begun`: from now on SIGINT and SIGTERM end the runner in order."""
+        """Start; from now on SIGINT and SIGTERM cancel the active runs, which end by themselves."""
         await super().__aenter__()
-        self.has_begun.set()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end)
+        try:
+            self.ready()
+        except BaseException:
+            await self.__aexit__(*sys.exc_info())
+            raise
         return self
 
+    def _end(self) -> None:
+        if self.started:
+            self._ending = asyncio.ensure_future(self.astop())
+
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
-        """Let the event loop end the runs and then the runner."""
-        asyncio.get_running_loop().call_soon_threadsafe(self.must_end.set)
-
-
-async def _until_ended(runner: _Runner, ready: Callable[[], None]) -> None:
-    """Serve runs until Ctrl-C or SIGTERM; then cancel the active runs, which end by themselves."""
-    runner.must_end, runner.has_begun = asyncio.Event(), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.must_end.set)
-    running = asyncio.ensure_future(runner.start())
-    waiting = asyncio.ensure_future(runner.must_end.wait())
-    beginning = asyncio.ensure_future(runner.has_begun.wait())
-    await asyncio.wait({running, waiting, beginning}, return_when=asyncio.FIRST_COMPLETED)
-    beginning.cancel()
-    if runner.has_begun.is_set():
-        ready()
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if not running.done():
-        if runner.started:
-            await runner.astop()
-        else:
-            running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+        """End before the runner has started, as after Ctrl-C."""
+        raise KeyboardInterrupt
 
 
 def deployment_named(client: SyncPrefectClient, name: str) -> Any:

@@ -601,6 +601,26 @@ def test_what_becomes_ready_is_sent_to_a_deployment_as_it_does(worker, write_wor
     assert ws.refresh().steps.select("status")["status"].unique().to_list() == ["DONE"]
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_watch_that_is_ended_cancels_the_run_that_no_worker_has_begun(make_workspace, api, has_begun):
+    from prefect.client.schemas.filters import DeploymentFilter
+    from prefect.states import Running
+
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    made = ws.deploy("ended", pool="idle", create_pool=True, replace=True, on_message=quiet)
+    ours = DeploymentFilter.model_validate({"id": {"any_": [made.id]}})
+    words = ["-m", "sinagot_catalog", "watch", ws.config.root, "--deployment", "ended", "--stable-for", "0s"]
+    with subprocess.Popen([sys.executable, *words]) as watching:
+        [run] = wait(lambda: api.read_flow_runs(deployment_filter=ours))
+        if has_begun:
+            api.set_flow_run_state(run.id, Running(), force=True)
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(300) == 130
+    assert api.read_flow_run(run.id).state.name == ("Running" if has_begun else "Cancelled")
+    ws.get_flow_run(str(run.id), on_message=quiet).cancel()
+    api.delete_deployment(UUID(made.id))
+
+
 def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wait_until):
     folder = write_workspace(CHAIN, dict.fromkeys([f"raw/R{n}" for n in range(6)], "wait"))
     ws = Workspace(folder)
