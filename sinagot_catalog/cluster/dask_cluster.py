@@ -48,25 +48,14 @@ class DaskCluster:
     def _connected(self, where: ClusterAddress, workers: int) -> Any:
         if isinstance(where.given, distributed.Client):
             return where.given
-        options: dict[str, Any] = {"set_as_default": False, "timeout": _TIMEOUT}
-        if where.given is not None:
-            options["address"] = where.given
-        elif where.address:
-            options["address"] = where.address
-        elif where.scheduler_file:
-            options["scheduler_file"] = str(where.scheduler_file)
-        elif where.cluster_class:
-            options["address"] = self._made.enter_context(_made(where))
-        else:
-            options["address"] = self._made.enter_context(
-                distributed.LocalCluster(
-                    processes=False, n_workers=1, threads_per_worker=workers,
-                    dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
-                    resources=limits(this_machine()),
-                )
-            )  # fmt: skip
+        address = where.given if where.given is not None else where.address
+        if address is None and where.scheduler_file is None:
+            address = self._made.enter_context(_made(where) if where.cluster_class else _local(workers))
         try:
-            return self._made.enter_context(distributed.Client(**options))
+            client = distributed.Client(
+                address, scheduler_file=where.scheduler_file, set_as_default=False, timeout=_TIMEOUT
+            )
+            return self._made.enter_context(client)
         except (OSError, TimeoutError, RuntimeError) as error:
             at = where.address or where.scheduler_file or "the cluster"
             raise ServerError(f"The Dask scheduler at {at} does not answer: {error}") from error
@@ -122,6 +111,14 @@ class DaskCluster:
     def close(self) -> None:
         """Close the client, and a cluster that was made for the run; not those of the caller."""
         self._made.close()
+
+
+def _local(workers: int) -> Any:
+    """A cluster of threads of this process."""
+    return distributed.LocalCluster(
+        processes=False, n_workers=1, threads_per_worker=workers, dashboard_address="127.0.0.1:0",
+        silence_logs=logging.ERROR, resources=limits(this_machine()),
+    )  # fmt: skip
 
 
 def _made(where: ClusterAddress) -> Any:
