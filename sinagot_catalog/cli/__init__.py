@@ -70,7 +70,11 @@ def call(argv: Sequence[str] | None = None) -> int:
         if debug:
             _traceback()
         else:
-            say(_unexpected(error))
+            text = str(error).strip().partition("\n")[0]
+            say(
+                f"error: {type(error).__name__}: {text}. This is a fault of sinagot-catalog; run again with "
+                "SINAGOT_CATALOG_DEBUG=1 for the traceback."
+            )
         return 1
     return code
 
@@ -103,12 +107,3 @@ def _traceback() -> None:
     import traceback
 
     say(traceback.format_exc().rstrip())
-
-
-def _unexpected(error: Exception) -> str:
-    text = str(error).strip().partition("\n")[0]
-    name = type(error).__name__
-    return (
-        f"error: {name}: {text}. This is a fault of sinagot-catalog; run again with SINAGOT_CATALOG_DEBUG=1 "
-        "for the traceback."
-    )

@@ -133,19 +133,17 @@ class Plans:
         costs = every.agg(
             pl.col("rows").sum(), pl.col("seconds_each").first(), pl.col("seconds", "bytes").sum()
         )
-        costs = costs.with_columns(
-            pl.when(pl.col("seconds_each").is_not_null()).then("seconds").alias("seconds")
-        )
         needs = {step: needs_text(need) for step, need in self.needs.items()}
-        return costs.select(
-            "step",
-            "rows",
-            pl.Series("each", [_duration(seconds) for seconds in costs["seconds_each"]], dtype=pl.String),
-            pl.Series("together", [_duration(seconds) for seconds in costs["seconds"]], dtype=pl.String),
-            pl.Series(
-                "to read", [size_text(size) if size else "-" for size in costs["bytes"]], dtype=pl.String
-            ),
-            *([pl.Series("needs", [needs.get(step, "") for step in costs["step"]])] if needs else []),
+        return pl.DataFrame(
+            {
+                "step": row["step"],
+                "rows": row["rows"],
+                "each": _duration(row["seconds_each"]),
+                "together": "?" if row["seconds_each"] is None else _duration(row["seconds"]),
+                "to read": size_text(row["bytes"]) if row["bytes"] else "-",
+                **({"needs": needs.get(row["step"], "")} if needs else {}),
+            }
+            for row in costs.iter_rows(named=True)
         )
 
 

@@ -335,8 +335,6 @@ def _replace_dask(document: Table) -> list[str]:
     """Replace sinagot's Dask settings by settings of this library, with one notice for all of them."""
     run = document.get("run")
     is_mode = isinstance(run, dict) and run.get("mode") == "dask"
-    if not is_mode and "dask" not in document:
-        return []
     if is_mode:
         document["run"] = {**document["run"], "mode": "processes"}
     settings = (["run.mode = 'dask'"] if is_mode else []) + (["[dask]"] if "dask" in document else [])
@@ -344,7 +342,7 @@ def _replace_dask(document: Table) -> list[str]:
         f"{' and '.join(settings)}: steps run in worker processes of this machine (run.mode = 'processes', "
         "run.workers = N); an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
     )
-    return [notice]
+    return [notice] if settings else []
 
 
 def _notices(model: Document, reserved: Collection[str]) -> list[str]:
