@@ -11,7 +11,6 @@ from sinagot_catalog.config.model import (
     ModalityConfig,
     PrefectSection,
     ProcessedConfig,
-    RecordsSection,
 )
 from sinagot_catalog.config.parameters import parameter_faults, params_of
 from sinagot_catalog.config.record_keys import match_of
@@ -79,17 +78,12 @@ def _shown(value: object) -> str:
     return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names)
-
-
 def cross_checks(model: Document) -> Iterator[Fault]:
     """Find the faults that a single value does not show: they concern names, patterns or several sections."""
-    yield from _id_faults(model.records)
-    yield from _metadata_faults(model.records)
-    has_table = model.records.metadata or any(one.models.table_path for one in model.modalities.values())
-    if model.records.expected and not has_table:
-        yield ("records", "expected"), "true needs records.metadata, the table that names the records"
+    ids, wrong = _id_pattern(model.records.id_pattern)
+    if wrong:
+        yield ("records", "id_pattern"), wrong
+    yield from _metadata_faults(model, ids)
     if model.prefect.address is not None and model.prefect.task_runner == "threads":
         yield ("prefect", "address"), "has no effect without prefect.task_runner = 'dask' or 'ray'"
     yield from _cluster_faults(model.prefect)
@@ -108,7 +102,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
     yield from parameter_faults(model)
     yield from resource_faults(model)
     for name, command in model.steps.commands.items():
-        yield from _command_faults(name, command, model)
+        yield from _command_faults(name, command, model, ids)
 
 
 def _cluster_faults(section: PrefectSection) -> Iterator[Fault]:
@@ -128,22 +122,21 @@ _PLACEHOLDER = re.compile(r"(?<!\\)\{(?P<name>[A-Za-z_]\w*)\??(?::(?P<regex>(?:[
 """A placeholder as other tools write it in a pattern: `{sub}`, `{sub?}`, `{sub:regex}`."""
 
 
-def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
-    """Metadata tables without a path, and keys that are not a field of the id."""
-    try:
-        fields = IdPattern(records.id_pattern).groups
-    except PatternError:
+def _metadata_faults(model: Document, ids: IdPattern | None) -> Iterator[Fault]:
+    """Expected records without a table, tables without a path, and keys that are not a field of the id."""
+    records = model.records
+    has_table = records.metadata or any(one.models.table_path for one in model.modalities.values())
+    if records.expected and not has_table:
+        yield ("records", "expected"), "true needs records.metadata, the table that names the records"
+    if ids is None:
         return
     for n, table in enumerate(records.metadata):
         if not table.path:
             yield ("records", "metadata", n, "path"), "missing; write the path of the table"
         for k, name in enumerate(table.key):
-            if match_of(name, fields) is None:
-                keys = ["record_id", *fields]
-                yield (
-                    ("records", "metadata", n, "key", k),
-                    f"{name!r} is not a field of id_pattern{_nearest(name, keys)}",
-                )
+            if match_of(name, ids.groups) is None:
+                near = _nearest(name, ["record_id", *ids.groups])
+                yield ("records", "metadata", n, "key", k), f"{name!r} is not a field of id_pattern{near}"
 
 
 def _unknown_name(address: Address, name: str | None, what: str, names: Collection[str]) -> Iterator[Fault]:
@@ -153,27 +146,25 @@ def _unknown_name(address: Address, name: str | None, what: str, names: Collecti
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
-    return did_you_mean(name, names) or (f"; known here: {_listed(list(names))}" if names else "")
+    return did_you_mean(name, names) or (f"; known here: {', '.join(map(repr, names))}" if names else "")
 
 
-def _id_faults(records: RecordsSection) -> Iterator[Fault]:
-    address = ("records", "id_pattern")
-    if not records.id_pattern:
-        yield address, r"missing; write the regular expression of the record ids, such as 'REC-\d+'"
-        return
+def _id_pattern(text: str) -> tuple[IdPattern | None, str]:
+    """The id pattern, None if it is no regular expression; and what is wrong with it, or an empty text."""
+    if not text:
+        return IdPattern(text), r"missing; write the regular expression of the record ids, such as 'REC-\d+'"
     try:
-        IdPattern(records.id_pattern)
+        ids = IdPattern(text)
     except PatternError as error:
-        yield address, error.one_line
-        return
-    if placeholder := _PLACEHOLDER.search(records.id_pattern):
-        as_groups = _PLACEHOLDER.sub(
-            lambda field: f"(?P<{field['name']}>{field['regex'] or '[A-Za-z0-9]+'})", records.id_pattern
-        )
-        text = (
-            f"{placeholder[0]} is plain text in a regular expression, not a placeholder; write a named group"
-        )
-        yield address, rf"{text}, '{as_groups}' (or '\{{' for a brace in the ids)"
+        return None, error.one_line
+    placeholder = _PLACEHOLDER.search(text)
+    if placeholder is None:
+        return ids, ""
+    as_groups = _PLACEHOLDER.sub(
+        lambda field: f"(?P<{field['name']}>{field['regex'] or '[A-Za-z0-9]+'})", text
+    )
+    wrong = f"{placeholder[0]} is plain text in a regular expression, not a placeholder; write a named group"
+    return ids, rf"{wrong}, '{as_groups}' (or '\{{' for a brace in the ids)"
 
 
 def _name_faults(address: Address, name: str, what: str) -> Iterator[Fault]:
@@ -220,7 +211,9 @@ def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Ite
         yield (*address, "step_label"), f"{config.step_label!r} is not a step of its scope{near}"
 
 
-def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:
+def _command_faults(
+    name: str, config: CommandConfig, model: Document, ids: IdPattern | None
+) -> Iterator[Fault]:
     """Faults of a command step; its placeholders can be checked before it runs."""
     from sinagot_catalog.scripts import leaves, parse_command, path_names
 
@@ -230,11 +223,9 @@ def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterat
         example = "Rscript clean.R {input} {output}"
         yield (*address, "command"), f"missing; write the program and its arguments, such as {example!r}"
         return
-    try:
-        groups = IdPattern(model.records.id_pattern).groups
-    except PatternError:
-        return  # already reported; placeholders cannot be checked without it
-    fields = ["id", *groups, *(("task", "modality") if model.tasks or model.modalities else ())]
+    if ids is None:
+        return
+    fields = ["id", *ids.groups, *(("task", "modality") if model.tasks or model.modalities else ())]
     has_tables = model.records.metadata or any(one.models.dataframe_path for one in model.modalities.values())
     for key in ("inputs", "outputs", "control"):
         try:
