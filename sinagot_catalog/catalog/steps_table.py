@@ -187,9 +187,9 @@ class StepsTable(Presence):
         """
         waits: dict[int, list[tuple[int, pl.Series]]] = {}
         for cell in self.layout.cells:
-            soft = [port for port in cell.input_ports if self.is_soft(port)]
-            if cell.by is not None:
-                soft = [port for port in soft if self.layout.is_per_group(cell, port)]
+            soft = [
+                port for port in cell.input_ports if self.is_soft(port) and self.layout.is_own(cell, port)
+            ]
             for link in (link for port in soft for link in port):
                 for maker in self.makers.get(link.place, ()):
                     if maker == cell.index:
@@ -279,12 +279,11 @@ class StepsTable(Presence):
 
     def _inputs_found(self, cell: UnitStep) -> tuple[list[pl.Series], list[list[Link]]]:
         """Whether each required input is there, a row per record; and the inputs that are not of single members."""
-        if cell.by is None:
-            return [self.port_presence(port) for port in cell.required], cell.input_ports
-        own = [port for port in cell.input_ports if self.layout.is_per_group(cell, port)]
+        own = [port for port in cell.input_ports if self.layout.is_own(cell, port)]
         found = [self.port_presence(port) for port in own if not port[0].is_optional]
-        n_members = max(len(cell.required) - len(found), int(len(own) < len(cell.input_ports)))
-        return found + [self.group_steps.states(cell).ready] * n_members, own
+        if len(own) < len(cell.input_ports):
+            found += [self.group_steps.states(cell).ready] * max(len(cell.required) - len(found), 1)
+        return found, own
 
     def _broken(self, cell: UnitStep) -> pl.Expr:
         """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
@@ -300,9 +299,7 @@ class StepsTable(Presence):
         soft = {
             link.place
             for port in cell.input_ports
-            if len(port) > 1
-            or port[0].is_optional
-            or (cell.by is not None and not self.layout.is_per_group(cell, port))
+            if len(port) > 1 or port[0].is_optional or not self.layout.is_own(cell, port)
             for link in port
         }
         return list(dict.fromkeys(link.place for link in cell.links if link.place not in soft))
@@ -410,7 +407,7 @@ class StepsTable(Presence):
 
     def port_stats(self, cell: UnitStep, codes: pl.Series, port: list[Link], stats: Stats) -> pl.DataFrame:
         """Return size, time and fingerprint of one path or input of rows of a unit step."""
-        if cell.by is None or port[0].role != "input" or self.layout.is_per_group(cell, port):
+        if port[0].role != "input" or self.layout.is_own(cell, port):
             return port_stats(self, codes, port, stats)
         return files_stats(self, codes, self.group_steps.files(cell, port, codes), stats)
 

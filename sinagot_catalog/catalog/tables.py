@@ -308,11 +308,7 @@ class Catalog(StepsTable):
             cell = self.layout.cells[int(str(key[0]))]
             ports = [*cell.input_ports, *([link] for link in cell.links if link.role != "input")]
             for order, port in enumerate(ports):
-                if (
-                    port[0].role == "input"
-                    and cell.by is not None
-                    and not self.layout.is_per_group(cell, port)
-                ):
+                if port[0].role == "input" and not self.layout.is_own(cell, port):
                     parts.append(self._member_links(cell, port, part, order))
                     continue
                 chosen = self.chosen_way(port)

@@ -179,7 +179,7 @@ class _Row:
             present = self.catalog.port_stats(self.cell, codes, port, self.stats).row(0, named=True)
             way = port[self.catalog.chosen_way(port)[self.rec]]
             template = self.catalog.layout.places[way.place].template
-            of_members = self.cell.by is not None and not self.catalog.layout.is_per_group(self.cell, port)
+            of_members = not self.catalog.layout.is_own(self.cell, port)
             is_many = template.is_wild or of_members
             name = template.text if of_members else self.catalog.paths(way.place)[self.rec]
             if present["size"] is None:  # absent or unreadable
@@ -221,7 +221,7 @@ class _Row:
 
     def _reader_of(self, cell: UnitStep, place: int, code: int) -> int:
         """Return the record or group that has an input: of a group's members the first that is not there."""
-        ports = [] if cell.by is None else self.catalog.group_steps.member_ports(cell)
+        ports = self.catalog.group_steps.member_ports(cell)
         if not any(link.place == place for port in ports for link in port):
             return code
         first = self.catalog.group_steps.states(cell).sums["first"][code]

@@ -29,7 +29,11 @@ class GroupRows:
 
     def of(self, by: Sequence[str]) -> pl.Series:
         """Return the codes of the groups over some fields, sorted."""
-        return self.codes[tuple(by)].unique().sort()
+        return self._codes(by).unique().sort()
+
+    def _codes(self, by: Sequence[str]) -> pl.Series:
+        """The group of each record; without values if a name is not a field."""
+        return self.codes.get(tuple(by), pl.Series("_rec", [], dtype=pl.UInt32))
 
     def members(self, by: Sequence[str], lower: Sequence[str] | None = None) -> pl.DataFrame:
         """Return the members of the groups over some fields: columns `_rec` (the group) and `_member`.
@@ -38,12 +42,11 @@ class GroupRows:
             by: The fields.
             lower: The fields of the groups that are the members; by default the records are.
         """
-        group = self.codes[tuple(by)].alias("_rec")
-        if lower is None:
-            member = pl.int_range(len(group), dtype=pl.UInt32, eager=True)
-        else:
-            member = self.codes[tuple(lower)]
-        pairs = pl.DataFrame([group, member.alias("_member")])
+        group = self._codes(by)
+        member = (
+            pl.int_range(len(group), dtype=pl.UInt32, eager=True) if lower is None else self._codes(lower)
+        )
+        pairs = pl.DataFrame([group.alias("_rec"), member.alias("_member")])
         return (pairs if lower is None else pairs.unique()).sort("_rec", "_member")
 
 

@@ -18,7 +18,7 @@ from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sinagot_catalog.catalog.steps_table import StepsTable
     from sinagot_catalog.catalog.structure.layout import Link, UnitStep
@@ -31,6 +31,13 @@ _SUMS: dict[str, pl.DataType] = {
     "first": pl.UInt32(),
     "maker": pl.UInt16(),
 }
+
+
+CLAUSES = pl.Struct(dict.fromkeys(("_members", "_awaited", "_blocked", "_member"), pl.String()))
+"""The clauses on the members of a group.
+
+How many are there, the step and the member that it waits for, those that failed, and the id of that member.
+"""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,13 @@ class GroupStates:
         """Whether members hold a group back for which a step has yet to run, a row per record and group."""
         return (self.sums["n_waits"] > 0).fill_null(value=False) & ~self.blocked
 
+    def lacking(self, groups: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The first member that holds each of some groups back, and how many more there are, in words."""
+        held = pl.max_horizontal("n_waits", "n_blocks")
+        count = pl.when(held > 0).then(held).otherwise("n")
+        sums = self.sums[groups].select(pl.col("first").fill_null(0), _more(count).alias("more"))
+        return sums["first"], sums["more"]
+
 
 class GroupSteps:
     """Judges the groups of group steps, as whole columns over their members.
@@ -91,10 +105,7 @@ class GroupSteps:
         table = self._table
         if cell.by is None:
             return pl.int_range(table.n_rows, eager=True) < len(table.ids)
-        nothing = pl.Series([False]).new_from_index(0, table.n_rows)
-        if tuple(cell.by) not in table.groups.codes:
-            return nothing
-        return nothing.scatter(table.groups.of(cell.by), True)
+        return pl.Series([False]).new_from_index(0, table.n_rows).scatter(table.groups.of(cell.by), True)
 
     def check(self, cell: UnitStep, group: str) -> None:
         """Raise an error if a group step has no such group.
@@ -128,18 +139,14 @@ class GroupSteps:
 
     def member_ports(self, cell: UnitStep) -> list[list[Link]]:
         """Return the inputs that each member has."""
-        return [port for port in cell.input_ports if not self._layout.is_per_group(cell, port)]
+        return [port for port in cell.input_ports if not self._layout.is_own(cell, port)]
 
     def members(self, cell: UnitStep) -> pl.DataFrame:
         """Return the members of the groups of a group step: columns `_rec` (the group) and `_member`."""
-        if tuple(cell.by or ()) not in self._table.groups.codes:
-            return pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32})
         return self._table.groups.members(cell.by or (), self._layout.member_by(cell))
 
     def records_of(self, cell: UnitStep) -> pl.DataFrame:
         """Return the records of the groups of a group step: columns `_rec` (the group) and `_member`."""
-        if tuple(cell.by or ()) not in self._table.groups.codes:
-            return pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32})
         return self._table.groups.members(cell.by or ())
 
     def group_of(self, cell: UnitStep) -> pl.Series:
@@ -158,21 +165,21 @@ class GroupSteps:
         yes = pl.Series([True]).new_from_index(0, len(codes))
         none = pl.Series([None], dtype=pl.UInt16).new_from_index(0, len(codes))
         is_in, waits, blocks = yes, none, none
+        seen = frozenset({cell.index})
         for port in self.member_ports(cell):
-            there = self._there(port, new_outputs).gather(codes)
-            is_optional = port[0].is_optional
-            is_soft = is_optional or self._table.is_soft(port)
-            is_in = is_in if is_optional else is_in & there
-            for maker, renewed, rows in self._makers(cell, port, new_outputs):
-                at = self._codes_of(maker, cell, codes)
-                if at is None:
-                    continue
-                lacks = (yes if is_soft else ~there) & ~renewed.gather(codes)
-                lacks = lacks if rows is None else lacks & rows.gather(codes)
-                seen = frozenset({cell.index})
-                waits = _first(waits, lacks & self._table.is_coming(maker.index, seen).gather(at), maker)
-                if not is_optional:
-                    fails = self._table.is_failing(maker.index, seen).gather(at)
+            new = {
+                link.place: new_outputs[link.place].gather(codes)
+                for link in port
+                if link.place in new_outputs
+            }
+            there = reduce(or_, new.values(), self._table.port_presence(port).gather(codes))
+            is_in = is_in if port[0].is_optional else is_in & there
+            for maker, place, at, makes in self._makers(cell, port, codes):
+                lacks = makes & ~new[place] if place in new else makes
+                lacks = lacks if self._table.is_soft(port) else lacks & ~there
+                waits = _first(waits, lacks & self._table.is_coming(maker, seen).gather(at), maker)
+                if not port[0].is_optional:
+                    fails = self._table.is_failing(maker, seen).gather(at)
                     blocks = _first(blocks, lacks & ~there & fails, maker)
         excluded = self.excluded(cell, codes, self._table.excluded)
         if excluded:
@@ -195,41 +202,31 @@ class GroupSteps:
         """
         found = [(cell.index, masks[cell.index].gather(members))] if cell.index in masks else []
         for port in self.member_ports(cell):
-            for maker, _, rows in self._makers(cell, port, {}):
-                at = self._codes_of(maker, cell, members)
-                if at is not None and maker.index in masks:
-                    mask = masks[maker.index].gather(at)
-                    found.append((maker.index, mask if rows is None else mask & rows.gather(members)))
+            found += [
+                (maker, masks[maker].gather(at) & makes)
+                for maker, _, at, makes in self._makers(cell, port, members)
+                if maker in masks
+            ]
         return found
 
-    def _there(self, port: Sequence[Link], made: Mapping[int, pl.Series]) -> pl.Series:
-        present = [self._table.port_presence(port)]
-        return reduce(or_, [*present, *(made[link.place] for link in port if link.place in made)])
-
     def _makers(
-        self, cell: UnitStep, port: Sequence[Link], new_outputs: Mapping[int, pl.Series]
-    ) -> list[tuple[UnitStep, pl.Series, pl.Series | None]]:
-        """The steps that make an input: each with the paths that the run makes, and the rows that it makes."""
-        nothing = pl.Series([False]).new_from_index(0, self._table.n_rows)
-        return [
-            (
-                self._layout.cells[maker],
-                new_outputs.get(link.place, nothing),
-                self._table.waits_for(link.place, maker),
-            )
-            for link in port
-            for maker in self._table.makers.get(link.place, ())
-            if maker != cell.index
-        ]
+        self, cell: UnitStep, port: Sequence[Link], members: pl.Series
+    ) -> Iterator[tuple[int, int, pl.Series, pl.Series]]:
+        """Yield the steps that make an input of members.
 
-    def _codes_of(self, maker: UnitStep, cell: UnitStep, members: pl.Series) -> pl.Series | None:
-        """The codes of a maker's rows for the members of a group step; None if they do not correspond."""
-        lower = self._layout.member_by(cell)
-        if maker.by == lower:
-            return members
-        if lower is None and maker.by in self._table.groups.codes:
-            return self._table.groups.codes[maker.by].gather(members)
-        return None
+        Each is a unit step and the bound pattern that it makes, with the codes of its rows for the members, and for
+        which of these it makes the path.
+        """
+        lower, codes = self._layout.member_by(cell), self._table.groups.codes
+        for link in port:
+            for maker in self._table.makers.get(link.place, ()):
+                by = self._layout.cells[maker].by
+                if maker == cell.index or (by != lower and (lower is not None or by not in codes)):
+                    continue  # its rows do not correspond to the members
+                at = members if by is None or by == lower else codes[by].gather(members)
+                rows = self._table.waits_for(link.place, maker)
+                every = pl.Series([True]).new_from_index(0, len(members))
+                yield maker, link.place, at, every if rows is None else rows.gather(members)
 
     def _sums(self, states: pl.DataFrame) -> pl.DataFrame:
         """The numbers of members by state, a row per record and group."""
@@ -255,8 +252,7 @@ class GroupSteps:
     def _pairs(self) -> pl.DataFrame:
         """Every group with each of its records: columns `_rec` (the group) and `_member`."""
         groups = self._table.groups
-        parts = [groups.members(by) for by in groups.codes]
-        return pl.concat([pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32}), *parts]).unique()
+        return pl.concat([groups.members(by) for by in groups.codes]).unique()
 
     def with_members(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows of `steps` with the records of each group in place of the group."""
@@ -304,8 +300,7 @@ class GroupSteps:
     def sentences(self, cell: UnitStep, part: pl.DataFrame) -> pl.DataFrame:
         """Return the clauses on members that sentences need, for rows of a group step.
 
-        Columns: `_members` (how many are in), `_waits` (the step and the member that the group waits for),
-        `_blocked` (the step and the member that failed), `_member` (the id of that member).
+        They are the columns of `CLAUSES`.
         """
         states = self.states(cell)
         rows = states.sums[part["_rec"]].with_columns(
@@ -323,33 +318,10 @@ class GroupSteps:
         ).otherwise(pl.format("{} of {} members are there", "n_in", "n"))  # fmt: skip
         return rows.select(
             count.alias("_members"),
-            pl.when("is_waiting").then(what).alias("_waits"),
+            pl.when("is_waiting").then(what).alias("_awaited"),
             pl.when("is_blocked").then(what).alias("_blocked"),
             pl.when("is_blocked").then(member).alias("_member"),
         )
-
-    def missing(self, cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        """Return the absent inputs of rows of a group step; of many members the first, and how many there are."""
-        table = self._table
-        texts = []
-        for port in cell.required:
-            if self._layout.is_per_group(cell, port):
-                there, codes, more = table.port_presence(port), part["_rec"], pl.lit("")
-            else:
-                states = self.states(cell)
-                sums = states.sums[part["_rec"]]
-                held = pl.max_horizontal("n_waits", "n_blocks")
-                lacking = pl.when(held > 0).then(held).otherwise(pl.col("n"))
-                there, codes = states.ready, sums["first"].fill_null(0)
-                more = pl.lit(sums.select(_more(lacking).alias("more"))["more"])
-            names = [paths_of(self._layout.places[link.place].template) for link in port]
-            text = pl.concat_str(names, separator=" or ", ignore_nulls=True)
-            found = table.path_values[codes].select((text + more).alias("text"))["text"]
-            texts.append(
-                pl.when(~pl.lit(there.gather(part["_rec"])) & (pl.lit(found) != "")).then(pl.lit(found))
-            )
-        joined = pl.concat_str([*texts, pl.lit(None, pl.String)], separator="; ", ignore_nulls=True)
-        return part.select(pl.when(joined != "").then(joined).alias("missing")).to_series()
 
     # --- paths of members ----------------------------------------------------------------------------------
 
@@ -399,9 +371,9 @@ class GroupSteps:
         return found.drop_nulls("path").unique(maintain_order=True)
 
 
-def _first(before: pl.Series, now: pl.Series, maker: UnitStep) -> pl.Series:
+def _first(before: pl.Series, now: pl.Series, maker: int) -> pl.Series:
     """Set the unit step of the members that have none yet and for which a condition is true."""
-    new = pl.Series([maker.index], dtype=pl.UInt16).new_from_index(0, len(before))
+    new = pl.Series([maker], dtype=pl.UInt16).new_from_index(0, len(before))
     return before.zip_with(before.is_not_null() | ~now.fill_null(value=False), new)
 
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.files.row_positions import positions
 from sinagot_catalog.catalog.rules import status_rules
+from sinagot_catalog.catalog.rules.groups import CLAUSES
 from sinagot_catalog.patterns import paths_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _READ = ("_rec", "_cell", "_last", "_event", "_rule", "n_inputs_found", "n_inputs", "missing", "by")
 """The columns that a sentence needs."""
 
+_EXCLUSION = pl.Struct({"reason": pl.String(), "source": pl.String()})
 _FOLDERS = 3
 """Number of unreadable folders that a sentence names."""
 
@@ -29,13 +31,17 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     """The absent inputs of rows of `steps`, joined by `; `."""
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        if cell.by is not None:
-            return table.group_steps.missing(cell, part)
         texts = []
         for port in cell.required:
             names = [_path_or_gap(table, link.place) for link in port]
-            text = names[0] if len(names) == 1 else pl.concat_str(names, separator=" or ", ignore_nulls=True)
-            texts.append((table.port_presence(port), text))
+            text = pl.concat_str(names, separator=" or ", ignore_nulls=True)
+            if table.layout.is_own(cell, port):
+                texts.append((table.port_presence(port), text))
+                continue
+            states = table.group_steps.states(cell)
+            member, more = states.lacking(part["_rec"])
+            named = table.path_values[member].select((text + pl.lit(more)).alias("text"))["text"]
+            texts.append((states.ready, pl.lit(named)))
         return _absent(table, part, texts)
 
     return table.by_unit_step("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
@@ -72,11 +78,25 @@ def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]
         unreadable: The unreadable folders to name.
     """
     refused = [cell for cell in table.faults if table.is_refused(cell)]
-    rows = rows.with_columns(
-        *(_of_members(table, rows, name) for name in ("_members", "_blocked", "_member")),
+    of_group = table.by_unit_step(
+        "_group",
+        rows,
+        pl.col("by").is_not_null(),
+        lambda cell, part: table.group_steps.sentences(cell, part).to_struct(),
+        CLAUSES,
     )
+    exclusion = table.by_unit_step(
+        "_exclusion",
+        rows,
+        pl.col("_cell").is_in(list(table.exclusion_texts)),
+        lambda cell, part: (
+            table.exclusion_texts[cell.index][part["_rec"]].select("reason", "source").to_struct()
+        ),
+        _EXCLUSION,
+    )
+    rows = rows.with_columns(of_group, exclusion).unnest("_group").unnest("_exclusion", separator="_")
     return rows.with_columns(
-        _waits(table, rows),
+        pl.coalesce("_awaited", _waits(table, rows)).alias("_waits"),
         _unnamed(table, rows),
         pl.col("_cell")
         .cast(pl.UInt32)
@@ -84,32 +104,17 @@ def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]
         .alias("_fault"),
         pl.col("_cell").is_in(refused).alias("_refused"),
         pl.lit(", ".join(unreadable)).alias("_unreadable"),
-        _exclusion(table, rows, "reason"),
-        _exclusion(table, rows, "source"),
     )
-
-
-def _of_members(table: StepsTable, rows: pl.DataFrame, name: str) -> pl.Series:
-    """A clause on the members of rows of group steps; null for other rows."""
-
-    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        return table.group_steps.sentences(cell, part)[name]
-
-    is_judged = pl.col("by").is_not_null() & pl.col("_rule").ne_missing("fault")
-    return table.by_unit_step(name, rows, is_judged, derive)
 
 
 def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     """The steps that would make the absent inputs of rows of `steps`, joined by `, `."""
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        of_members = None if cell.by is None else table.group_steps.sentences(cell, part)["_waits"]
         makers: dict[str, list[int]] = {}
         near: list[tuple[pl.Series, pl.Expr]] = []
-        ports = cell.required
-        if cell.by is not None:
-            ports = [port for port in ports if table.layout.is_per_group(cell, port)]
-        for place in (link.place for port in ports for link in port):
+        own = [port for port in cell.required if table.layout.is_own(cell, port)]
+        for place in (link.place for port in own for link in port):
             others = [maker for maker in table.makers.get(place, []) if maker != cell.index]
             if not others:
                 continue
@@ -128,21 +133,10 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
             (coming.not_(), pl.lit(table.step_name(table.layout.cells[maker], cell)))
             for maker, coming in table.soft_waits.get(cell.index, ())
         ]
-        found = _absent(table, part, [*hard, *near, *soft], ", ")
-        return found if of_members is None else found.zip_with(of_members.is_null(), of_members)
+        return _absent(table, part, [*hard, *near, *soft], ", ")
 
     lacks = (pl.col("n_inputs_found") < pl.col("n_inputs")) | (pl.col("_rule") == "waiting")
     return table.by_unit_step("_waits", rows, lacks, derive)
-
-
-def _exclusion(table: StepsTable, rows: pl.DataFrame, name: str) -> pl.Series:
-    """The `reason` or the `source` of the exclusion of rows of `steps`: the column `_exclusion_…`."""
-
-    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        return table.exclusion_texts[cell.index][name].gather(part["_rec"])
-
-    where = pl.col("_cell").is_in(list(table.exclusion_texts))
-    return table.by_unit_step(f"_exclusion_{name}", rows, where, derive)
 
 
 def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
@@ -160,9 +154,7 @@ def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
                 hint = f"; write {{{name}?}} where a path may lack it"
                 text = pl.when(pl.col(name) == "").then(pl.lit(needs + hint)).otherwise(text)
             texts.append(pl.when(lacks).then(text))
-        if not texts:
-            return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
-        return records.select(pl.coalesce([*texts, pl.lit(None, pl.String)]).alias("text")).to_series()
+        return records.with_columns(pl.coalesce([*texts, pl.lit(None, pl.String)]).alias("text"))["text"]
 
     return table.by_unit_step("_unnamed", rows, pl.col("_rule") == "fault", derive)
 
@@ -174,9 +166,9 @@ def _absent(
     separator: str = "; ",
 ) -> pl.Series:
     """Join the texts of what is absent; null if nothing is. Each text has its presence, a row per record."""
-    if not texts:
-        return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
     records = table.path_values[part["_rec"]]
-    absent = [pl.when(~pl.lit(present.gather(part["_rec"]))).then(text) for present, text in texts]
-    joined = pl.concat_str(absent, separator=separator, ignore_nulls=True)
-    return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()
+    absent = [
+        pl.when(~pl.lit(present.gather(part["_rec"])) & (text != "")).then(text) for present, text in texts
+    ]
+    joined = pl.concat_str([*absent, pl.lit(None, pl.String)], separator=separator, ignore_nulls=True)
+    return records.with_columns(pl.when(joined != "").then(joined).alias("absent"))["absent"]

@@ -311,16 +311,17 @@ class Layout:
             dict.fromkeys(cell.by for cell in self.cells if cell.by is not None and fields >= set(cell.by))
         )
 
-    def is_per_group(self, cell: UnitStep, port: list[Link]) -> bool:
-        """Whether an input of a group step belongs to the group, and not to each member."""
-        own = set(cell.by or ())
-        return all(self.places[link.place].template.fields <= own for link in port)
+    def is_own(self, cell: UnitStep, port: list[Link]) -> bool:
+        """Whether an input belongs to the row itself; those of each member of a group do not."""
+        return cell.by is None or all(
+            self.places[link.place].template.fields <= set(cell.by) for link in port
+        )
 
     def member_by(self, cell: UnitStep) -> tuple[str, ...] | None:
         """The fields of the groups that are the members of a group step; None if records are its members."""
         lower: set[tuple[str, ...] | None] = set()
         for port in cell.input_ports:
-            if not self.is_per_group(cell, port):
+            if not self.is_own(cell, port):
                 makers = {made for link in port for made in self.makers.get(link.place, ())} - {cell.index}
                 lower |= {self.cells[made].by for made in makers} or {None}
         only = lower.pop() if len(lower) == 1 else None

@@ -197,7 +197,7 @@ class ExcludedRows:
     def _inherited(self, cell: UnitStep) -> Iterator[tuple[str, pl.Series]]:
         """Yield what rows are made from that read what excluded rows make, and the cause for each row."""
         for port in cell.input_ports:
-            if cell.by is not None and not self._table.layout.is_per_group(cell, port):
+            if not self._table.layout.is_own(cell, port):
                 continue  # see `_of_members`
             for mask, maker in self._excluding(cell, port):
                 cause = self.texts[maker]["cause"].fill_null(_NO_REASON)

@@ -226,7 +226,7 @@ class Blocking:
                     outputs = catalog.layout.cells[maker].places("output")
                     met = reduce(or_, [catalog.met(place, made, records) for made in outputs])
                     step = catalog.layout.cells[maker].step
-                    if cell.by is None or catalog.layout.is_per_group(cell, port):
+                    if catalog.layout.is_own(cell, port):
                         out.append((pl.lit(step), met))
                     elif not cell.is_partial:
                         out.append(self._of_members(cell, step, met, nobody))

@@ -135,7 +135,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
 
 def _kind_of(layout: Layout, cell: UnitStep, port: list[Link]) -> Literal["row", "member", "shared"]:
     """Whether an input of a group step belongs to the group, to each member, or to several members."""
-    if cell.by is None or layout.is_per_group(cell, port):
+    if layout.is_own(cell, port):
         return "row"
     lower = layout.member_by(cell)
     templates = [layout.places[link.place].template for link in port]

@@ -257,7 +257,7 @@ class _Decisions:
         own = [
             self.made[link.place]
             for port in cell.input_ports
-            if self.catalog.layout.is_per_group(cell, port)
+            if self.catalog.layout.is_own(cell, port)
             for link in port
             if link.place in self.made
         ]
@@ -289,7 +289,7 @@ class _Decisions:
         """Whether all inputs will exist, and whether this run makes any of them; a row per record."""
         new_outputs = {place: self.made.get(place, self.nothing) for place in cell.places("input")}
         layout = self.catalog.layout
-        own = [port for port in cell.required if cell.by is None or layout.is_per_group(cell, port)]
+        own = [port for port in cell.required if layout.is_own(cell, port)]
         there = [
             reduce(or_, [self.catalog.presence[link.place] | new_outputs[link.place] for link in port])
             for port in own
