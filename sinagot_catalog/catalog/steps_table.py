@@ -125,12 +125,11 @@ class StepsTable(Presence):
         count, n_cells = self.n_rows, len(self.layout.cells)
         if count * n_cells == 0:
             return self._named(pl.DataFrame(schema=_CORE))
-        core = self._judged
-        if self.soft_waits:
-            waits = self._waits_softly()
-            core = core.with_columns(pl.col("_ready") & ~pl.lit(waits))
-            core = core.with_columns(status_rules.deciding_rule())
-            core = core.with_columns(status_rules.status_of(core["_rule"]))
+        parts = [self._judged(cell.index) for cell in self.layout.cells]
+        for cell, waits in self.soft_waits.items():
+            is_waiting = reduce(or_, [rows for _, rows in waits])
+            parts[cell] = _judge(parts[cell].with_columns(pl.col("_ready") & ~pl.lit(is_waiting)))
+        core = pl.concat([part.select(*_CORE) for part in parts], rechunk=True)
         # rows are ordered by unit step; a gather orders them by record and is cheaper than a sort
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
@@ -138,7 +137,7 @@ class StepsTable(Presence):
         if self.layout.bys:  # each unit step has rows of records, or rows of its groups
             valid = pl.concat([self.group_steps.valid(cell) for cell in self.layout.cells])
             order = order.filter(valid.gather(order))
-        return self._named(core.select(pl.col(*_CORE).gather(order)))
+        return self._named(core.select(pl.all().gather(order)))
 
     @cached_property
     def group_steps(self) -> GroupSteps:
@@ -146,38 +145,21 @@ class StepsTable(Presence):
         return GroupSteps(self)
 
     @cached_property
-    def _judged(self) -> pl.DataFrame:
-        """The core of `steps` by unit step, judged as if no input could still appear."""
-        if self.layout.bys:
-            return pl.concat([self._judged_alone(cell.index) for cell in self.layout.cells])
-        core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
-        return self._judge(core.with_columns(self._events))
-
-    def _judge(self, core: pl.DataFrame) -> pl.DataFrame:
-        core = core.with_columns(status_rules.deciding_rule())
-        return core.with_columns(status_rules.status_of(core["_rule"]))
-
-    @cached_property
-    def _events(self) -> list[pl.Series]:
-        return self._event_columns(self.n_rows * len(self.layout.cells))
-
-    @cached_property
-    def _alone(self) -> dict[int, pl.DataFrame]:
+    def _held_judged(self) -> dict[int, pl.DataFrame]:
         return {}
 
-    def _judged_alone(self, cell: int) -> pl.DataFrame:
-        """One unit step's part of `_judged`: a group is judged after the steps of its members."""
-        if cell not in self._alone:
-            count = self.n_rows
-            events = [column.slice(cell * count, count) for column in self._events]
-            self._alone[cell] = self._judge(self._cell_core(self.layout.cells[cell]).with_columns(events))
-        return self._alone[cell]
+    def _judged(self, cell: int) -> pl.DataFrame:
+        """The core of `steps` of one unit step, judged as if no input could still appear.
+
+        A group is judged after the steps of its members.
+        """
+        if cell not in self._held_judged:
+            events = [column.slice(cell * self.n_rows, self.n_rows) for column in self._events]
+            self._held_judged[cell] = _judge(self._cell_core(self.layout.cells[cell]).with_columns(events))
+        return self._held_judged[cell]
 
     def _status(self, cell: int) -> pl.Series:
-        """The status of one unit step, judged as if no input could still appear; a row per record and group."""
-        if self.layout.bys:
-            return self._judged_alone(cell)["status"].cast(pl.String)
-        return self._judged["status"].slice(cell * self.n_rows, self.n_rows).cast(pl.String)
+        return self._judged(cell)["status"].cast(pl.String)
 
     @cached_property
     def soft_waits(self) -> dict[int, list[tuple[int, pl.Series]]]:
@@ -245,14 +227,6 @@ class StepsTable(Presence):
                 found = judge(maker, seen)
                 yield found if rows is None else found & rows
 
-    def _waits_softly(self) -> pl.Series:
-        """Which rows wait for a soft input, by unit step."""
-        nobody = pl.Series([False]).new_from_index(0, self.n_rows)
-        return pl.concat(
-            reduce(or_, [rows for _, rows in self.soft_waits.get(cell.index, ())], nobody)
-            for cell in self.layout.cells
-        )
-
     def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
         """Return the presence of one unit step's paths, a row per record."""
         records = pl.DataFrame({"_rec": pl.int_range(self.n_rows, dtype=pl.UInt32, eager=True)})
@@ -304,10 +278,11 @@ class StepsTable(Presence):
         }
         return list(dict.fromkeys(link.place for link in cell.links if link.place not in soft))
 
-    def _event_columns(self, height: int) -> list[pl.Series]:
+    @cached_property
+    def _events(self) -> list[pl.Series]:
         """The last event of each row, by unit step: its position, its kind, and whether its run is alive."""
         last = self.last_coded
-        at = positions(spots(last, self.n_rows), height)
+        at = positions(spots(last, self.n_rows), self.n_rows * len(self.layout.cells))
         # an event without a run comes from a log of sinagot: whether it is dead is unknown
         alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
         return [
@@ -422,6 +397,11 @@ _CORE: dict[str, pl.DataType] = {
     "_event": pl.String(),
     "_rule": status_rules.RULE,
 }
+
+
+def _judge(core: pl.DataFrame) -> pl.DataFrame:
+    core = core.with_columns(status_rules.deciding_rule())
+    return core.with_columns(status_rules.status_of(core["_rule"]))
 
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:

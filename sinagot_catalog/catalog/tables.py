@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import polars.selectors as cs
 
-from sinagot_catalog.catalog.files.file_stats import folder_rules, stat_paths
+from sinagot_catalog.catalog.files.file_stats import folder_rules, stat_rows
 from sinagot_catalog.catalog.files.row_positions import positions
 from sinagot_catalog.catalog.files.unused_files import UnusedFiles
 from sinagot_catalog.catalog.rules import status_rules
@@ -24,12 +24,11 @@ from sinagot_catalog.catalog.steps_table import StepsTable
 from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
 from sinagot_catalog.catalog.tables_on_disk.metadata import joined
 from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
-from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from sinagot_catalog.catalog.files.file_stats import Stats
     from sinagot_catalog.catalog.structure.layout import Link, UnitStep
@@ -202,22 +201,6 @@ class Catalog(StepsTable):
                     inside = inside | ((pl.col("root") == root) & is_below & counted)
         return files.filter(~inside)
 
-    def seen_in(self, units: Sequence[int]) -> pl.Series:
-        """Return the codes of the records with at least one file that matches a pattern of these units."""
-        places = {
-            place
-            for unit in units
-            for place in (
-                *self.layout.units[unit].data,
-                *(
-                    link.place
-                    for cell in self.layout.units[unit].cells
-                    for link in self.layout.cells[cell].links
-                ),
-            )
-        }
-        return self.coded.filter(pl.col("place").is_in(sorted(places)))["_rec"].unique()
-
     # --- files and links ---------------------------------------------------------------------------------
 
     @cached_property
@@ -285,78 +268,53 @@ class Catalog(StepsTable):
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to rows of `files`."""
-        numbered = rows.select("root", "path").with_row_index("_row")
-        parts = []
-        for root in self.listings:
-            some = numbered.filter(pl.col("root") == root)
-            parts.append(stat_paths(self, root, some, stats).with_columns(some["_row"]))
-        read = pl.concat(parts)
-        at = positions(read["_row"], rows.height)
+        read = stat_rows(self, rows, stats).select("size", "mtime_ns", "etag")
         modified = (pl.col("mtime_ns") // 1000).cast(pl.Datetime("us", "UTC")).alias("modified")
-        return rows.with_columns(read[name].gather(at) for name in ("size", "mtime_ns", "etag")).with_columns(
-            modified
-        )
+        return rows.with_columns(read.get_columns()).with_columns(modified)
 
     def links(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the table `links` for rows of `steps`, with the hidden keys `_rec`, `_cell`, `_place`."""
-        parts = []
-        for key, part in (
-            rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
-            .partition_by("_cell", as_dict=True)
-            .items()
-        ):
-            cell = self.layout.cells[int(str(key[0]))]
+        hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
+        parts = [pl.DataFrame(schema={**hidden, **LINKS})]
+        rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
+        for (key,), part in rows.partition_by("_cell", as_dict=True).items():
+            cell = self.layout.cells[int(str(key))]
             ports = [*cell.input_ports, *([link] for link in cell.links if link.role != "input")]
             for order, port in enumerate(ports):
-                if port[0].role == "input" and not self.layout.is_own(cell, port):
-                    parts.append(self._member_links(cell, port, part, order))
-                    continue
                 chosen = self.chosen_way(port)
-                for number, link in enumerate(port):
-                    some = part if len(port) == 1 else part.filter(chosen.gather(part["_rec"]) == number)
-                    order_of = pl.lit(order, dtype=pl.UInt16).alias("_order")
-                    parts.append(self.link_rows(some, link).with_columns(order_of))
-        hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
-        if not parts:
-            return pl.DataFrame(schema={**hidden, **LINKS})
-        found = pl.concat(parts, how="diagonal").drop_nulls("path")
-        return found.select(*hidden, *LINKS).sort("_rec", "_cell", "_order", "path")
+                is_own = self.layout.is_own(cell, port)
+                for number, link in enumerate(port if is_own else port[:1]):
+                    some = part
+                    if is_own and len(port) > 1:
+                        some = part.filter(chosen.gather(part["_rec"]) == number)
+                    found = self.link_rows(some, link) if is_own else self._member_links(cell, port, part)
+                    constants = (
+                        pl.lit(link.role, ROLE).alias("role"),
+                        pl.lit(link.label, pl.String).alias("label"),
+                        pl.lit(link.place, pl.UInt16).alias("_place"),
+                        pl.lit(order, pl.UInt16).alias("_order"),
+                    )
+                    parts.append(found.with_columns(constants).select(*hidden, *LINKS))
+        return pl.concat(parts).drop_nulls("path").sort("_rec", "_cell", "_order", "path")
 
-    def _member_links(self, cell: UnitStep, port: list[Link], part: pl.DataFrame, order: int) -> pl.DataFrame:
-        """Return the rows of an input of the members of groups: a row per file of a member."""
-        files = self.group_steps.files(cell, port, part["_rec"]).with_columns(
-            pl.lit(value=True).alias("exists")
-        )
-        absent = self.group_steps.absent(cell, port, part["_rec"])
-        files = pl.concat([files, absent.with_columns(pl.lit(value=False).alias("exists"))])
-        return part.join(files, on="_rec", maintain_order="left").with_columns(
-            pl.lit("input").cast(ROLE).alias("role"),
-            pl.lit(port[0].label, dtype=pl.String).alias("label"),
-            pl.lit(port[0].place, dtype=pl.UInt16).alias("_place"),
-            pl.lit(order, dtype=pl.UInt16).alias("_order"),
-        )
+    def _member_links(self, cell: UnitStep, port: list[Link], part: pl.DataFrame) -> pl.DataFrame:
+        """Return the paths of an input of the members of groups: a row per file of a member."""
+        files = self.group_steps.files(cell, port, part["_rec"]).with_columns(exists=True)
+        absent = self.group_steps.absent(cell, port, part["_rec"]).with_columns(exists=False)
+        return part.join(pl.concat([files, absent]), on="_rec", maintain_order="left")
 
     def link_rows(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
-        """Return the rows of one link for rows of `steps` of its unit step: a row per file of many."""
-        place = self.layout.places[link.place]
-        path = self.path_values[part["_rec"]].select(paths_of(place.template).alias("path"))["path"]
-        rows = part.with_columns(
-            pl.lit(link.role).cast(ROLE).alias("role"),
-            pl.lit(link.label, dtype=pl.String).alias("label"),
-            path,
-            pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
+        """Return the paths of one link for rows of `steps` of its unit step: a row per file of many."""
+        rows = part.hstack(self.located(link.place, part["_rec"]))
+        if not self.layout.places[link.place].template.is_wild:
+            return rows.with_columns(self.presence[link.place].gather(part["_rec"]).alias("exists"))
+        rows = rows.join(
+            self.many_files(link.place), on="_rec", how="left", maintain_order="left", suffix="_of"
         )
-        if place.template.is_wild:
-            files = self.many_files(link.place).rename({"path": "_file"})
-            rows = rows.join(files, on="_rec", how="left", maintain_order="left")
-            return rows.with_columns(
-                pl.coalesce("_file", "path").alias("path"),
-                pl.col("root").fill_null(place.root),
-                pl.col("_file").is_not_null().alias("exists"),
-            ).drop("_file")
         return rows.with_columns(
-            self.root_of(link.place, part["_rec"]),
-            self.presence[link.place].gather(part["_rec"]).alias("exists"),
+            pl.coalesce("path_of", "path").alias("path"),
+            pl.coalesce("root_of", "root").alias("root"),
+            pl.col("path_of").is_not_null().alias("exists"),
         )
 
 

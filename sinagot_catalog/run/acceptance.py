@@ -10,8 +10,6 @@ import polars as pl
 from sinagot_catalog.catalog import (
     Query,
     Resolver,
-    link_stats,
-    port_stats,
     present_params,
     present_record,
 )
@@ -140,9 +138,9 @@ def _write_cell(
     )
     lines = journal.step_lines(spec)
     codes = rows["_rec"]
-    inputs = [list(_stamps(port_stats(catalog, codes, port, source.stats))) for port in cell.input_ports]
+    inputs = [list(_stamps(catalog.port_stats(cell, codes, port, source.stats))) for port in cell.input_ports]
     outputs = [
-        list(_made(source, root, link_stats(catalog, codes, link, source.stats)))
+        list(_made(source, root, catalog.port_stats(cell, codes, [link], source.stats)))
         for link in cell.linked("output")
         for root in [catalog.layout.places[link.place].root]
     ]

@@ -140,6 +140,22 @@ def test_folder_inputs_are_recorded_by_their_fingerprint(make_workspace):
     assert ws.explain("R1", "total").stale == ("raw/R1 had 2 files (8 bytes) and has 1 file (4 bytes)",)
 
 
+def test_an_accepted_group_is_compared_with_the_files_of_its_members(make_workspace):
+    script = """
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{id}"
+    PATH_OUT = "avg/{sub}"
+    BY = ("sub",)
+    def run(self): ...
+"""
+    ws = make_workspace({"avg": script}, ["raw/s1_1", "raw/s1_2", "avg/s1"], id_pattern=r"(?P<sub>s\d)_(\d)")
+    ws.steps.accept("avg")
+    assert row(ws, "sub=s1", "avg") == ("DONE", "done", False)
+    Path(ws.data_path, "raw/s1_2").write_text("other raw data")
+    assert row(ws, "sub=s1", "avg") == ("DONE", "done", True)
+
+
 def test_accepted_rows_outlive_gc(make_workspace):
     ws = make_workspace(CLEAN, ["raw/R1.csv", "out/R1.csv"])
     ws.steps.accept("clean")

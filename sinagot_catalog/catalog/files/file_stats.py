@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FOLDERS: dict[str, pl.DataType] = {**STATS, "count": pl.Int64()}
 """Columns of a folder: the bytes of its files, the newest time, the fingerprint as `etag`, the number of files."""
 
+_READ = {**FOLDERS, "is_folder": pl.Boolean()}
+
 _FEW = 10
 """Paths are few if there are this many times more stats: then a join goes through the stats, and sorts none."""
 
@@ -152,27 +154,15 @@ def _measured(
 # --- the paths of rows ---------------------------------------------------------------------------------------
 
 
-def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
-    """Return size, time and fingerprint of one link's path for records, and whether it is a folder."""
-    place = presence.layout.places[link.place]
-    path = paths_of(place.template).alias("path")
-    paths = presence.path_values[codes].select(path)
-    if place.other is None or paths.is_empty():
-        return stat_paths(presence, place.root, paths, stats)
-    paths = paths.with_columns(presence.root_of(link.place, codes)).with_row_index("_row")
-    parts = [
-        stat_paths(presence, str(root), part, stats).with_columns(part["_row"])
-        for (root,), part in paths.partition_by("root", as_dict=True).items()
-    ]
-    return pl.concat(parts).sort("_row").drop("_row")
-
-
 def port_stats(presence: Presence, codes: pl.Series, port: Sequence[Link], stats: Stats) -> pl.DataFrame:
-    """Return the same for one input: of its alternatives the first that is present, of many files all together."""
+    """Return size, time and fingerprint of one input for records, and whether it is a folder.
+
+    Of alternatives it is the first that is present, of many files all together.
+    """
     frames = [
-        many_stats(presence, codes, link, stats)
+        files_stats(presence, codes, presence.many_files(link.place), stats)
         if presence.layout.places[link.place].template.is_wild
-        else link_stats(presence, codes, link, stats)
+        else stat_rows(presence, presence.located(link.place, codes), stats)
         for link in port
     ]
     if len(frames) == 1:
@@ -182,13 +172,8 @@ def port_stats(presence: Presence, codes: pl.Series, port: Sequence[Link], stats
     return pl.concat(frames).select(pl.all().gather(chosen.cast(pl.Int64) * len(codes) + rows))
 
 
-def many_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
-    """Return bytes, newest time, fingerprint and number of the files of a pattern with wildcards."""
-    return files_stats(presence, codes, presence.many_files(link.place), stats)
-
-
 def files_stats(presence: Presence, codes: pl.Series, files: pl.DataFrame, stats: Stats) -> pl.DataFrame:
-    """Return the same for any files.
+    """Return bytes, newest time, fingerprint and number of files for records or groups.
 
     Args:
         presence: The listing.
@@ -197,32 +182,34 @@ def files_stats(presence: Presence, codes: pl.Series, files: pl.DataFrame, stats
         stats: Reads sizes and times.
     """
     files = files.join(codes.unique().to_frame("_rec"), on="_rec", how="semi")
-    parts = [pl.DataFrame(schema={"_rec": pl.UInt32, **FOLDERS, "_state": pl.Int64})]
-    for (root,), part in files.partition_by("root", as_dict=True).items():
-        read = stat_paths(presence, str(root), part, stats)
-        number = pl.col("etag").str.to_integer(base=16, dtype=pl.UInt64, strict=False)
-        state = (
-            pl.when("is_folder").then(number.reinterpret(signed=True)).otherwise("mtime_ns").alias("_state")
-        )
-        columns = (pl.col(name).cast(dtype) for name, dtype in FOLDERS.items())
-        parts.append(read.select(part["_rec"], *columns, state))
+    read = stat_rows(presence, files, stats).with_columns(files["_rec"])
+    number = pl.col("etag").str.to_integer(base=16, dtype=pl.UInt64, strict=False)
+    state = pl.when("is_folder").then(number.reinterpret(signed=True)).otherwise("mtime_ns")
     line = pl.concat_str(
-        "path", pl.lit("\0"), pl.col("size").cast(pl.String), pl.lit("\0"), pl.col("_state").cast(pl.String)
+        "path", pl.lit("\0"), pl.col("size").cast(pl.String), pl.lit("\0"), state.cast(pl.String)
     )
-    sums = (
-        pl.concat(parts)
-        .group_by("_rec")
-        .agg(
-            pl.col("path").min(),
-            pl.col("size").sum(),
-            pl.col("mtime_ns").max(),
-            line.sort().str.join("\n").alias("_lines"),
-            pl.len().cast(pl.Int64).alias("count"),
-        )
+    sums = read.group_by("_rec").agg(
+        pl.col("path").min(),
+        pl.col("size").sum(),
+        pl.col("mtime_ns").max(),
+        line.sort().str.join("\n").alias("_lines"),
+        pl.len().cast(pl.Int64).alias("count"),
     )
     etag = pl.Series("etag", [digest_of(lines) for lines in sums["_lines"]], dtype=pl.String)
     whole = sums.with_columns(etag).select("_rec", *FOLDERS, pl.lit(value=True).alias("is_folder"))
     return codes.to_frame("_rec").join(whole, on="_rec", how="left", maintain_order="left").drop("_rec")
+
+
+def stat_rows(presence: Presence, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
+    """Return the same as `stat_paths` for rows with columns `root` and `path`."""
+    numbered = rows.select("root", "path").with_row_index("_row")
+    parts = [
+        stat_paths(presence, str(root), part, stats).with_columns(part["_row"])
+        for (root,), part in numbered.partition_by("root", as_dict=True, maintain_order=True).items()
+    ]
+    if len(parts) != 1:
+        parts = [pl.DataFrame(schema={**_READ, "_row": pl.UInt32}), *parts]
+    return pl.concat(parts).sort("_row").drop("_row")
 
 
 def stat_paths(presence: Presence, root: str, paths: pl.DataFrame, stats: Stats) -> pl.DataFrame:

@@ -384,10 +384,14 @@ class Presence:
         met = [self.met(place, made) for made, maker in self.layout.near.get(place, []) if maker == cell]
         return reduce(or_, met)
 
-    def paths(self, place: int) -> pl.Series:
-        """The paths of a bound pattern, a row per record."""
-        template = self.layout.places[place].template
-        return self.path_values.select(paths_of(template).alias("path"))["path"]
+    def paths(self, place: int, codes: pl.Series | None = None) -> pl.Series:
+        """The paths of a bound pattern, a row per record, or for some records."""
+        values = self.path_values if codes is None else self.path_values[codes]
+        return values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
+
+    def located(self, place: int, codes: pl.Series) -> pl.DataFrame:
+        """The paths of a bound pattern for some records: columns `root` and `path`."""
+        return pl.DataFrame([self.root_of(place, codes), self.paths(place, codes)])
 
     @cached_property
     def unknown(self) -> list[pl.Series | None]:

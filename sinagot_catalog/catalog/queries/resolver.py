@@ -16,7 +16,6 @@ import polars as pl
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.catalog.queries.query import conjuncts, fitting, has_columns, named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import RECORDS, TABLES
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.status import LONG_NAMES, StepStatus
@@ -210,7 +209,8 @@ class Resolver:
             return frame  # the query names its records: it has their rows with or without files
         if not shown and not query.predicates:
             return frame  # the steps and units of a scope also belong to records without a file there
-        return frame.filter(pl.col("_rec").is_in(self.catalog.seen_in(self.units(query)).implode()))
+        seen = self._matched(self._places(self.units(query)))["_rec"].unique()
+        return frame.filter(pl.col("_rec").is_in(seen.implode()))
 
     def _linked(self, table: str, frame: pl.DataFrame, other: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of a table that are linked to a row of another table, or are a row of the same one."""
@@ -276,11 +276,10 @@ class Resolver:
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
         shared = [place for place in used if place not in self.layout.telling]
         records = rows["_rec"].unique()
-        values = self.catalog.path_values[records]
         paths = [
             self.catalog.many_files(place).filter(pl.col("_rec").is_in(records.implode()))["path"]
-            if (template := self.layout.places[place].template).is_wild
-            else values.select(paths_of(template).alias("path"))["path"]
+            if self.layout.places[place].template.is_wild
+            else self.catalog.paths(place, records)
             for place in shared
         ]
         return pl.concat([pl.Series("path", [], dtype=pl.String), *paths]).drop_nulls().unique()

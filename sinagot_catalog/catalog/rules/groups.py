@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
-from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
@@ -340,18 +339,13 @@ class GroupSteps:
         chosen = table.chosen_way(port)
         parts = [pl.DataFrame(schema={"_rec": pl.UInt32, "root": pl.String, "path": pl.String})]
         for number, link in enumerate(port):
-            place = self._layout.places[link.place]
             some = used.filter(chosen.gather(used["_member"]) == number) if len(port) > 1 else used
-            if place.template.is_wild:
+            if self._layout.places[link.place].template.is_wild:
                 files = table.many_files(link.place).rename({"_rec": "_member"})
                 parts.append(some.join(files, on="_member").select("_rec", "root", "path"))
                 continue
             there = some.filter(table.presence[link.place].gather(some["_member"]))
-            paths = table.path_values[there["_member"]].select(
-                there["_rec"],
-                table.root_of(link.place, there["_member"]),
-                paths_of(place.template).alias("path"),
-            )
+            paths = there.select("_rec").hstack(table.located(link.place, there["_member"]))
             parts.append(paths.drop_nulls("path"))
         return (
             pl.concat(parts).unique(["_rec", "path"], keep="first", maintain_order=True).sort("_rec", "path")
@@ -365,9 +359,7 @@ class GroupSteps:
             pl.col("_rec").is_in(groups.unique().implode()),
         )
         lacking = held.filter(~table.port_presence(port).gather(held["_member"]))
-        place = self._layout.places[port[0].place]
-        path = table.path_values[lacking["_member"]].select(paths_of(place.template).alias("path"))["path"]
-        found = lacking.select("_rec", pl.lit(place.root).alias("root"), path)
+        found = lacking.select("_rec").hstack(table.located(port[0].place, lacking["_member"]))
         return found.drop_nulls("path").unique(maintain_order=True)
 
 

@@ -312,9 +312,10 @@ class Layout:
         )
 
     def is_own(self, cell: UnitStep, port: list[Link]) -> bool:
-        """Whether an input belongs to the row itself; those of each member of a group do not."""
-        return cell.by is None or all(
-            self.places[link.place].template.fields <= set(cell.by) for link in port
+        """Whether a path or an input belongs to the row itself; the inputs of each member of a group do not."""
+        is_of_record = cell.by is None or port[0].role != "input"
+        return is_of_record or all(
+            self.places[link.place].template.fields <= set(cell.by or ()) for link in port
         )
 
     def member_by(self, cell: UnitStep) -> tuple[str, ...] | None:
