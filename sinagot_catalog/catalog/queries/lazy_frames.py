@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
@@ -36,24 +36,21 @@ class RowsFrame(pl.LazyFrame):
 
     Args:
         scan: Returns the rows.
-        further: Returns the further columns by name; called when a verb names a column that is not shown.
+        has: Whether there is a column of a name; called when a verb names a column that is not shown.
     """
 
-    def __init__(self, scan: Scan, further: Callable[[], Container[str]]) -> None:
+    def __init__(self, scan: Scan, has: Callable[[str], bool]) -> None:
         super().__init__()
         plain = scan(())
         self._scan = scan
-        self._further = further
+        self._has = has
         self._shown = frozenset(plain.collect_schema())
         self._ldf = plain._ldf  # noqa: SLF001 - Polars has no public API for subclasses of LazyFrame
 
     def _named(self, *given: Any) -> tuple[str, ...]:
         """The further columns that the arguments of a verb name."""
-        names = [name for name in dict.fromkeys(_names_in(given)) if name not in self._shown]
-        if not names:
-            return ()
-        further = self._further()
-        return tuple(name for name in names if name in further)
+        names = dict.fromkeys(_names_in(given))
+        return tuple(name for name in names if name not in self._shown and self._has(name))
 
 
 def rows_frame(
@@ -87,7 +84,7 @@ def rows_frame(
 
         return register_io_source(read, schema=pl.Schema(schema))
 
-    return RowsFrame(scan, lambda: next(resolvers()).names(query.table))
+    return RowsFrame(scan, lambda name: next(resolvers()).has(query.table, name))
 
 
 def _names_in(given: Any) -> list[str]:
@@ -117,7 +114,7 @@ def _keeping(verb: str) -> Callable[..., RowsFrame]:
             frame: pl.LazyFrame = plain(self._scan(columns), *args, **kwargs)
             return frame
 
-        return RowsFrame(scan, self._further)
+        return RowsFrame(scan, self._has)
 
     call.__name__, call.__doc__ = verb, _DOC.format(verb)
     return call

@@ -75,18 +75,24 @@ class Query:
         named = self.ids()
         return catalog.with_records(pl.concat(named)) if named else catalog
 
+    @property
+    def chain(self) -> list[Query]:
+        """The queries before it, the first of them first, and the query itself."""
+        return [*([] if self.before is None else self.before.chain), self]
+
     def ids(self) -> list[pl.Series]:
         """The ids that the query and the queries before it name."""
-        named = [] if self.before is None else self.before.ids()
-        if self.record is not None:
-            named.append(pl.Series([self.record], dtype=pl.String))
-        if self.rows is not None and "record_id" in self.rows.columns:
-            named.append(self.rows["record_id"])
+        named = []
+        for query in self.chain:
+            if query.record is not None:
+                named.append(pl.Series([query.record], dtype=pl.String))
+            if query.rows is not None and "record_id" in query.rows.columns:
+                named.append(query.rows["record_id"])
         return named
 
     def all_predicates(self) -> list[pl.Expr]:
         """The predicates of the query and of the queries before it."""
-        return [*([] if self.before is None else self.before.all_predicates()), *self.predicates]
+        return [predicate for query in self.chain for predicate in query.predicates]
 
     def shown(self, schema: Iterable[str]) -> list[str]:
         """The columns that it shows if the user names none.
@@ -119,9 +125,11 @@ class Query:
     def named_steps(self, steps: Sequence[str]) -> set[str]:
         """Which of the steps the predicates name; a predicate that only excludes steps names none."""
         names = pl.DataFrame({"step": [*steps, ""]})
-        named = set[str]() if self.before is None else self.before.named_steps(steps)
-        for predicate in self.predicates if self.table == "steps" else ():
-            if predicate.meta.root_names() == ["step"]:
+        named = set[str]()
+        for query in self.chain:
+            for predicate in query.predicates:
+                if query.table != "steps" or predicate.meta.root_names() != ["step"]:
+                    continue
                 try:
                     matches = names.filter(predicate)["step"].to_list()
                 except pl.exceptions.PolarsError:
@@ -132,8 +140,7 @@ class Query:
     @property
     def names_rows(self) -> bool:
         """Whether the user named its records, one by one."""
-        inner = self.before is not None and self.before.names_rows
-        return self.record is not None or self.rows is not None or inner
+        return any(query.record is not None or query.rows is not None for query in self.chain)
 
     @property
     def is_whole(self) -> bool:
@@ -258,11 +265,6 @@ def fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl
         raise  # the caller knows the fields
     except pl.exceptions.PolarsError as error:
         raise _not_applied([predicate], error) from error
-
-
-def has_columns(frame: pl.DataFrame, predicate: pl.Expr) -> bool:
-    """Whether a frame has the columns that a predicate names."""
-    return set(predicate.meta.root_names()) <= set(frame.columns)
 
 
 def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:

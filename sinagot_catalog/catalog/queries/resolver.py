@@ -7,17 +7,15 @@ lead to the rows that are linked to at least one of them: a semi-join.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sinagot_catalog.catalog.queries.literals import check_literals
-from sinagot_catalog.catalog.queries.query import conjuncts, fitting, has_columns, named_in
+from sinagot_catalog.catalog.queries.query import conjuncts, fitting, named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import RECORDS, TABLES
-from sinagot_catalog.startup import dataclass
 from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:
@@ -63,10 +61,6 @@ class Resolver:
         """
         files = dict.fromkeys(self.from_files(table), pl.Struct({}))
         return {**files, **self.record_schema, **self.schema(table)}
-
-    def names(self, table: str) -> Names:
-        """The names that a filter may use for the rows of a table: columns, and fields of columns from files."""
-        return Names(self, table)
 
     def from_files(self, table: str) -> list[str]:
         """The columns from files that a filter may name for the rows of a table."""
@@ -137,46 +131,23 @@ class Resolver:
             where: A predicate of Polars' own optimizer: it needs no check.
         """
         names = self.columns(query) if columns is None else list(columns)
-        given = [] if where is None else [(where, list(dict.fromkeys(where.meta.root_names())))]
-        needed = [*names, *(name for _, used in given for name in used)]
+        used = [] if where is None else list(dict.fromkeys(where.meta.root_names()))
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
-        elif (checked := self._checked_if_held(query, needed)) is not None:
-            return self._from_held([*checked, *given], names, limit)
         else:
-            rows = self.rows(query)
-        for predicate, used in given:
-            rows = self._fits(query.table, rows, predicate, used)
+            rows = self.rows(query, [*names, *used])
+        if where is not None:
+            rows = self._fits(query.table, rows, where, used)
         rows = rows if limit is None else rows.head(limit)
-        return self._attach(query.table, rows, names).select(names)
-
-    def _checked_if_held(self, query: Query, names: Iterable[str]) -> list[tuple[pl.Expr, list[str]]] | None:
-        """Return the predicates of a query and the columns that they name; None if it needs more than is cached.
-
-        Such a query reads `steps` alone, in columns that are cached, and only its predicates narrow it.
-        """
-        if query.table != "steps" or not replace(query, predicates=()).is_whole:
-            return None
-        checked = [(predicate, self.check("steps", predicate)) for predicate in query.predicates]
-        used = {name for _, known in checked for name in known}
-        return checked if {*used, *names} <= set(self.catalog.held_steps.columns) else None
-
-    def _from_held(
-        self, checked: Sequence[tuple[pl.Expr, list[str]]], names: Sequence[str], limit: int | None
-    ) -> pl.DataFrame:
-        """Return the rows of such a query, without columns that are not needed."""
-        used = (name for _, columns in checked for name in columns)
         # an index by names is cheaper than a select of as many expressions
-        rows = self.catalog.held_steps[list(dict.fromkeys([*names, *used]))]
-        for predicate, columns in checked:
-            rows = fitting(rows, predicate, columns)
-        return (rows if limit is None else rows.head(limit))[list(names)]
+        return self._attach(query.table, rows, names)[names]
 
-    def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
+    def rows(self, query: Query, names: Iterable[str] | None = None, *, shown: bool = True) -> pl.DataFrame:
         """Return the rows of a query with core columns and hidden keys.
 
         Args:
             query: The query.
+            names: The only columns that are needed: if the table holds all of them, the rows have no others.
             shown: Whether the user gets these rows; otherwise they only lead to another table.
         """
         frame = self._scoped(query, shown=shown)
@@ -184,7 +155,13 @@ class Resolver:
             frame = self._linked(query.table, frame, query.before.table, self.rows(query.before, shown=False))
         if query.rows is not None:
             frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
-        return self.apply(query.table, frame, query.predicates)
+        checked = [(predicate, self.check(query.table, predicate)) for predicate in query.predicates]
+        if names is not None:
+            used = dict.fromkeys([*names, *(name for _, known in checked for name in known)])
+            frame = frame[list(used)] if used.keys() <= set(frame.columns) else frame
+        for predicate, known in checked:
+            frame = self._fits(query.table, frame, predicate, known)
+        return frame
 
     def count(self, query: Query) -> int:
         """Return how many rows a query has."""
@@ -244,24 +221,24 @@ class Resolver:
     def _matched(self, places: Sequence[int]) -> pl.DataFrame:
         return self.catalog.coded.filter(pl.col("place").is_in(list(places)))
 
-    def _cells_of_places(self) -> pl.DataFrame:
-        pairs = {(link.place, cell.index) for cell in self.layout.cells for link in cell.links}
-        return _pairs("_cell", sorted(pairs))
+    def _users(self, key: str) -> pl.DataFrame:
+        """Bound patterns, each with the units or unit steps that use it: columns `place` and the key."""
+        if key == "_unit":
+            pairs = {
+                (place, unit.index) for unit in self.layout.units for place in self._places([unit.index])
+            }
+        else:
+            pairs = {(link.place, cell.index) for cell in self.layout.cells for link in cell.links}
+        return pl.DataFrame(sorted(pairs), schema={"place": pl.UInt16, key: pl.UInt16}, orient="row")
 
     def _files_of(self, files: pl.DataFrame, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the files that rows of another table are linked to."""
         if table == "records":
             return files.filter(pl.col("record_id").is_in(rows["record_id"].implode()))
-        if table == "units":
-            units = self.layout.units
-            key = "_unit"
-            link = _pairs(
-                key, [(place, unit.index) for unit in units for place in self._places([unit.index])]
-            )
-        else:
-            link, key = self._cells_of_places(), "_cell"
-            if self.layout.bys:
-                rows = self.catalog.group_steps.with_members(rows)
+        key = "_unit" if table == "units" else "_cell"
+        link = self._users(key)
+        if key == "_cell" and self.layout.bys:
+            rows = self.catalog.group_steps.with_members(rows)
         matched = self.catalog.coded.join(link, on="place", how="inner").join(
             rows, on=["_rec", key], how="semi"
         )
@@ -289,16 +266,12 @@ class Resolver:
         if table == "records":
             return rows.filter(pl.col("record_id").is_in(files["record_id"].drop_nulls().implode()))
         matched = self.catalog.coded.join(files, on=["root", "row"], how="semi")
-        linked = matched.join(self._cells_of_places(), on="place", how="inner")
+        key = "_unit" if table == "units" else "_cell"
         sharing = self._sharing(rows if table == "steps" else self._core("steps"), files)
-        touched = pl.concat([one.select("_rec", "_cell") for one in (linked, sharing)])
-        if table == "units":
-            units = self.catalog.cell_table.select("_unit").with_row_index("_cell").cast({"_cell": pl.UInt16})
-            pairs = touched.join(units, on="_cell").select("_rec", "_unit")
-            data = _pairs("_unit", [(place, unit.index) for unit in self.layout.units for place in unit.data])
-            pairs = pl.concat([pairs, matched.join(data, on="place").select("_rec", "_unit")])
-            return rows.join(pairs, on=["_rec", "_unit"], how="semi")
-        return rows.join(touched, on=["_rec", "_cell"], how="semi")
+        sharing = sharing.with_columns(self.catalog.cell_table["_unit"].gather(sharing["_cell"]))
+        linked = matched.join(self._users(key), on="place")
+        touched = pl.concat([one.select("_rec", key) for one in (linked, sharing)])
+        return rows.join(touched, on=["_rec", key], how="semi")
 
     def _sharing(self, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
         """Return the links to the files that do not tell their row: those of groups, and of shared paths."""
@@ -312,18 +285,14 @@ class Resolver:
 
     # --- predicates --------------------------------------------------------------------------------------
 
-    def apply(self, table: str, frame: pl.DataFrame, predicates: Iterable[pl.Expr]) -> pl.DataFrame:
-        """Apply predicates one after the other to rows of a table; they may also name columns of `records`."""
-        for predicate in predicates:
-            frame = self._fits(table, frame, predicate, self.check(table, predicate))
-        return frame
-
     def _fits(self, table: str, frame: pl.DataFrame, predicate: pl.Expr, names: list[str]) -> pl.DataFrame:
         """Return the rows that fit a predicate, of which the names are known.
 
         What needs columns that are not there yet is decided last, of the rows that are left.
         """
-        for part in sorted(conjuncts(predicate), key=lambda part_: not has_columns(frame, part_)):
+        present = set(frame.columns)
+        parts = [predicate] if present.issuperset(names) else conjuncts(predicate)
+        for part in sorted(parts, key=lambda part_: not present.issuperset(part_.meta.root_names())):
             used = names if part.meta.has_multiple_outputs() else list(dict.fromkeys(part.meta.root_names()))
             wide = self._attach(table, frame, used, part)
             try:
@@ -351,7 +320,7 @@ class Resolver:
         if predicate.meta.has_multiple_outputs():  # a selector shows its names only in its text
             names += [name for name in self.from_files(table) if f"'{name}'" in str(predicate)]
         dtypes = self.known(table)
-        unknown = [name for name in names if name not in dtypes and not self._table_of_files(table, name)]
+        unknown = [name for name in names if not self.has(table, name)]
         if unknown:
             name, near = unknown[0], self._absent(unknown[0], dtypes)
             columns = f"Its columns: {', '.join(dtypes)}."
@@ -429,19 +398,3 @@ class Resolver:
                 records = self.catalog.group_steps.with_group_values(records)
             rows = rows.join(records, on="record_id", how="left", maintain_order="left")
         return rows
-
-
-def _pairs(key: str, pairs: Sequence[tuple[int, int]]) -> pl.DataFrame:
-    """Bound patterns, each with the unit or the unit step that uses it: columns `place` and the key."""
-    return pl.DataFrame(pairs, schema={"place": pl.UInt16, key: pl.UInt16}, orient="row")
-
-
-@dataclass(frozen=True)
-class Names:
-    """The names that a filter may use for the rows of a table."""
-
-    resolver: Resolver
-    table: str
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and self.resolver.has(self.table, name)

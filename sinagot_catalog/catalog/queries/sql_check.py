@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import pairwise, takewhile
 
 import polars as pl
 
@@ -105,39 +105,20 @@ def with_long_names(query: str) -> str:
         >>> with_long_names("status IN ('READY', 'DONE') AND step = 'READY'")
         "status IN ('DATA_READY', 'DONE') AND step = 'READY'"
     """
+    tokens = _tokens(query)
+    texts = {at: _value(tokens[at][1]) for column, at in _comparisons(tokens) if column == "status"}
+    return _rewritten(
+        query, {at: f"'{LONG_NAMES[text]}'" for at, text in texts.items() if text in LONG_NAMES}
+    )
 
-    def long(words: Sequence[re.Match[str]], at: int) -> str | None:
-        is_name = words[at].lastgroup == "text" and _value(words[at][0]) in LONG_NAMES
-        return f"'{LONG_NAMES[_value(words[at][0])]}'" if is_name and _is_status(words, at) else None
 
-    return _rewritten(query, long)
-
-
-def _rewritten(query: str, write: Callable[[Sequence[re.Match[str]], int], str | None]) -> str:
-    """Return a query in which some words are written anew; `write` returns None for a word that stays."""
-    words = [match for match in _TOKEN.finditer(query) if match.lastgroup and match.lastgroup != "skip"]
+def _rewritten(query: str, new: Mapping[int, str]) -> str:
+    """Return a query with new texts for some of its tokens."""
     text, end = "", 0
-    for at, word in enumerate(words):
-        if (new := write(words, at)) is not None:
-            text += query[end : word.start()] + new
-            end = word.end()
+    for at, word in enumerate(_words(query)):
+        text += query[end : word.start()] + new.get(at, word[0])
+        end = word.end()
     return text + query[end:]
-
-
-def _is_status(words: Sequence[re.Match[str]], at: int) -> bool:
-    """Whether the text at this position is compared with `status`: alone, or in a list."""
-    after = words[at + 1 : at + 3]
-    if [token.lastgroup for token in after] == ["sign", "name"]:
-        return _plain(after[1][0]) == "status"
-    before = at - 1
-    if before >= 0 and words[before].lastgroup != "sign":
-        while before >= 0 and (words[before].lastgroup == "text" or words[before][0] == ","):
-            before -= 1
-        if [word[0].upper() for word in words[max(before - 1, 0) : before + 1]] != ["IN", "("]:
-            return False
-        before -= 1
-        before -= words[before - 1][0].upper() == "NOT"
-    return before >= 1 and words[before - 1].lastgroup == "name" and _plain(words[before - 1][0]) == "status"
 
 
 def as_text(query: str) -> str:
@@ -147,18 +128,20 @@ def as_text(query: str) -> str:
         >>> as_text("status NOT LIKE 'DON%' AND status = 'DONE'")
         "CAST(status AS VARCHAR) NOT LIKE 'DON%' AND status = 'DONE'"
     """
+    tokens = _tokens(query)
+    return _rewritten(
+        query,
+        {
+            at: f"CAST({text} AS VARCHAR)"
+            for at, (kind, text) in enumerate(tokens)
+            if kind == "name" and _plain(text) in _CHOICES and _is_used_as_text(tokens, at)
+        },
+    )
 
-    def cast(words: Sequence[re.Match[str]], at: int) -> str | None:
-        name = words[at][0]
-        is_cast = words[at].lastgroup == "name" and _plain(name) in _CHOICES and _is_used_as_text(words, at)
-        return f"CAST({name} AS VARCHAR)" if is_cast else None
 
-    return _rewritten(query, cast)
-
-
-def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
+def _is_used_as_text(tokens: Sequence[tuple[str, str]], at: int) -> bool:
     """Whether the name at this position is an operand of an operation that requires text."""
-    texts = [word[0].upper() for word in words[max(at - 2, 0) : at + 4]]
+    texts = [word.upper() for _, word in tokens[max(at - 2, 0) : at + 4]]
     before, after = texts[: min(at, 2)], texts[min(at, 2) + 1 :]
     after = after[1:] if after[:1] == ["NOT"] else after
     if after[:1] and (after[0] in _TEXT_WORDS or after[:2] == ["|", "|"]):
@@ -240,8 +223,9 @@ def check_query(query: str, own: Container[str] = (), structs: Container[str] = 
         )
     tokens = [(kind, _outer(text, structs) if kind == "name" else text) for kind, text in _tokens(query)]
     named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
-    for column, value in comparisons(tokens):
+    for column, at in _comparisons(tokens):
         if column in _CHOICES and column not in own and column not in named:
+            value = _value(tokens[at][1])
             known = LONG_NAMES.get(value, value) if column == "status" else value
             check_value(column, known, _CHOICES[column])
 
@@ -267,35 +251,34 @@ def _ends(kind: str, text: str) -> bool:
     return word in ("AS", ")") or kind == "text" or (kind == "name" and not _NO_VALUES.fullmatch(word))
 
 
-def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield columns and the texts that they are compared with: `a = 'x'`, `'x' = a`, `a [NOT] IN ('x', …)`."""
+def _comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
+    """Yield columns and the positions of the texts that they are compared with.
+
+    The forms are `a = 'x'`, `'x' = a` and `a [NOT] IN ('x', …)`.
+    """
     kinds = [kind for kind, _ in tokens]
     for at, (kind, text) in enumerate(tokens):
         if kinds[at : at + 3] == ["name", "sign", "text"]:
-            yield _plain(text), _value(tokens[at + 2][1])
+            yield _plain(text), at + 2
         if kinds[at : at + 3] == ["text", "sign", "name"]:
-            yield _plain(tokens[at + 2][1]), _value(text)
+            yield _plain(tokens[at + 2][1]), at
         if kind == "name" and text.upper() not in ("IN", "NOT"):
             rest = [word.upper() for _, word in tokens[at + 1 : at + 4]]
             skipped = 3 if rest == ["NOT", "IN", "("] else 2 if rest[:2] == ["IN", "("] else 0
-            if skipped:
-                for value in _listed(tokens[at + 1 + skipped :]):
-                    yield _plain(text), value
+            listed = range(at + 1 + skipped, len(tokens)) if skipped else ()
+            for spot in takewhile(lambda spot: kinds[spot] == "text" or tokens[spot][1] == ",", listed):
+                if kinds[spot] == "text":
+                    yield _plain(text), spot
 
 
-def _listed(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield the texts of a list up to its end, or up to the first token that does not belong to a list."""
-    for kind, text in tokens:
-        if kind == "text":
-            yield _value(text)
-        elif text != ",":
-            return
+def _words(query: str) -> list[re.Match[str]]:
+    """The tokens of a query, without blanks and comments."""
+    return [found for found in _TOKEN.finditer(query) if found.lastgroup != "skip"]
 
 
-def _tokens(query: str) -> Iterator[tuple[str, str]]:
-    for found in _TOKEN.finditer(query):
-        if found.lastgroup and found.lastgroup != "skip":
-            yield found.lastgroup, found[0]
+def _tokens(query: str) -> list[tuple[str, str]]:
+    """The kind and the text of each token."""
+    return [(word.lastgroup or "", word[0]) for word in _words(query)]
 
 
 def _outer(name: str, structs: Container[str]) -> str:
