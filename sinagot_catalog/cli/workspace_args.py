@@ -292,8 +292,11 @@ def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) 
 
     source = source_of(ws)
     catalog = source.ranges.any.catalog()
+    steps: dict[str, dict[str, None]] = {}
     for index, fault in sorted(catalog.faults.items()):
-        say_note(f"step {catalog.layout.cells[index].step} cannot run: {fault}")
+        steps.setdefault(fault, {})[catalog.layout.cells[index].step] = None
+    for fault, names in steps.items():
+        say_note(f"step{'s' if len(names) > 1 else ''} {', '.join(names)} cannot run: {fault}")
     for notice in source.notices() if notices is None else notices:
         say_note(notice.text)
     if not source.ranges and (note := no_records(catalog, str(ws.data_path))):

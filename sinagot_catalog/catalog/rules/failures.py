@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -14,11 +14,12 @@ VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
 """The parts of a message that differ between failures of one kind, as a regular expression."""
 
 
-def failure_kinds(rows: pl.DataFrame) -> pl.DataFrame:
+def failure_kinds(rows: pl.DataFrame, by: Sequence[str] = ("task", "modality", "step")) -> pl.DataFrame:
     """Group failed rows of `steps`, the most frequent kind first.
 
     Args:
         rows: Rows of `steps` that count as failures, with all columns of the table.
+        by: The columns in which failures of one kind are equal; another one is null if its values differ.
 
     Returns:
         Columns `task, modality, step, error_type, message` (with `…` for parts that differ), `n`, `first`, `last`,
@@ -35,8 +36,13 @@ def failure_kinds(rows: pl.DataFrame) -> pl.DataFrame:
     kind = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(VARYING, "…")
     return (
         rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
-        .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)
+        .group_by(*by, "error_type", "kind", maintain_order=True)
         .agg(
+            *(
+                pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)
+                for name in ("task", "modality", "step")
+                if name not in by
+            ),
             # the full text, if all rows have the same
             pl.when(pl.col("message").n_unique() == 1)
             .then(first_line(pl.col("message").first()))

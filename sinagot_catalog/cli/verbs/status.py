@@ -330,7 +330,7 @@ def _show_failures(failed: pl.DataFrame, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     from sinagot_catalog.catalog import failure_kinds
 
-    failures = failure_kinds(failed)
+    failures = failure_kinds(failed, by=("modality", "step"))  # tasks share a cause
     for kind in failures.head(_KINDS).iter_rows(named=True):
         step = row_label(kind["task"], kind["modality"], kind["step"])
         text = failure_text(kind["error_type"], kind["message"])

@@ -167,6 +167,25 @@ def test_a_script_that_cannot_be_read_is_named_and_the_others_go_on(cli, write_w
     assert ran.stdout.startswith("1 done, 1 failed in ")
 
 
+def test_a_cause_that_several_tasks_have_is_told_once(cli, write_workspace):
+    toml = """
+    [tasks.A]
+    modalities = ["EEG"]
+    [tasks.B]
+    modalities = ["EEG"]
+    [modalities.EEG]
+    scripts = ["fine", "bad"]
+    """
+    scripts = {"EEG/fine": ("raw/{id}_{task}", "out/{id}_{task}", "fail"), "EEG/bad": "def broken(:\n"}
+    folder = write_workspace(scripts, ["raw/R1_A", "raw/R1_B", "raw/R2_B"], toml=toml)
+    assert cli("run", folder, "-q").returncode == 3
+    done = cli("status", folder)
+    assert done.stderr.count("step bad cannot run: ") == 1
+    failures = [line for line in done.stdout.splitlines() if line.startswith("failed: ")]
+    assert len(failures) == 1
+    assert failures[0].startswith("failed: 3 EEG fine: ")
+
+
 def test_it_loads_neither_prefect_nor_what_draws_nor_the_scripts(cli, write_workspace):
     folder = write_workspace({"a": ("raw/{id}", "a/{id}", "pass")}, ["raw/R1"])
     script = folder / "scripts" / "a.py"
