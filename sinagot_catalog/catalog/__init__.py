@@ -15,6 +15,7 @@ from sinagot_catalog.startup import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
     from sinagot_catalog.catalog.files.file_stats import Stats, stat_paths
+    from sinagot_catalog.catalog.files.listings import paths_near
     from sinagot_catalog.catalog.queries.absent_values import absent_value
     from sinagot_catalog.catalog.queries.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.queries.lazy_frames import rows_frame

@@ -24,7 +24,7 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog.catalog.files.file_stats import Stats
-from sinagot_catalog.catalog.files.listings import list_root, owned_paths, paths_near
+from sinagot_catalog.catalog.files.listings import list_root, owned_paths
 from sinagot_catalog.catalog.queries.ranges import Ranges
 from sinagot_catalog.catalog.rules.notices import JoinedNotices, Notice
 from sinagot_catalog.catalog.snapshots import snapshot_files
@@ -46,7 +46,7 @@ from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
 from sinagot_catalog.config import Config, foreign, foreign_code
 from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
-from sinagot_catalog.patterns import Template, located
+from sinagot_catalog.patterns import located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
 from sinagot_catalog.storage import (
     IdRange,
@@ -256,7 +256,8 @@ class Session:
         """Return the name of a script in messages."""
         if self._mirror is not None:
             return f"{self.config.scripts}/{os.path.relpath(script, self._mirror.folder())}"
-        return _beside(script, self.config.root)
+        root = self.config.root
+        return os.path.relpath(script, root) if script.startswith(f"{root}/") else script
 
     def catalog(self, *, max_age: float | None = None) -> Catalog:
         """Return the cached catalog; list again if there is none, or if it is older than `max_age` seconds."""
@@ -339,10 +340,6 @@ class Session:
         session._listed_at = 0.0 if last is None else time.monotonic()
         session.ranges = Ranges(session, part, are_whole=self.ranges.are_whole)
         return session
-
-    def paths_near(self, template: Template) -> pl.Series:
-        """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""
-        return paths_near(self, template)
 
     def _alive(self, last: pl.DataFrame) -> frozenset[str]:
         """Return the live runs; claims are read only if the journal leaves a row unfinished."""
@@ -443,8 +440,3 @@ class Session:
             for root, listing in catalog.listings.items()
         }
         return replace(catalog, listings=listings, last=last, alive=self._alive(last))
-
-
-def _beside(path: str, folder: str) -> str:
-    """Return a path relative to the config's folder if it lies below that folder."""
-    return os.path.relpath(path, folder) if path.startswith(f"{folder}/") else path

@@ -16,6 +16,7 @@ import polars as pl
 import polars.selectors as cs
 
 from sinagot_catalog.catalog.files.file_stats import folder_rules, stat_rows
+from sinagot_catalog.catalog.files.path_sets import is_below
 from sinagot_catalog.catalog.files.row_positions import positions
 from sinagot_catalog.catalog.files.unused_files import UnusedFiles
 from sinagot_catalog.catalog.rules import status_rules
@@ -195,10 +196,10 @@ class Catalog(StepsTable):
             whole = [path for path, item in folders.items() if item is None]
             declared = pl.col("role").is_in(["output", "control"]).fill_null(value=False)
             for paths, counted in ((raw, ~declared), (whole, pl.lit(value=True))):
-                for depth in {path.count("/") for path in paths}:
-                    head = pl.col("path").str.extract(f"(?s)^((?:[^/]+/){{{depth}}}[^/]+)/", 1)
-                    is_below = head.is_in(paths).fill_null(value=False)
-                    inside = inside | ((pl.col("root") == root) & is_below & counted)
+                if not paths:
+                    continue
+                is_inside = pl.lit(is_below(files["path"], [f"{path}/" for path in paths]))
+                inside = inside | ((pl.col("root") == root) & is_inside & counted)
         return files.filter(~inside)
 
     # --- files and links ---------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ class Catalog(StepsTable):
     @cached_property
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
-        owned = pl.concat([self.coded, self.shared_matches()])
+        owned = pl.concat([self.coded, self.shared_matches])
         parts = []
         for root, listing in self.listings.items():
             mine = owned if len(self.listings) == 1 else owned.filter(pl.col("root") == root)

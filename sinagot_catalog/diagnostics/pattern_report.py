@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.catalog import paths_near
 from sinagot_catalog.diagnostics.id_proposal import find_values
 from sinagot_catalog.patterns import Template, field_regex, id_columns, match_columns, parse_template
 from sinagot_catalog.startup import dataclass
@@ -115,7 +116,7 @@ def try_pattern(source: Session, pattern: object) -> PatternReport:
     }
     known = ["id", *ids.groups, *([] if source.config.is_unit_mode else names)]
     template, free = _template_of(pattern, known)
-    paths = source.paths_near(template)
+    paths = paths_near(source, template)
     return PatternReport(template.text, *_try(template, paths, ids, names), free)
 
 

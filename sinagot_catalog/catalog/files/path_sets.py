@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
@@ -13,33 +15,23 @@ def cut(paths: pl.Series, depth: int) -> pl.Series:
 
 
 def meets(paths: pl.Series, others: pl.Series) -> pl.Series:
-    """Whether each path is one of the other paths, lies in one of them, or contains one of them."""
-    other_paths = others.drop_nulls().unique()
-    mask = paths.is_in(other_paths.implode())
-    if _depths(paths) != _depths(other_paths):
-        inside, around = _folders(other_paths), _folders(paths.alias("path"))
-        mask = mask | paths.is_in(inside["folder"].unique().implode())
-        rows = around.filter(pl.col("folder").is_in(other_paths.implode()))["row"]
-        mask = mask.scatter(rows, [True] * len(rows)) if len(rows) else mask
-    return mask.fill_null(value=False)
+    """Whether each path is one of the other paths, lies in one of them, or contains one of them.
 
-
-def _depths(paths: pl.Series) -> tuple[object, object]:
-    depth = paths.str.count_matches("/", literal=True)
-    return depth.min(), depth.max()
-
-
-def _folders(paths: pl.Series) -> pl.DataFrame:
-    """Every folder around each path: columns `row` and `folder`."""
-    parts = pl.DataFrame({"path": paths}).with_row_index("row").with_columns(pl.col("path").str.split("/"))
-    most = int(parts["path"].list.len().max() or 0)  # type: ignore[arg-type]
-    cuts = [
-        parts.filter(pl.col("path").list.len() > depth).select(
-            "row", pl.col("path").list.head(depth).list.join("/").alias("folder")
-        )
-        for depth in range(1, most)
-    ]
-    return pl.concat([pl.DataFrame(schema={"row": pl.UInt32, "folder": pl.String}), *cuts])
+    Example:
+        >>> meets(pl.Series(["a/b", "c", "d"]), pl.Series(["a", "c/e"])).to_list()
+        [True, True, False]
+    """
+    others = others.drop_nulls().unique()
+    depths, other_depths = (
+        (some.str.count_matches("/", literal=True) + 1).drop_nulls().unique().to_list()
+        for some in (paths, others)
+    )
+    around = [depth for depth in other_depths if depth < max(depths, default=0)]
+    inside = [depth for depth in depths if depth < max(other_depths, default=0)]
+    same = [paths, *(cut(paths, depth) for depth in around)]
+    every = [others, *(cut(others, depth) for depth in inside)]
+    is_met = [part.is_in(others.implode()) for part in same] + [paths.is_in(pl.concat(every).implode())]
+    return reduce(or_, is_met).fill_null(value=False)
 
 
 def is_below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:

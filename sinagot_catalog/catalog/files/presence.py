@@ -422,6 +422,7 @@ class Presence:
         inside = cut(pl.Series("path", [folder.rstrip("/") for folder in folders]), first).drop_nulls()
         return (is_below(paths, folders) | heads.is_in(inside.implode())).fill_null(value=False)
 
+    @cached_property
     def shared_matches(self) -> pl.DataFrame:
         """The columns of `coded` for files of patterns without an id: they belong to no record."""
         parts = [self.coded.clear()]
@@ -431,7 +432,10 @@ class Presence:
                     rows = self._wild_rows(index, root).select("row").unique()
                 else:
                     listed = self.listings[root].paths.with_row_index("row")
-                    rows = listed.filter(pl.col("path").is_in(self.shared_paths(index).implode()))
+                    # a literal pattern has a path even without records
+                    literal = pl.Series("path", [place.template.text])
+                    paths = self.paths(index).drop_nulls() if place.template.fields else literal
+                    rows = listed.filter(pl.col("path").is_in(paths.implode()))
                 parts.append(
                     rows.select(
                         pl.lit(root).alias("root"),
@@ -441,10 +445,3 @@ class Presence:
                     )
                 )
         return pl.concat(parts)
-
-    def shared_paths(self, place: int) -> pl.Series:
-        """The distinct paths of a bound pattern without an id; a literal pattern has one even without records."""
-        template = self.layout.places[place].template
-        if not template.fields:
-            return pl.Series("path", [template.text])
-        return self.paths(place).drop_nulls().unique()

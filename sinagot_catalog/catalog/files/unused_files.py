@@ -106,19 +106,21 @@ class UnusedFiles:
 
         The paths of the latter tell no record.
         """
-        by_depth: dict[int, list[pl.Series]] = {}
-        for index in self._layout.raw:
-            place = self._layout.places[index]
-            is_many_folders = place.template.is_wild and place.template.is_directory
-            if root not in place.roots or (index in self._layout.telling and not is_many_folders):
-                continue
-            if place.template.is_wild:
-                paths = self._presence.many_files(index).filter(pl.col("root") == root)["path"].unique()
-            else:
-                paths = self._presence.shared_paths(index)
-            for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                by_depth.setdefault(depth, []).append(paths.filter(depths == depth))
-        return {depth: pl.concat(paths) for depth, paths in by_depth.items()}
+        many_folders = [
+            place
+            for place in self._layout.raw
+            if (template := self._layout.places[place].template).is_wild and template.is_directory
+        ]
+        place = pl.col("place")
+        rows = [
+            self._presence.shared_matches.filter(place.is_in(self._layout.raw), pl.col("root") == root),
+            self._presence.coded.filter(place.is_in(many_folders), pl.col("root") == root),
+        ]
+        at = pl.concat(rows)["row"].unique()
+        paths = self._listings[root].paths["path"].gather(at).to_frame()
+        paths = paths.with_columns(depth=pl.col("path").str.count_matches("/", literal=True) + 1)
+        by_depth = paths.partition_by("depth", as_dict=True)
+        return {int(str(depth)): part["path"] for (depth,), part in by_depth.items()}
 
     @cached_property
     def twins(self) -> pl.DataFrame:

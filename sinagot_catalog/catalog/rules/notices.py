@@ -182,178 +182,151 @@ class JoinedNotices:
         return sorted(out, key=lambda notice: order.index(notice.key))
 
 
+# --- the listing ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """The texts of one kind of notice, with places for the parts of an item, and for the count.
+
+    Attributes:
+        one: The sentence on one item.
+        many: The sentence on several, which names the first.
+        hint: What to do.
+        detail: The sentence on each of the first few items.
+        area: The subject.
+    """
+
+    one: str
+    many: str
+    hint: str = ""
+    detail: str = ""
+    area: str = "dataset"
+
+
+_LEFT_OUT = "left out, such as {0}"
+_TEXTS = {
+    "folder unreadable": _Texts(
+        "the folder {0} cannot be read; its rows are unknown",
+        "{count} folders cannot be read, such as {0}; their rows are unknown",
+        "chmod it.",
+        "the folder {0} cannot be read: its rows are unknown",
+    ),
+    "folder empty": _Texts(
+        "1 folder is empty, such as {0}: an empty folder counts as absent",
+        "{count} folders are empty, such as {0}: an empty folder counts as absent",
+        "Put files into it, or remove it.",
+    ),
+    "link not followed": _Texts(
+        f"1 link to a folder is {_LEFT_OUT}",
+        f"{{count}} links to folders are {_LEFT_OUT}",
+        "Set [path] follow_links = true to follow them.",
+    ),
+    "link to nothing": _Texts(
+        "1 link leads to nothing, such as {0}; what it names is absent",
+        "{count} links lead to nothing, such as {0}; what it names is absent",
+        "Fetch what they name (datalad get, git annex get), or remove them.",
+    ),
+    "file and folder": _Texts(
+        "1 key is also the name of a folder, such as {0}: the file counts, the folder does not",
+        "{count} keys are also the name of a folder, such as {0}: the file counts, the folder does not",
+        "Rename the file or the folder.",
+    ),
+    "name not UTF-8": _Texts(
+        "1 name not UTF-8, left out", "{count} names not UTF-8, left out", "Rename them."
+    ),
+    "pattern without id": _Texts("{0}", "{0}", area="patterns"),
+    "pattern in LOG": _Texts("{0}", "{0}", area="patterns"),
+    "pattern without file": _Texts(
+        "no file fits {0}{1}",
+        "no file fits {0}{1}",
+        "Steps that read it never run.",
+        "{0}: no file matches, and no step makes it",
+        "patterns",
+    ),
+    "id refused": _Texts(
+        f"1 file is {_LEFT_OUT}: {{1!r}} {{2}}",
+        f"{{count}} files are {_LEFT_OUT}: {{1!r}} {{2}}",
+        "Rename it.",
+        "{0} is left out: {1!r} {2}",
+        "patterns",
+    ),
+    "id of a group": _Texts(
+        "1 record is left out, such as {0!r}: a group of records has this name",
+        "{count} records are left out, such as {0!r}: a group of records has this name",
+        "Rename its files.",
+        "{0!r} is left out: a group of records has this name",
+        "patterns",
+    ),
+    "file without pattern": _Texts(
+        "1 file does not match, such as {0}: the pattern is {1}, with id_pattern {2}",
+        "{count} files do not match, such as {0}: the pattern is {1}, with id_pattern {2}",
+        "Rename it, or mend the pattern or id_pattern {2}",
+        "{0} does not match {1}, which it resembles most",
+        "patterns",
+    ),
+    "twin": _Texts(
+        "1 name differs from another in case or Unicode form only, such as {0}",
+        "{count} names differ from others in case or Unicode form only, such as {0}",
+        "Where they are the same, keep one of them.",
+        "{0} differ in case or Unicode form only",
+        "records",
+    ),
+    "output without input": _Texts(
+        "1 output of {1} without any raw input, such as {0}",
+        "{count} outputs of {1} without any raw input, such as {0}",
+        "Remove them, or bring the raw inputs back.",
+        "{0}: its record has no raw input",
+        "records",
+    ),
+}
+"""The texts of each kind of notice on a listing; the first part of an item is the example."""
+
+
+def _found(kind: str, items: Sequence[tuple[str | None, ...]], count: int | None = None) -> Iterator[Notice]:
+    """Yield the notice of items of one kind, if there are any; `count` is given if these are the first of more."""
+    if items:
+        texts, first = _TEXTS[kind], items[0]
+        count = len(items) if count is None else count
+        text = (texts.one if count == 1 else texts.many).format(*first, count=f"{count:,}")
+        details = (texts.detail.format(*item) for item in items[:_MOST] if texts.detail)
+        yield Notice(kind, count, first[0], text, texts.hint.format(*first), tuple(details), texts.area)
+
+
 def listing_notices(catalog: Catalog) -> list[Notice]:
     """Return the notices on files and patterns, without a new listing."""
+    layout, unused, listings = catalog.layout, catalog.unused, catalog.listings.values()
+    undecodable = sum(listing.undecodable for listing in listings)
+    n_refused, refused = unused.refused(_MOST)
+    n_missed, missed = unused.unmatched(_MOST)
+    twins = [pair for pairs in (_twin_ids(catalog.ids), unused.twins) for pair in pairs.iter_rows()]
+    outputs = unused.outputs_without_input
+    records = count_of(outputs["_rec"].n_unique(), "record")
     return [
-        *_folders(catalog),
-        *_links(catalog),
-        *_patterns(catalog),
-        *_refused(catalog),
-        *_like_groups(catalog),
-        *_unmatched(catalog),
-        *_twins(catalog),
-        *_outputs(catalog),
+        *_found("folder unreadable", [(path or ".",) for listing in listings for path in listing.unreadable]),
+        *_found("folder empty", [(path,) for path in unused.empty_folders]),
+        *_found("link not followed", [(path,) for listing in listings for path in listing.links]),
+        *_found("link to nothing", [(path,) for listing in listings for path in listing.dangling]),
+        *_found("file and folder", [(path,) for listing in listings for path in listing.twofold]),
+        *_found("name not UTF-8", [(None,)] if undecodable else [], undecodable),
+        *(notice for fault in layout.id_faults for notice in _found("pattern without id", [(fault,)])),
+        *(notice for fault in layout.in_log for notice in _found("pattern in LOG", [(fault,)])),
+        *_patterns_without_file(catalog),
+        *_found("id refused", refused, n_refused),
+        *_found("id of a group", [(record_id,) for record_id in catalog.like_groups]),
+        *_found("file without pattern", [(*pair, layout.ids.text) for pair in missed], n_missed),
+        *_found("twin", [(_pair(*pair),) for pair in twins]),
+        *_found("output without input", [(path, records) for path in outputs["path"]]),
     ]
 
 
-# --- folders and links ---------------------------------------------------------------------------------------
-
-
-def _folders(catalog: Catalog) -> Iterator[Notice]:
-    """Report folders that could not be listed, and empty folders that a pattern names."""
-    unreadable = _listed(listing.unreadable for listing in catalog.listings.values())
-    if unreadable:
-        first = unreadable[0] or "."
-        folders = (
-            f"the folder {first} cannot be read; its rows are unknown"
-            if len(unreadable) == 1
-            else f"{len(unreadable):,} folders cannot be read, such as {first}; their rows are unknown"
-        )
-        details = (
-            f"the folder {folder or '.'} cannot be read: its rows are unknown" for folder in unreadable
-        )
-        yield _notice("folder unreadable", unreadable, folders, "chmod it.", details)
-    empty = catalog.unused.empty_folders
-    if len(empty):
-        what = "folder is" if len(empty) == 1 else "folders are"
-        yield Notice(
-            "folder empty",
-            len(empty),
-            empty[0],
-            f"{len(empty):,} {what} empty, such as {empty[0]}: an empty folder counts as absent",
-            "Put files into it, or remove it.",
-        )
-
-
-def _links(catalog: Catalog) -> Iterator[Notice]:
-    """Report links that are not followed or are broken, and names that a text column cannot hold."""
-    listings = catalog.listings.values()
-    links = _listed(listing.links for listing in listings)
-    if links:
-        what = "link to a folder is" if len(links) == 1 else "links to folders are"
-        text = f"{len(links):,} {what} left out, such as {links[0]}"
-        hint = "Set [path] follow_links = true to follow them."
-        yield Notice("link not followed", len(links), links[0], text, hint)
-    dangling = _listed(listing.dangling for listing in listings)
-    if dangling:
-        lead = "1 link leads" if len(dangling) == 1 else f"{len(dangling):,} links lead"
-        yield Notice(
-            "link to nothing",
-            len(dangling),
-            dangling[0],
-            f"{lead} to nothing, such as {dangling[0]}; what it names is absent",
-            "Fetch what they name (datalad get, git annex get), or remove them.",
-        )
-    twofold = _listed(listing.twofold for listing in listings)
-    if twofold:
-        keys = "1 key is" if len(twofold) == 1 else f"{len(twofold):,} keys are"
-        text = f"{keys} also the name of a folder, such as {twofold[0]}: the file counts, the folder does not"
-        yield Notice("file and folder", len(twofold), twofold[0], text, "Rename the file or the folder.")
-    if undecodable := sum(listing.undecodable for listing in listings):
-        yield Notice(
-            "name not UTF-8",
-            undecodable,
-            None,
-            f"{count_of(undecodable, 'name')} not UTF-8, left out",
-            "Rename them.",
-        )
-
-
-# --- patterns and ids ----------------------------------------------------------------------------------------
-
-
-def _patterns(catalog: Catalog) -> Iterator[Notice]:
-    """Report patterns that can find no record, lie in `LOG`, or find no file."""
+def _patterns_without_file(catalog: Catalog) -> Iterator[Notice]:
     layout = catalog.layout
-    for kind, faults in (("pattern without id", layout.id_faults), ("pattern in LOG", layout.in_log)):
-        for fault in faults:
-            yield Notice(kind, 1, None, fault, area="patterns")
     for place in layout.raw if len(catalog.ids) else ():
         if is_missed(catalog, place):
-            text = layout.places[place].template.text
             readers = [cell.step for cell in layout.cells if place in cell.places("input")]
             reads = f", which {readers[0]} reads" if readers else ""
-            yield Notice(
-                "pattern without file",
-                1,
-                text,
-                f"no file fits {text}{reads}",
-                "Steps that read it never run.",
-                (f"{text}: no file matches, and no step makes it",),
-                "patterns",
-            )
-
-
-def _refused(catalog: Catalog) -> Iterator[Notice]:
-    """Report files whose ids cannot be records."""
-    count, refused = catalog.unused.refused(_MOST)
-    if refused:
-        path, record_id, why = refused[0]
-        files = "file is" if count == 1 else "files are"
-        yield Notice(
-            "id refused",
-            count,
-            path,
-            f"{count:,} {files} left out, such as {path}: {record_id!r} {why}",
-            "Rename it.",
-            tuple(f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused),
-            "patterns",
-        )
-
-
-def _like_groups(catalog: Catalog) -> Iterator[Notice]:
-    """Report ids that are left out, as they are also names of groups."""
-    ids = catalog.like_groups
-    if len(ids):
-        records = "record is" if len(ids) == 1 else "records are"
-        text = "a group of records has this name"
-        yield Notice(
-            "id of a group",
-            len(ids),
-            ids[0],
-            f"{len(ids):,} {records} left out, such as {ids[0]!r}: {text}",
-            "Rename its files.",
-            tuple(f"{record_id!r} is left out: {text}" for record_id in ids.head(_MOST)),
-            "patterns",
-        )
-
-
-def _unmatched(catalog: Catalog) -> Iterator[Notice]:
-    """Report files in the folders of raw inputs that fit no pattern."""
-    count, examples = catalog.unused.unmatched(_MOST)
-    if examples:
-        path, pattern = examples[0]
-        files = "file does" if count == 1 else "files do"
-        ids = catalog.layout.ids.text
-        yield Notice(
-            "file without pattern",
-            count,
-            path,
-            f"{count:,} {files} not match, such as {path}: the pattern is {pattern}, with id_pattern {ids}",
-            f"Rename it, or mend the pattern or id_pattern {ids}",
-            tuple(f"{path} does not match {pattern}, which it resembles most" for path, pattern in examples),
-            "patterns",
-        )
-
-
-# --- records -------------------------------------------------------------------------------------------------
-
-
-def _twins(catalog: Catalog) -> Iterator[Notice]:
-    """Report ids, and files next to those of records, that differ only in case or Unicode form."""
-    pairs = [pair for twins in (_twin_ids(catalog.ids), catalog.unused.twins) for pair in twins.iter_rows()]
-    if pairs:
-        first = _pair(*pairs[0])
-        what = "name differs from another" if len(pairs) == 1 else "names differ from others"
-        yield Notice(
-            "twin",
-            len(pairs),
-            first,
-            f"{len(pairs):,} {what} in case or Unicode form only, such as {first}",
-            "Where they are the same, keep one of them.",
-            tuple(f"{_pair(*pair)} differ in case or Unicode form only" for pair in pairs[:_MOST]),
-            "records",
-        )
+            yield from _found("pattern without file", [(layout.places[place].template.text, reads)])
 
 
 def _twin_ids(ids: pl.Series) -> pl.DataFrame:
@@ -375,32 +348,3 @@ def _pair(first: str, second: str) -> str:
     """Format two names; as escapes if they look the same."""
     look_alike = first.casefold() != second.casefold()
     return f"{first!a} and {second!a}" if look_alike else f"{first} and {second}"
-
-
-def _outputs(catalog: Catalog) -> Iterator[Notice]:
-    """Report outputs whose record has no input left."""
-    outputs = catalog.unused.outputs_without_input
-    if outputs.height:
-        path = str(outputs["path"][0])
-        files = count_of(outputs.height, "output")
-        records = count_of(outputs["_rec"].n_unique(), "record")
-        yield Notice(
-            "output without input",
-            outputs.height,
-            path,
-            f"{files} of {records} without any raw input, such as {path}",
-            "Remove them, or bring the raw inputs back.",
-            tuple(f"{path}: its record has no raw input" for path in outputs["path"].head(_MOST)),
-            "records",
-        )
-
-
-# --- sentences -----------------------------------------------------------------------------------------------
-
-
-def _listed(several: Iterable[Sequence[str]]) -> list[str]:
-    return [notice for some in several for notice in some]
-
-
-def _notice(kind: str, names: Sequence[str], text: str, hint: str, details: Iterable[str]) -> Notice:
-    return Notice(kind, len(names), names[0] or ".", text, hint, tuple(details)[:_MOST])

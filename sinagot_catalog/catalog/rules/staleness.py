@@ -16,7 +16,7 @@ import polars as pl
 from sinagot_catalog.scripts import changes, to_json, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sinagot_catalog.catalog.files.file_stats import Stats
     from sinagot_catalog.catalog.steps_table import StepsTable
@@ -86,50 +86,6 @@ def in_words(causes: pl.Series, among: Iterable[str]) -> pl.Series:
     )["causes"]
 
 
-def causes_of(
-    done: pl.DataFrame,
-    inputs: Sequence[pl.DataFrame],
-    outputs: Sequence[pl.DataFrame],
-    *,
-    version: str | None,
-    workspace_version: str | None,
-    code: str | None,
-    changes: pl.Series,
-    optional: Sequence[bool] = (),
-) -> pl.Series:
-    """Return the causes for rows of one step; a struct of `CAUSES`.
-
-    Args:
-        done: The recorded values: `_inputs`, `_script`, `_workspace`, `_code`.
-        inputs: The present state of each input: `size, mtime_ns, etag, is_folder`.
-        outputs: The same of each output.
-        version: `VERSION` of the script.
-        workspace_version: `[info] version`.
-        code: The hash of the code; None if it does not count.
-        changes: The parameters that changed, see `parameter_changes`.
-        optional: For each input whether the step runs without it; by default for none.
-    """
-    has_inputs = pl.col("_inputs").is_not_null()
-    others = pl.col("_script").ne_missing(_text(version)) | pl.col("_workspace").ne_missing(
-        _text(workspace_version)
-    )
-    may_lack = list(optional) or [False] * len(inputs)
-    newer = _newer(inputs, outputs, may_lack)
-    changed = [
-        _changed(position, now, newer, is_optional=may_lack[position]) for position, now in enumerate(inputs)
-    ]
-    recorded = reduce(or_, changed) if changed else pl.lit(value=False)
-    return done.select(
-        pl.struct(
-            pl.when(has_inputs).then(recorded).otherwise(newer).alias("input"),
-            (has_inputs & others).alias("version"),
-            pl.lit(changes).is_not_null().alias("params"),
-            (has_inputs & (pl.col("_code") != _text(code))).fill_null(value=False).alias("code"),
-            pl.lit(changes).alias("changes"),
-        ).alias("causes")
-    )["causes"]
-
-
 def _text(value: str | None) -> pl.Expr:
     return pl.lit(value, dtype=pl.String)
 
@@ -193,16 +149,29 @@ def row_causes(
             [table.port_stats(cell, part["_rec"], port, stats) for port in ports]
             for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
         )
-        return causes_of(
-            done,
-            inputs,
-            outputs,
-            version=cell.version,
-            workspace_version=table.workspace_version,
-            code=None if cell.version else table.code_of(cell),
-            changes=parameter_changes(done, part["_rec"], cell.params, lambda: table.metadata),
-            optional=[port[0].is_optional for port in cell.input_ports],
-        )
+        may_lack = [port[0].is_optional for port in cell.input_ports]
+        newer = _newer(inputs, outputs, may_lack)
+        changed = [
+            _changed(position, now, newer, is_optional=is_optional)
+            for position, (now, is_optional) in enumerate(zip(inputs, may_lack, strict=True))
+        ]
+        has_inputs = pl.col("_inputs").is_not_null()
+        is_other_script = pl.col("_script").ne_missing(_text(cell.version))
+        is_other_workspace = pl.col("_workspace").ne_missing(_text(table.workspace_version))
+        code = None if cell.version else table.code_of(cell)
+        changes = pl.lit(_parameter_changes(table, cell, done, part["_rec"]))
+        return done.select(
+            pl.struct(
+                pl.when(has_inputs)
+                .then(reduce(or_, changed, pl.lit(value=False)))
+                .otherwise(newer)
+                .alias("input"),
+                (has_inputs & (is_other_script | is_other_workspace)).alias("version"),
+                changes.is_not_null().alias("params"),
+                (has_inputs & (pl.col("_code") != _text(code))).fill_null(value=False).alias("code"),
+                changes.alias("changes"),
+            )
+        ).to_series()
 
     return table.by_unit_step("causes", rows, pl.col("status") == status, derive, CAUSES)
 
@@ -213,23 +182,14 @@ def row_causes(
 _READ = pl.List(pl.List(pl.String()))
 
 
-def parameter_changes(
-    done: pl.DataFrame, codes: pl.Series, params: Mapping[str, Any], metadata: Callable[[], pl.DataFrame]
-) -> pl.Series:
-    """Return what changed for rows of one step, as a clause; null where nothing did.
-
-    Args:
-        done: What the rows read: `_params`, `_record`.
-        codes: The records of the rows, as positions in `metadata`.
-        params: The present parameters of the step.
-        metadata: Gives the present metadata of all records; only called if rows read some.
-    """
+def _parameter_changes(table: StepsTable, cell: UnitStep, done: pl.DataFrame, codes: pl.Series) -> pl.Series:
+    """Return what changed of what rows of one step read, as a clause; null where nothing did."""
     texts = done["_params"].unique().drop_nulls()
-    clauses = {text: "; ".join(changes(text, params)) or None for text in texts}
+    clauses = {text: "; ".join(changes(text, cell.params)) or None for text in texts}
     of_params = done["_params"].replace_strict(clauses, default=None, return_dtype=pl.String)
     if done["_record"].is_null().all():
-        return of_params.alias("changes")
-    of_record = _record_changes(done["_record"], codes, metadata())
+        return of_params
+    of_record = _record_changes(done["_record"], codes, table.metadata)
     both = pl.concat_str(pl.lit(of_params), pl.lit(of_record), separator="; ", ignore_nulls=True)
     return pl.select(pl.when(both != "").then(both).alias("changes"))["changes"]
 
