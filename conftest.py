@@ -1,12 +1,13 @@
 """What tests and the examples in docstrings share: workspaces on real files."""
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ settings.register_profile(
 settings.register_profile("random", parent=settings.get_profile("same"), derandomize=False)
 settings.load_profile("same")
 
-# Prefect is imported when a flow is first needed: collecting the examples must not do it.
-collect_ignore_glob = ["sinagot_catalog/flows/*.py"]
+# Prefect, Dask and FastAPI are imported when they are first needed: collecting the examples must not do it.
+collect_ignore_glob = [
+    f"sinagot_catalog/{file}.py" for file in ("flows/*", "cluster/dask_connection", "ui/routes", "ui/server")
+]
 
 HARBOR = Path(__file__).parent / "example" / "harbor"
 
@@ -68,9 +71,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """As many processes as cores, and two more where tests wait for servers, workers and time-outs."""
+    """More processes than cores: tests wait for disks, and others for servers, workers and time-outs, too."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return cores if "not server" in config.getoption("markexpr") else cores + 2
+    return cores + 1 if "not server" in config.getoption("markexpr") else cores + 3
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Do not look for garbage in what stays: thousands of tests and modules. That costs each test a twentieth."""
+    gc.disable()
+    done = yield
+    gc.freeze()
+    gc.enable()
+    return done
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -165,7 +165,7 @@ def free_port() -> int:
     """A port that nobody listens on, nor on the one 10,000 above; each process of the suite has its own ports."""
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = secrets.choice(PORTS[process % 4 :: 4])
+        port = secrets.choice(PORTS[process % 6 :: 6])
         with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
             one.bind(("127.0.0.1", port))
             other.bind(("127.0.0.1", port + 10_000))

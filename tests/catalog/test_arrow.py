@@ -2,8 +2,6 @@
 
 import altair as alt
 import duckdb
-import great_tables
-import ibis
 import narwhals as nw
 import pandas as pd
 import polars as pl
@@ -86,6 +84,8 @@ def test_statuses_in_a_chart_come_in_their_order(harbor):
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of pandas, from Ibis
 def test_ibis_takes_a_selection(harbor):
+    import ibis
+
     table = ibis.memtable(harbor.steps.filter(status="READY"))
     assert table.step.nunique().execute() == 2
 
@@ -98,6 +98,8 @@ def test_an_order_by_an_unknown_column_names_the_near_ones(harbor):
 
 
 def test_great_tables_takes_the_frame_of_a_selection(harbor):
+    import great_tables
+
     page = great_tables.GT(harbor.steps.select("record_id", "step", "status")).as_raw_html()
     assert page.count("DATA_READY") == 6
 

@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 
-import distributed
 import pytest
 
 from sinagot_catalog import Workspace
@@ -53,6 +52,8 @@ def artifacts(server, flow_run_id):
 @pytest.fixture
 def local_cluster():
     """A cluster of one worker process, which has a variable of its own."""
+    import distributed
+
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, dashboard_address=":0", env={"WHERE": "there"}
     ) as cluster:
@@ -64,6 +65,8 @@ def wheres(folder):
 
 
 def test_a_class_of_clusters_is_started_adapts_and_is_closed(write_workspace, prefect_server):
+    import distributed
+
     folder = write_workspace(STEP, RAW, toml=CLASS)
     report, said = submit(folder)
     assert report.counts() == {"done": 6}
@@ -75,6 +78,8 @@ def test_a_class_of_clusters_is_started_adapts_and_is_closed(write_workspace, pr
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_client_or_a_cluster_of_the_caller_is_used_and_stays_open(write_workspace, local_cluster):
+    import distributed
+
     folder = write_workspace(STEP, RAW)
     assert submit(folder, cluster=local_cluster)[0].counts() == {"done": 6}
     assert wheres(folder) == {"there"}
@@ -87,6 +92,8 @@ def test_a_client_or_a_cluster_of_the_caller_is_used_and_stays_open(write_worksp
 
 @pytest.mark.usefixtures("prefect_server")
 def test_results_whose_transfer_takes_a_while_are_waited_for(write_workspace, local_cluster):
+    import distributed
+
     folder = write_workspace(STEP, RAW[:2])
     with distributed.Client(local_cluster, set_as_default=False) as client:
         transfers = client._gather_semaphore  # of the transfers that go on at a time

@@ -109,7 +109,7 @@ def run_while(ws, do):
 def test_store_that_is_away_for_five_seconds_costs_no_row(own_weed, write_workspace, wait_until, tmp_path):
     bucket = own_weed.bucket()
     goes = tmp_path / "goes"
-    url = upload(bucket, write_workspace, 40, 0.1, goes, quick="R003")
+    url = upload(bucket, write_workspace, 20, 0.1, goes, quick="R003")
     ws = Workspace(url, storage_options=bucket.options, trust=True)
 
     away = []
@@ -128,8 +128,8 @@ def test_store_that_is_away_for_five_seconds_costs_no_row(own_weed, write_worksp
     done = (
         report.counts().get("done", 0) + again.counts().get("done", 0) + again.counts().get("already_done", 0)
     )
-    assert whole(bucket, 40) == 40
-    assert done >= 40 - again.frame.height
+    assert whole(bucket, 20) == 20
+    assert done >= 20 - again.frame.height
     said = report.failures()["message"].to_list()
     # On a busy machine the store may take longer to come back than rows wait for it: then they say so.
     assert report.ok if away[0] < PATIENCE - 10 else all(bucket.url in one for one in said), (away, said)
@@ -152,7 +152,7 @@ def test_store_that_is_gone_fails_rows_with_a_reason_and_the_next_run_completes(
 ):
     bucket = own_weed.bucket()
     goes = tmp_path / "goes"
-    url = upload(bucket, write_workspace, 40, 0, goes, quick="R003")
+    url = upload(bucket, write_workspace, 12, 0, goes, quick="R003")
     ws = Workspace(url, storage_options=bucket.options, trust=True)
 
     def loss():
@@ -161,15 +161,15 @@ def test_store_that_is_gone_fails_rows_with_a_reason_and_the_next_run_completes(
 
     report = run_while(ws, loss)
     counts = report.counts()
-    assert counts["error"] >= 36  # all rows that waited
-    assert sum(counts.values()) == 40
+    assert counts["error"] >= 8  # all rows that waited
+    assert sum(counts.values()) == 12
     assert report.failures()["message"].str.contains(bucket.url).all()
     own_weed.start()
     wait_until(lambda: is_back(bucket))
-    whole(bucket, 40)
+    whole(bucket, 12)
     later = Workspace(ws.config.root, storage_options=bucket.options, trust=True)
     assert later.steps.run(workers=2, progress=False).ok
-    assert whole(bucket, 40) == 40
+    assert whole(bucket, 12) == 12
 
 
 TWO = """
