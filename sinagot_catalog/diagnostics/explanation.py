@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, field
 from datetime import datetime
 from typing import Any
@@ -166,7 +167,7 @@ class Explanation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON: times as ISO text."""
-        plain: dict[str, Any] = _plain(asdict(self))
+        plain = json.loads(json.dumps(asdict(self), default=datetime.isoformat))
         return {**plain, "decided_by": self.decided.number, "rule": self.decided.name}
 
     def lines(
@@ -269,14 +270,3 @@ def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
 def time_text(when: datetime | None) -> str:
     """Format a time; `?` if it is unknown."""
     return "?" if when is None else f"{when:%Y-%m-%d %H:%M:%S}Z"
-
-
-def _plain(value: Any) -> Any:
-    """Convert a value for JSON."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_plain(inner) for inner in value]
-    return value
