@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         InputPort,
         WithColumns,
         any_of,
-        as_patterns,
+        as_input,
         many,
         optional,
         parse_inputs,

@@ -122,12 +122,8 @@ class IdPattern:
             return False  # a metadata column: its value is in no path that is listed
         if "id" in template.fields:
             return True
-        return bool(
-            self.groups
-            and not isinstance(self.form, str)
-            and self.form.fields
-            and self.form.fields <= template.fields
-        )
+        form = self.form
+        return not isinstance(form, str) and bool(form.fields) and form.fields <= template.fields
 
     def known_values(self, record_id: str) -> dict[str, str] | None:
         """As `values`, for an id that is known to fit: without named groups nothing is matched again."""

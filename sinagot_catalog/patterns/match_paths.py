@@ -12,6 +12,8 @@ once for each distinct id.
 
 from collections.abc import Collection, Sequence
 from difflib import SequenceMatcher
+from functools import reduce
+from operator import or_
 
 import polars as pl
 
@@ -207,21 +209,12 @@ def near_misses(
         >>> near_misses(pl.Series(["raw/REC-1.csv"]), [raw], IdPattern("REC-[0-9]+"))
         [('raw/REC-1.csv', 'raw/{id}-raw.csv')]
     """
-    fitting = match_columns(paths, templates, ids)["row"].unique()
-    prefixes = {template.prefix for template in templates}
-    if not prefixes:
+    if not templates:
         return []
-    missed = (
-        paths.rename("path")
-        .to_frame()
-        .with_row_index("row")
-        .filter(
-            ~pl.col("row").is_in(fitting.implode()),
-            pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes]),
-        )["path"]
-        .bottom_k(most)
-        .sort()
-    )
+    fitting = match_columns(paths, templates, ids)["row"].unique()
+    has_row = pl.int_range(len(paths), dtype=pl.UInt32, eager=True).is_in(fitting.implode())
+    near = reduce(or_, [paths.str.starts_with(template.prefix) for template in templates])
+    missed = paths.filter(near & ~has_row).bottom_k(most).sort()
     return [(path, max(templates, key=lambda template: _likeness(path, template)).text) for path in missed]
 
 

@@ -3,7 +3,7 @@
 Standard library only: scripts import `many`, `optional` and `any_of`, and workers read the parsed ports.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from typing import Any
 
 from sinagot_catalog.errors import PatternError
@@ -59,7 +59,7 @@ def optional(pattern: Any) -> InputPattern:
         >>> optional("notes/{id}.txt").is_optional
         True
     """
-    return InputPattern(as_patterns(pattern), is_optional=True)
+    return InputPattern(as_input(pattern).patterns, is_optional=True)
 
 
 def any_of(*patterns: Any) -> InputPattern:
@@ -78,15 +78,27 @@ def any_of(*patterns: Any) -> InputPattern:
     """
     if not patterns:
         raise PatternError("any_of() names no pattern", "Give it at least one.")
-    return InputPattern(
-        tuple(part for pattern in patterns for part in as_patterns(pattern)),
-        is_optional=any(isinstance(pattern, InputPattern) and pattern.is_optional for pattern in patterns),
-    )
+    inputs = [as_input(pattern) for pattern in patterns]
+    alternatives = tuple(pattern for item in inputs for pattern in item.patterns)
+    return InputPattern(alternatives, is_optional=any(item.is_optional for item in inputs))
 
 
-def as_patterns(value: Any) -> tuple[Any, ...]:
-    """The alternatives of an input: its own, or the single pattern that it is."""
-    return value.patterns if isinstance(value, InputPattern) else (value,)
+def as_input(value: Any) -> InputPattern:
+    """An input as it is declared: a pattern, several, or a table of the config.
+
+    Raises:
+        PatternError: When a table does not declare an input.
+    """
+    if not is_table(value):
+        return value if isinstance(value, InputPattern) else InputPattern((value,))
+    strange = sorted(value.keys() - {"path", "any_of", "optional"})
+    if strange or ("path" in value) == ("any_of" in value):
+        what = f"has the key {strange[0]!r}" if strange else "needs either 'path' or 'any_of'"
+        raise PatternError(
+            f"an input {what}", "Write {path = '…', optional = true} or {any_of = ['…', '…']}."
+        )
+    patterns = value["any_of"] if "any_of" in value else [value["path"]]
+    return InputPattern(any_of(*patterns).patterns, is_optional=bool(value.get("optional", False)))
 
 
 class WithColumns(frozenset[str]):
@@ -127,23 +139,9 @@ def parse_inputs(value: Any, *, fields: Collection[str]) -> tuple[InputPort, ...
         >>> [(port.label, port.is_optional) for port in parse_inputs({"a": optional("x/{id}")}, fields={"id"})]
         [('a', True)]
     """
-    return tuple(_parsed(label, item, fields) for label, item in by_label(value))
-
-
-def _parsed(label: str | None, value: Any, fields: Collection[str]) -> InputPort:
-    if is_table(value):
-        value = _from_table(value)
-    ways = tuple(parse_template(pattern, fields=fields, wildcards=True) for pattern in as_patterns(value))
-    return InputPort(label, ways, isinstance(value, InputPattern) and value.is_optional)
-
-
-def _from_table(table: Mapping[str, Any]) -> InputPattern:
-    """An input that a config writes as a table."""
-    strange = sorted(table.keys() - {"path", "any_of", "optional"})
-    if strange or ("path" in table) == ("any_of" in table):
-        what = f"has the key {strange[0]!r}" if strange else "needs either 'path' or 'any_of'"
-        raise PatternError(
-            f"an input {what}", "Write {path = '…', optional = true} or {any_of = ['…', '…']}."
-        )
-    patterns = table["any_of"] if "any_of" in table else [table["path"]]
-    return InputPattern(any_of(*patterns).patterns, is_optional=bool(table.get("optional", False)))
+    ports = []
+    for label, item in by_label(value):
+        port = as_input(item)
+        ways = tuple(parse_template(pattern, fields=fields, wildcards=True) for pattern in port.patterns)
+        ports.append(InputPort(label, ways, port.is_optional))
+    return tuple(ports)

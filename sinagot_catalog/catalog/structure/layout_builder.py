@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -11,10 +11,9 @@ from sinagot_catalog.config import CommandConfig, Config, params_of, parse_resou
 from sinagot_catalog.errors import ConfigError, PatternError
 from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import (
-    IdPattern,
     Template,
     WithColumns,
-    as_patterns,
+    as_input,
     by_label,
     may_meet,
     parse_inputs,
@@ -34,16 +33,13 @@ def build_layout(
         read: Reads one script's patterns without running it, given the path of its file.
         scripts: The local folder of the scripts, if the config names a bucket.
     """
-    ids = config.ids
-    has_tables = bool(config.metadata) or any(
-        modality.models.dataframe_path for modality in config.modalities.values()
-    )
-    places = _PatternIndex(ids, scoped=not config.is_unit_mode, has_tables=has_tables)
+    index: dict[Template, int] = {}
     sources: dict[str, ScriptSource] = {}
     units: list[Unit] = []
     cells: list[UnitStep] = []
     for task, modality in _pairs(config):
         first = len(cells)
+        patterns = _UnitPatterns(config, task, modality, index)
         steps = config.steps.scripts if modality is None else config.modalities[modality].steps(task)
         for number, step in enumerate(steps, start=1):
             program = config.steps.commands.get(step)
@@ -53,8 +49,8 @@ def build_layout(
             else:
                 script = f"steps.{step}"
                 source = _source_of(script, program)
-            links, error, is_refused = places.links(source, task, modality)
-            error = error or places.columns_fault(source, links)
+            links, error, is_refused = patterns.links(source)
+            error = error or patterns.columns_fault(source, links)
             resources, fault = _resources(config, step, source)
             cells.append(
                 UnitStep(
@@ -80,14 +76,14 @@ def build_layout(
                     resources=resources,
                 )
             )
-        data = places.data(config, task, modality)
+        data = () if modality is None else patterns.data(config, modality)
         units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
     whole = config.outputs == config.dataset
     layout = Layout(
-        ids,
+        config.ids,
         tuple(units),
         tuple(cells),
-        tuple(BoundPattern(template, "dataset" if whole else "") for template in places.index),
+        tuple(BoundPattern(template, "dataset" if whole else "") for template in index),
     )
     layout = layout if whole else in_two_roots(layout)
     if layout.not_telling and not layout.telling:
@@ -96,7 +92,7 @@ def build_layout(
         # Polars is loaded here: completion reads a layout without it.
         from sinagot_catalog.catalog.tables_on_disk.file_columns import check_names
 
-        check_names(layout, ids.groups, "a field of records.id_pattern")
+        check_names(layout, config.ids.groups, "a field of records.id_pattern")
     return layout
 
 
@@ -136,33 +132,24 @@ def _resources(config: Config, step: str, source: ScriptSource) -> tuple[Resourc
         return NO_RESOURCES, f"{source.where('RESOURCES')}: {error}"
 
 
-def _patterns(value: object) -> list[object]:
-    """Return every single pattern of a declaration."""
-    return [
-        pattern
-        for _, item in by_label(value)
-        for pattern in (
-            item.get("any_of", [item.get("path")]) if isinstance(item, Mapping) else as_patterns(item)
-        )
-    ]
+class _UnitPatterns:
+    """The patterns of one unit; each distinct bound pattern of all units gets one index."""
 
-
-class _PatternIndex:
-    """Gives each distinct bound pattern one index."""
-
-    def __init__(self, ids: IdPattern, *, scoped: bool, has_tables: bool) -> None:
-        self.ids = ids
-        self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
+    def __init__(
+        self, config: Config, task: str | None, modality: str | None, index: dict[Template, int]
+    ) -> None:
+        self.ids = config.ids
+        self.index = index
+        self._unit = {"task": task or "", "modality": modality or ""}
+        self.fields = {"id", *config.ids.groups, *(() if config.is_unit_mode else self._unit)}
+        has_tables = config.metadata or any(item.models.dataframe_path for item in config.modalities.values())
         self.input_fields = WithColumns(self.fields) if has_tables else self.fields
-        self.index: dict[Template, int] = {}
 
-    def add(self, template: Template, task: str | None, modality: str | None) -> int:
-        return self.index.setdefault(_bound(template, task, modality), len(self.index))
+    def add(self, template: Template) -> int:
+        return self.index.setdefault(template.bind(self._unit), len(self.index))
 
-    def links(
-        self, source: ScriptSource, task: str | None, modality: str | None
-    ) -> tuple[tuple[Link, ...], str | None, bool]:
-        """Return the links of a script in one unit, or the error, and whether the error is a refusal."""
+    def links(self, source: ScriptSource) -> tuple[tuple[Link, ...], str | None, bool]:
+        """Return the links of a script, or the error, and whether the error is a refusal."""
         if source.error is not None:
             return (), source.error, False
         links: list[Link] = []
@@ -171,23 +158,23 @@ class _PatternIndex:
             ("output", "PATH_OUT", source.path_out),
             ("control", "PATH_CONTROL", source.path_control),
         ):
-            where = source.where(name)
-            for pattern in _patterns(value):
-                fault = _list_fault(pattern, is_output=role != "input")
-                if fault is not None:
-                    return (), f"{where}: {fault}", True
+            where, is_output = source.where(name), role != "input"
             try:
-                if role == "input":
-                    links += self._inputs(value, task, modality)
-                else:
-                    patterns = parse_labelled(value, fields=self.fields)
-                    links += [
-                        Link(role, label, self.add(pattern, task, modality), number)
-                        for number, (label, pattern) in enumerate(patterns)
-                    ]
+                patterns = (pattern for _, item in by_label(value) for pattern in as_input(item).patterns)
+                faults = (_list_fault(pattern, is_output=is_output) for pattern in patterns)
+                if fault := next(filter(None, faults), None):
+                    return (), f"{where}: {fault}", True
+                links += self._written(role, value) if is_output else self._inputs(value)
             except PatternError as error:
                 return (), f"{where}: {error.one_line.removesuffix('.')}", False
         return tuple(links), None, False
+
+    def _written(self, role: str, value: object) -> list[Link]:
+        """Return the links of the outputs or control files."""
+        return [
+            Link(role, label, self.add(pattern), number)
+            for number, (label, pattern) in enumerate(parse_labelled(value, fields=self.fields))
+        ]
 
     def columns_fault(self, source: ScriptSource, links: Sequence[Link]) -> str | None:
         """Return why a step with `COLUMNS` has no column; None if it has one, or does not want one."""
@@ -200,7 +187,7 @@ class _PatternIndex:
         fault = columns_fault(outputs, by=source.by)
         return None if fault is None else f"{source.where('COLUMNS')}: {fault}"
 
-    def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
+    def _inputs(self, value: object) -> list[Link]:
         """Return the links of the inputs: one for each alternative of each port."""
         links = []
         for number, port in enumerate(parse_inputs(value, fields=self.input_fields)):
@@ -210,15 +197,13 @@ class _PatternIndex:
                         raise PatternError(
                             f"{way.text!r} has a '*' and the metadata column {{{columns[0]}}}: write one of them"
                         )
-                    reductions(_bound(way, task, modality), self.ids)  # raises an error if it is ambiguous
-                place = self.add(way, task, modality)
+                    reductions(way.bind(self._unit), self.ids)  # raises an error if it is ambiguous
+                place = self.add(way)
                 links.append(Link("input", port.label, place, number, port.is_optional))
         return links
 
-    def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
+    def data(self, config: Config, modality: str) -> tuple[int, ...]:
         """Return the bound patterns of a modality's own data files."""
-        if modality is None:
-            return ()
         models = config.modalities[modality].models
         path = models.data_path
         if path is None and "{" in str(models.dataframe_path):  # sinagot's documents use this name
@@ -229,12 +214,7 @@ class _PatternIndex:
             raise PatternError(
                 f"modalities.{modality}.models.data_path: {error.message}", error.hint
             ) from error
-        return tuple(self.add(pattern, task, modality) for _, pattern in patterns)
-
-
-def _bound(template: Template, task: str | None, modality: str | None) -> Template:
-    """Return a pattern with task and modality filled in."""
-    return template.bind({"task": task or "", "modality": modality or ""})
+        return tuple(self.add(pattern) for _, pattern in patterns)
 
 
 def _list_fault(value: object, *, is_output: bool) -> str | None:

@@ -237,39 +237,33 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     ).unique(keys, maintain_order=True)["shown"]
     notices: list[Notice] = []
 
+    def note(kind: str, shown: pl.Series, what: str, end: str = "") -> Notice:
+        text = f"{table.name}: {what}, such as {', '.join(shown.head(_FEW))}{end}"
+        return Notice(kind, len(shown), shown[0], text, area="metadata", table=table.name)
+
     def alone(some: pl.DataFrame) -> Notice:
-        shown = some["shown"]
-        text = f"{table.name}: {_of(shown, rows.height, 'row')} no record, such as {_some(shown)}"
-        return _notice(
-            "row without record", shown, text + _near(some.select(keys).row(0), table, records), table
-        )
+        what = f"{_of(some['shown'], rows.height, 'row')} no record"
+        near = _near(some.select(keys).row(0), table, records)
+        return note("row without record", some["shown"], what, near)
 
     if is_whole:
         notices.extend(Missed(table.name, strangers, alone).notices())
     if len(lacking):
-        text = f"{table.name}: {_of(lacking, record_keys.height, 'record')} no row, such as {_some(lacking)}"
-        notices.append(_notice("record without row", lacking, text, table))
+        what = f"{_of(lacking, record_keys.height, 'record')} no row"
+        notices.append(note("record without row", lacking, what))
     if len(twice):
         come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
-        text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
+        end = "; the first row counts"
         if table.matches[0].field != "record_id":
-            text += f" (rows are found by {', '.join(columns)}{_near_columns(table, records)})"
-        notices.append(_notice("key more than once", twice, text, table))
+            end += f" (rows are found by {', '.join(columns)}{_near_columns(table, records)})"
+        notices.append(note("key more than once", twice, f"{come} more than once", end))
     return notices
-
-
-def _notice(kind: str, shown: pl.Series, text: str, table: Table) -> Notice:
-    return Notice(kind, len(shown), shown[0], text, area="metadata", table=table.name)
 
 
 def _of(some: pl.Series, total: int, noun: str) -> str:
     """Format counts: `1 of 30 rows meets`, `2 of 30 records have`."""
     verb = {"row": ("meets", "meet"), "record": ("has", "have")}[noun][len(some) != 1]
     return f"{len(some):,} of {total:,} {noun}{'' if total == 1 else 's'} {verb}"
-
-
-def _some(shown: pl.Series) -> str:
-    return ", ".join(shown.head(_FEW))
 
 
 def _shown(columns: Sequence[str]) -> pl.Expr:
