@@ -281,7 +281,7 @@ class Workspace(WorkspaceRuns):
 
     def snapshots(self) -> list[str]:
         """Return the names of the stored snapshots, oldest first."""
-        return names(self._source)
+        return names(self._source.log_store)
 
     def diff(self, a: str | None = None, b: str | None = None) -> Diff:
         """Return the changes: records and files that are new, gone or different, and changed statuses.

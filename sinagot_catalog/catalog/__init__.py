@@ -55,7 +55,8 @@ if TYPE_CHECKING:
         rule_texts,
     )
     from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.catalog.snapshots.snapshot_diff import Diff, diff, names, snapshot
+    from sinagot_catalog.catalog.snapshots.snapshot_diff import Diff, diff, snapshot
+    from sinagot_catalog.catalog.snapshots.snapshot_files import names
     from sinagot_catalog.catalog.structure.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.structure.layout_builder import build_layout
     from sinagot_catalog.catalog.structure.step_names import how_to_list, no_step, unlisted_scripts

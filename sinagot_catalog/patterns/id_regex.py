@@ -75,9 +75,9 @@ def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = N
     return texts.is_in(kept.implode())
 
 
-def is_wide(texts: pl.Series, rust: "Rust | None") -> pl.Series:
+def is_wide(texts: pl.Series, rust: "Rust") -> pl.Series:
     """Which texts go beyond ASCII, where classes of the two engines differ; none if no class is used."""
-    if rust is not None and rust.is_exact:
+    if rust.is_exact:
         return pl.Series([False]).new_from_index(0, len(texts))
     return texts.str.len_bytes() != texts.str.len_chars()
 

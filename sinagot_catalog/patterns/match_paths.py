@@ -158,16 +158,13 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
     if not pattern.groups:
         return frame
     rust = rust_of(pattern)
-    is_easy = rust is not None and rust.has_groups
-    hard = is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
-    groups = (
-        pl.col("record_id").str.extract_groups(rust.text).struct if rust is not None and is_easy else None
-    )
-    easy = {
-        name: pl.lit(None, pl.String) if groups is None else groups.field(name).fill_null("")
-        for name in pattern.groups
-    }
-    out = frame.with_columns(**easy)
+    if rust is None or not rust.has_groups:
+        out = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in pattern.groups)
+        hard = pl.Series([True]).new_from_index(0, frame.height)
+    else:
+        groups = pl.col("record_id").str.extract_groups(rust.text).struct
+        out = frame.with_columns(groups.field(name).fill_null("").alias(name) for name in pattern.groups)
+        hard = is_wide(frame["record_id"], rust)
     if hard.any():
         unique = frame.filter(hard)["record_id"].unique()
         matches = [pattern.regex.fullmatch(text) for text in unique]

@@ -41,7 +41,7 @@ def changes_of(source: Session, rows: ReportRows) -> SnapshotChanges | None:
         source: The session of the workspace.
         rows: The rows of the page; changes of other records are left out.
     """
-    stored = [] if source.kept is not None else names(source)
+    stored = [] if source.kept is not None else names(source.log_store)
     if not stored:
         return None
     taken = source.find_snapshot(stored[-1]).taken

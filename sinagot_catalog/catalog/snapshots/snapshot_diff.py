@@ -89,11 +89,6 @@ def snapshot(source: Session) -> str:
     return snapshot_files.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
 
 
-def names(source: Session) -> list[str]:
-    """Return the names of the stored snapshots, oldest first."""
-    return snapshot_files.names(source.log_store)
-
-
 def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: bool = True) -> Diff:
     """Return the changes between two snapshots, or between a snapshot and now.
 

@@ -59,16 +59,16 @@ class TableFiles:
         self,
         stores: Mapping[str, Store],
         located: pl.DataFrame,
-        schema: Mapping[str, pl.DataType] | None = None,
-        options: Mapping[str, Any] | None = None,
+        schema: Mapping[str, pl.DataType] | None,
+        options: Mapping[str, Any],
         *,
-        strict: bool = True,
+        strict: bool,
     ) -> None:
         self.keys = located.drop("root", "path", "format")
         self._stores = stores
         self._located = located
         self._given = schema
-        self._options = options or {}
+        self._options = options
         self._strict = strict
         self._types: dict[str, pl.DataType] | None = None
 
