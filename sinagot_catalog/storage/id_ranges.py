@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns import IdPattern, Template
     from sinagot_catalog.storage.listing import Listing
 
-_LONG = 80
 _SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
 
 
@@ -61,12 +60,12 @@ class IdRange:
                 return cls(first or "", end)
             case list():
                 raise UsageError(
-                    f"records: {_shown(records)} is a list of ids, not a range of records",
+                    f"records: {records!r:.80} is a list of ids, not a range of records",
                     "A range is a pair, records=(first, end), without the end itself. For these ids alone: "
                     'ws.records.filter(pl.col("record_id").is_in([...])), or ws.run(frame).',
                 )
         raise UsageError(
-            f"records: {_shown(records)} is not a range of records",
+            f"records: {records!r:.80} is not a range of records",
             "Give what their ids begin with, or a pair: the first id, and the first one that is left out.",
         )
 
@@ -82,12 +81,6 @@ def _between(column: pl.Expr, first: str, end: str | None) -> pl.Expr:
     """Whether texts lie in a range without its end; None if it has no end."""
     lower = column >= first
     return lower if end is None else lower & (column < end)
-
-
-def _shown(value: object) -> str:
-    """The value, cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
 def _behind(text: str) -> str | None:

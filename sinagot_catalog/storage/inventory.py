@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.errors import ConfigError, SinagotError, did_you_mean
+from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.storage.listing import STATS
 from sinagot_catalog.storage.roots import open_store
 from sinagot_catalog.storage.urls import is_url
@@ -52,7 +53,8 @@ def read_listing(
     Raises:
         ConfigError: When it is no such listing.
     """
-    parts = _collected(given, lambda: (_cleaned(part, dataset, wanted) for part in _parts(given, options)))
+    with _faults(given):
+        parts = [_collected(_cleaned(part, dataset, wanted)) for part in _parts(given, options)]
     return pl.concat([pl.DataFrame(schema=STATS), *parts])
 
 
@@ -62,12 +64,10 @@ def count_keys(given: Any, options: Callable[[str], Mapping[str, Any]]) -> int:
     Raises:
         ConfigError: It is not a listing; see `read_listing`.
     """
-
-    def counts() -> Iterator[pl.LazyFrame]:
-        if not (isinstance(given, (str, Path)) and _is_csv(str(given), options)):
-            yield from (part.select(pl.len()) for part in _parts(given, options))
-
-    return sum(count.item() for count in _collected(given, counts))
+    with _faults(given):
+        if isinstance(given, (str, Path)) and _is_csv(str(given), options):
+            return 0
+        return sum(_collected(part.select(pl.len())).item() for part in _parts(given, options))
 
 
 def sample_keys(
@@ -80,23 +80,22 @@ def sample_keys(
     """
     # the texts are copied: a column of few of them would hold all the texts that it was filtered from
     copied = pl.concat_str("path", pl.lit("")).alias("path")
-    keys = (
-        _cleaned(part, dataset, None)
-        .select("path")
-        .with_row_index("n")
-        .filter(pl.col("n") % every == 0)
-        .select(copied)
-        for part in _parts(given, options)
-    )
-    return pl.concat(_collected(given, lambda: keys))["path"]
+    is_taken = pl.col("n") % every == 0
+    with _faults(given):
+        paths = (_cleaned(part, dataset, None).select("path") for part in _parts(given, options))
+        keys = [_collected(path.with_row_index("n").filter(is_taken).select(copied)) for path in paths]
+    return pl.concat(keys)["path"]
 
 
-def _collected(given: Any, tables: Callable[[], Iterator[pl.LazyFrame]]) -> list[pl.DataFrame]:
-    """Collect tables of a provided listing, one after the other."""
+def _collected(table: pl.LazyFrame) -> pl.DataFrame:
+    return table.collect(engine="streaming")
+
+
+@contextmanager
+def _faults(given: Any) -> Iterator[None]:
+    """Raise what Polars and a wrong listing raise as an error of the config."""
     try:
-        return [table.collect(engine="streaming") for table in tables()]
-    except SinagotError:
-        raise
+        yield
     except (pl.exceptions.PolarsError, KeyError, AttributeError, TypeError, ValueError) as error:
         what = given if isinstance(given, (str, Path)) else f"the {type(given).__name__} that is given"
         why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]

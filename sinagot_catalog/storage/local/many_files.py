@@ -45,30 +45,23 @@ def find_many(root: str, template: Template, *, follow_links: bool = False) -> d
 
 def _expand(root: str, folder: str, parts: _Parts, *, follow_links: bool) -> Iterator[str]:
     """The paths of the parts of a pattern below a folder, `""` or ending in `/`."""
-    head, *rest = parts
-    others = tuple(rest)
+    head, others = parts[0], parts[1:]
     if not any(kind in WILD for kind, _ in head):
         path = folder + "".join(value for _, value in head)
         yield from _expand(root, f"{path}/", others, follow_links=follow_links) if others else (path,)
         return
-    if head == (("deep", "**"),):
+    is_deep = head == (("deep", "**"),)
+    if is_deep:
         yield from _expand(root, folder, others or ((("any", "*"),),), follow_links=follow_links)
-        names = re.compile(_SHOWN)
-    else:
-        names = re.compile(_regex(head))
+    names, below = re.compile(_SHOWN if is_deep else _regex(head)), parts if is_deep else others
     for entry in _entries(f"{root}/{folder}"):
         if names.fullmatch(entry.name) is None or (not folder and entry.name == "LOG"):
             continue
         path = f"{folder}{entry.name}"
-        if head == (("deep", "**"),):
-            others_here = parts
-        elif not others:
+        if not below:
             yield path
-            continue
-        else:
-            others_here = others
-        if entry.is_dir(follow_symlinks=follow_links):
-            yield from _expand(root, f"{path}/", others_here, follow_links=follow_links)
+        elif entry.is_dir(follow_symlinks=follow_links):
+            yield from _expand(root, f"{path}/", below, follow_links=follow_links)
 
 
 _SHOWN = "[^.].*"
