@@ -29,7 +29,7 @@ import polars as pl
 from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, rows_in, whole_paths
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.startup import dataclass
-from sinagot_catalog.storage.protocol import Reach, Store
+from sinagot_catalog.storage.protocol import Level, Reach, Store
 
 STATS: dict[str, pl.DataType] = {
     "path": pl.String(),
@@ -166,12 +166,11 @@ def _runs(folders: pl.Series) -> pl.DataFrame:
 
 # --- keys ----------------------------------------------------------------------------------------------------
 
-_Pattern = tuple[str | None, ...]
 _REST = pl.col("rest")
 
 
 @dataclass(frozen=True)
-class _Level:
+class _Folder:
     """The keys below one folder that a walk enters, or below many that only differ in their names.
 
     Attributes:
@@ -215,13 +214,14 @@ def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
     markers = keys.filter(path.str.ends_with("/")).with_columns(rest=path)
     keys = _in_order(keys.filter(~is_odd & ~path.str.starts_with("LOG/"))).with_columns(rest=path)
-    levels = list(_levels(keys, reach.patterns, 0, ""))
-    directories = _directories(levels)
-    marked = _directories(_levels(markers, reach.patterns, 0, ""))
+    level = Level(reach.patterns)
+    entered = list(_folders(keys, level, "", is_end=False))
+    directories = _directories(entered)
+    marked = _directories(_folders(markers, level, "", is_end=False))
     if reach.everything:
         folders, names, files = *in_folders(keys["path"]), keys
     else:
-        parts = [(level.folders_of(files), files) for level in levels if (files := level.files).height]
+        parts = [(one.folders_of(files), files) for one in entered if (files := one.files).height]
         folders = pl.concat([pl.DataFrame(schema=FOLDERS), *(part for part, _ in parts)])
         files = pl.concat([keys.clear(), *(part for _, part in parts)])
         names = files["rest"].alias("name")
@@ -247,33 +247,31 @@ def _in_order(keys: pl.DataFrame) -> pl.DataFrame:
     return keys.filter(path.ne_missing(path.shift(-1)))
 
 
-def _levels(
-    keys: pl.DataFrame, patterns: Sequence[_Pattern], depth: int, folder: str | None
-) -> Iterator[_Level]:
+def _folders(
+    keys: pl.DataFrame, level: Level | None, folder: str | None, *, is_end: bool
+) -> Iterator[_Folder]:
     """The folders that a walk would enter: those of a literal name come apart from those whose names vary."""
-    deeper = [pattern for pattern in patterns if len(pattern) > depth]
-    names = sorted({name for parts in deeper if (name := parts[depth]) is not None})
-    others = [parts for parts in deeper if parts[depth] is None]
-    only = None if others else tuple(names)
-    yield _Level(keys, folder, depth > 0 and len(deeper) < len(patterns), only)
-    for name in names:
+    if level is None:
+        yield _Folder(keys, folder, is_end, ())
+        return
+    yield _Folder(keys, folder, is_end, tuple(level.names) if level.is_literal else None)
+    for name in level.names:
         fits = _REST.str.starts_with(f"{name}/")
         inside = keys.filter(fits).with_columns(_REST.str.slice(len(name) + 1))
-        below = None if folder is None else f"{folder}{name}/"
-        yield from _levels(
-            inside, [parts for parts in deeper if parts[depth] in (None, name)], depth + 1, below
-        )
-        keys = keys.filter(~fits) if others else keys
-    if others:
+        ends, deeper = level.below(name)
+        yield from _folders(inside, deeper, None if folder is None else f"{folder}{name}/", is_end=ends)
+        keys = keys if level.is_literal else keys.filter(~fits)
+    if not level.is_literal:
         end = _REST.str.find("/", literal=True)
         inside = keys.filter(end > 0)
         inside = inside.with_columns(_REST.cast(pl.Binary).bin.slice(end + 1).cast(pl.String))
-        yield from _levels(inside, others, depth + 1, None)
+        ends, deeper = level.below(None)
+        yield from _folders(inside, deeper, None, is_end=ends)
 
 
-def _directories(levels: Iterable[_Level]) -> pl.Series:
+def _directories(entered: Iterable[_Folder]) -> pl.Series:
     """The folders at which a pattern ends and that hold a key at any depth."""
-    found = [level.folders_of(level.keys)["folder"] for level in levels if level.is_end and level.keys.height]
+    found = [one.folders_of(one.keys)["folder"] for one in entered if one.is_end and one.keys.height]
     folders = pl.concat([pl.Series("folder", [], dtype=pl.String), *found])
     return folders.str.strip_suffix("/").unique().sort().alias("path")
 

@@ -49,6 +49,38 @@ def _literal_head(pattern: tuple[str | None, ...]) -> str:
     return head
 
 
+class Level:
+    """The patterns that lead into a folder, and their meaning for the folders in it.
+
+    A tree has few levels and many folders: what a level says about a name is computed once.
+
+    Args:
+        patterns: What is left of each pattern below the folder.
+        everything: Whether other folders are entered, too.
+
+    Attributes:
+        names: The names that patterns give literally.
+        is_literal: Whether nothing of another name counts.
+    """
+
+    def __init__(self, patterns: Iterable[tuple[str | None, ...]], *, everything: bool = False) -> None:
+        self._patterns = [pattern for pattern in patterns if pattern]
+        self._everything = everything
+        self._below: dict[str | None, tuple[bool, Level | None]] = {}
+        firsts = {pattern[0] for pattern in self._patterns}
+        self.is_literal = not everything and None not in firsts
+        self.names = sorted(name for name in firsts if name is not None)
+
+    def below(self, name: str | None) -> "tuple[bool, Level | None]":
+        """Whether a pattern ends at a folder of this name, and the level in it if a pattern goes on."""
+        key = name if name in self.names else None
+        if key not in self._below:
+            rests = [pattern[1:] for pattern in self._patterns if pattern[0] in (None, key)]
+            goes_on = self._everything or any(rests)
+            self._below[key] = () in rests, Level(rests, everything=self._everything) if goes_on else None
+        return self._below[key]
+
+
 class Stat(NamedTuple):
     """Sizes, times (ns since 1970) and etags of paths, None for what is absent."""
 
@@ -62,7 +94,7 @@ class Store(Protocol):
 
     root: str
     is_local: bool
-    on_page: Callable[[int], None] | None
+    on_page: Callable[[int], None] | None = None
     """Called with the number of keys of each page of a long listing."""
 
     def find(self, reach: Reach) -> "Listing":
@@ -73,9 +105,14 @@ class Store(Protocol):
 
     def names(self, folder: str) -> list[str]:
         """Names of the files directly in a folder, sorted; an absent folder has none."""
+        return self.entries(folder, is_file=True)
 
     def folders(self, folder: str) -> list[str]:
         """Names of the folders directly in a folder, sorted; an absent folder has none."""
+        return self.entries(folder, is_file=False)
+
+    def entries(self, folder: str, *, is_file: bool) -> list[str]:
+        """Names of the files or of the folders directly in a folder, sorted; an absent folder has none."""
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every file below a folder with its size, in the order of their paths; an absent folder has none."""
@@ -88,6 +125,7 @@ class Store(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or a folder."""
+        return self.kinds([path])[0] is not None
 
     def resolve(self, folder: str) -> str:
         """The full path of a folder, with its links resolved if the store has links."""
@@ -97,6 +135,7 @@ class Store(Protocol):
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """Read whole files, several at a time if that is faster."""
+        return [self.read(path) for path in paths]
 
     def cloud_options(self) -> dict[str, str] | None:
         """The options with which Polars' own readers can read here by URL; None if they cannot."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sinagot_catalog.storage.local.entry import holds_file, is_absent
 from sinagot_catalog.storage.local.folder_stamps import Notes, packed
-from sinagot_catalog.storage.protocol import LOG_FOLDER, Reach, is_text
+from sinagot_catalog.storage.protocol import LOG_FOLDER, Level, Reach, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,33 +27,6 @@ _LOOK_UP = 64
 """After this many folders the walk checks whether a helper is free."""
 _FEWEST, _LEAST = 16, 4
 """The fewest sibling folders that are shared with a helper, and the fewest that it gets at a time."""
-
-
-class _Level:
-    """The patterns that lead into a folder, and their meaning for the folders in it.
-
-    A tree has few levels and many folders: what a level says about a name is computed once.
-    """
-
-    def __init__(self, patterns: Sequence[tuple[str | None, ...]], depth: int, *, everything: bool) -> None:
-        self._patterns = [pattern for pattern in patterns if len(pattern) > depth]
-        self._depth = depth
-        self._everything = everything
-        self._below: dict[str | None, tuple[bool, _Level | None]] = {}
-        self.names = sorted({name for pattern in self._patterns if (name := pattern[depth]) is not None})
-        self.is_literal = not everything and all(pattern[depth] is not None for pattern in self._patterns)
-
-    def below(self, name: str) -> tuple[bool, _Level | None]:
-        """Whether a pattern ends at a folder of this name, and the level in it if a pattern goes on."""
-        key = name if name in self.names else None
-        if key not in self._below:
-            deep = self._depth + 1
-            here = [pattern for pattern in self._patterns if pattern[self._depth] in (None, key)]
-            ends = any(len(parts) == deep for parts in here)
-            goes_on = self._everything or any(len(parts) > deep for parts in here)
-            level = _Level(here, deep, everything=self._everything) if goes_on else None
-            self._below[key] = ends, level
-        return self._below[key]
 
 
 class Findings(NamedTuple):
@@ -83,7 +56,7 @@ class _Rest(NamedTuple):
         given: The batches that helpers list, in the order in which they were given; they come after the folders.
     """
 
-    level: _Level
+    level: Level
     folders: list[str]
     given: list[Future]
 
@@ -123,7 +96,7 @@ class Walk:
         self.parts: list[FolderBatch] = []
         self.before = seen
         self.order = array("I")
-        self._top = _Level(reach.patterns, 0, everything=reach.everything)
+        self._top = Level(reach.patterns, everything=reach.everything)
         self._entered: set[tuple[int, int]] = set()
         self._is_odd = False
         """Whether the result for the current folder may change while the folder's stamp does not."""
@@ -229,7 +202,7 @@ class Walk:
             position += 1
         return position
 
-    def _level(self, folder: str) -> _Level:
+    def _level(self, folder: str) -> Level:
         level = self._top
         for name in folder.split("/")[:-1]:
             _, deeper = level.below(name)
@@ -239,7 +212,7 @@ class Walk:
 
     # --- listing -------------------------------------------------------------------------------------------------
 
-    def _list(self, folder: str, level: _Level) -> Iterable[_Rest]:
+    def _list(self, folder: str, level: Level) -> Iterable[_Rest]:
         """List the entries of a folder, and record the folder's stamp if the entries depend on nothing else."""
         if self.before is not None:
             self.order.append(self.before.folders.height + len(self._notes))
@@ -263,7 +236,7 @@ class Walk:
         except OSError:
             return None
 
-    def _literal(self, folder: str, path: str, fd: int | None, level: _Level) -> list[str]:
+    def _literal(self, folder: str, path: str, fd: int | None, level: Level) -> list[str]:
         """Check the names that the patterns give literally; these folders may be links."""
         folders: list[str] = []
         above = path if fd is None else ""
@@ -287,7 +260,7 @@ class Walk:
                 self._notes.names.append(name)
         return folders
 
-    def _scan(self, folder: str, path: str, fd: int | None, level: _Level) -> list[str]:
+    def _scan(self, folder: str, path: str, fd: int | None, level: Level) -> list[str]:
         """List one folder; the loop runs once for every file of a dataset."""
         names = self._notes.names
         folders: list[str] = []
@@ -310,9 +283,9 @@ class Walk:
         self._is_odd = True
         self.found.unreadable.append(folder.rstrip("/"))
 
-    def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[_Rest]:
+    def _below(self, folder: str, names: list[str], level: Level) -> Iterable[_Rest]:
         """Sort the subfolders of a folder: folders that a pattern names, and folders to enter."""
-        out: dict[_Level, _Rest] = {}
+        out: dict[Level, _Rest] = {}
         # The last is entered first. Disks find folders faster in the order of names than in the order of a hash.
         for name in sorted(names, reverse=True):
             if not is_text(name) or (folder == "" and name == LOG_FOLDER):
@@ -328,7 +301,7 @@ class Walk:
                 out[deeper].folders.append(f"{folder}{name}/")
         return out.values()
 
-    def _link(self, folder: str, entry: os.DirEntry[str], level: _Level, folders: list[str]) -> None:
+    def _link(self, folder: str, entry: os.DirEntry[str], level: Level, folders: list[str]) -> None:
         """Treat a link to a file as a file; enter a link to a folder if a pattern or the config allows it."""
         self._is_odd = True  # its target may appear or vanish without a change of this folder
         try:

@@ -14,10 +14,10 @@ from sinagot_catalog.errors import NotFoundError, StorageError, UnwritableError,
 from sinagot_catalog.storage.local.file_sizes import ABSENT, look_at, look_at_text
 from sinagot_catalog.storage.local.fingerprints import input_files
 from sinagot_catalog.storage.local.regular_file import read_regular
-from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, Stat, is_text
+from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, Stat, Store, is_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.storage.listing import Listing
     from sinagot_catalog.storage.local.folder_cache import FolderSnapshot
@@ -27,7 +27,7 @@ _PIECE = 256
 _INSTEAD = "name another place in workspace.toml"
 
 
-class LocalStore:
+class LocalStore(Store):
     """A folder of this machine.
 
     Args:
@@ -39,7 +39,6 @@ class LocalStore:
     is_local = True
 
     def __init__(self, root: str, *, settled: float = SETTLED, patience: float = PATIENCE) -> None:
-        self.on_page: Callable[[int], None] | None = None
         self.root = os.path.abspath(root)  # noqa: PTH100 - links in the root stay as the user wrote them
         self._settled = settled
         self._patience = patience
@@ -153,19 +152,12 @@ class LocalStore:
         is_there = [size != ABSENT for size in sizes]
         return Stat(_where(is_there, sizes), _where(is_there, times), nothing)
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the files directly in a folder."""
-        return self._entries(folder, files=True)
-
-    def folders(self, folder: str) -> list[str]:
-        """Names of the folders directly in a folder."""
-        return self._entries(folder, files=False)
-
-    def _entries(self, folder: str, *, files: bool) -> list[str]:
+    def entries(self, folder: str, *, is_file: bool) -> list[str]:
+        """Names of the files or of the folders directly in a folder, sorted; an absent folder has none."""
         try:
             with os.scandir(self._at(folder)) as entries:
                 return sorted(
-                    entry.name for entry in entries if entry.is_file() is files and is_text(entry.name)
+                    entry.name for entry in entries if entry.is_file() is is_file and is_text(entry.name)
                 )
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -197,7 +189,7 @@ class LocalStore:
         return [_kind(f"{self.root}/{path}") for path in paths]
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file or a folder."""
+        """Whether there is a file or a folder, or anything else that is no regular file."""
         return os.path.exists(self._at(path))  # noqa: PTH110 - called for every row
 
     def resolve(self, folder: str) -> str:
@@ -210,10 +202,6 @@ class LocalStore:
             return read_regular(self._at(path))
         except OSError as error:
             raise StorageError(f"{self._at(path)} cannot be read: {error.strerror}") from error
-
-    def read_all(self, paths: Sequence[str]) -> list[bytes]:
-        """Read whole files one after the other: a disk is no faster with several at a time."""
-        return [self.read(path) for path in paths]
 
     def cloud_options(self) -> dict[str, str] | None:
         """No options: a local folder needs none."""

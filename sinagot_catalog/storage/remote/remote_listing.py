@@ -170,9 +170,10 @@ class RemoteListing(RemoteRoot):
                     del infos[path]
         return infos
 
-    def entries(self, folder: str, kind: str) -> list[str]:
-        """The names of the entries directly in a folder; `kind` is `file` or `directory`."""
+    def entries(self, folder: str, *, is_file: bool) -> list[str]:
+        """Names of the files or of the folders directly in a folder, sorted; an absent folder has none."""
         entries: list[dict[str, Any]] = []
+        kind = "file" if is_file else "directory"
         with self.faults(folder, "cannot be listed"), suppress(FileNotFoundError, NotADirectoryError):
             entries = self.fs.ls(self.full(folder.rstrip("/")), detail=True)
         found = {entry["name"].rstrip("/").rsplit("/", 1)[-1] for entry in entries if entry["type"] == kind}

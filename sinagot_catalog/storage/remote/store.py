@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.storage.protocol import Stat
+from sinagot_catalog.storage.protocol import Stat, Store
 from sinagot_catalog.storage.remote.error_reasons import is_refusal, reason_of, secrets_in
 from sinagot_catalog.storage.remote.remote_listing import RemoteListing
 from sinagot_catalog.storage.urls import join_url
@@ -25,7 +25,7 @@ _NO_SUCH_PUT = (TypeError, NotImplementedError)
 """What file systems of fsspec raise when they do not know create-only puts: fsspec cannot be asked beforehand."""
 
 
-class RemoteStore(RemoteListing):
+class RemoteStore(RemoteListing, Store):
     """A store behind any URL that fsspec supports."""
 
     is_local = False
@@ -50,14 +50,6 @@ class RemoteStore(RemoteListing):
         found = self.infos(folder).items()
         return {path[start:]: (info.size or 0, info.mtime_ns or 0) for path, info in found}
 
-    def names(self, folder: str) -> list[str]:
-        """Names of the keys directly under a prefix."""
-        return self.entries(folder, "file")
-
-    def folders(self, folder: str) -> list[str]:
-        """Names of the common prefixes directly under a prefix."""
-        return self.entries(folder, "directory")
-
     # --- one path ----------------------------------------------------------------------------------------
 
     def info(self, path: str) -> Info | None:
@@ -77,10 +69,6 @@ class RemoteStore(RemoteListing):
         """For each path `file`, `directory`, or None if nothing is there."""
         infos = self.each(self.info, paths)
         return [None if info is None else "directory" if info.is_directory else "file" for info in infos]
-
-    def exists(self, path: str) -> bool:
-        """Whether there is a key, or a key below it."""
-        return self.info(path) is not None
 
     def resolve(self, folder: str) -> str:
         """The URL of a folder: there are no links."""
