@@ -115,7 +115,8 @@ def outputs(
     if step is not None:
         if step not in layout.steps:
             raise SelectionError(f"there is no step {step!r}{did_you_mean(step, layout.steps)}")
-        inside = _steps_of(resolver, scope)
+        units = layout.units if scope is None else layout.units_in(scope.task, scope.modality)
+        inside = list(dict.fromkeys(layout.cells[cell].step for unit in units for cell in unit.cells))
         if step not in inside:
             raise SelectionError(
                 f"step {step!r} is not one of this scope{did_you_mean(step, inside)}",
@@ -175,14 +176,6 @@ def each_once(resolver: Resolver, rows: pl.DataFrame) -> pl.DataFrame:
     found = pl.concat(parts, how="diagonal").sort("_row")
     fields = [name for name in groups if name in found.columns]
     return found.select("record_id", *fields, "task", "modality", "step", "root", "path")
-
-
-def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
-    """Return the steps of a scope's units, each once."""
-    task, modality = (scope.task, scope.modality) if scope is not None else (None, None)
-    layout = resolver.layout
-    cells = [layout.cells[cell] for unit in layout.units_in(task, modality) for cell in unit.cells]
-    return list(dict.fromkeys(cell.step for cell in cells))
 
 
 def _output(links: list[Link], step: str, label: str | None) -> Link | None:

@@ -47,7 +47,6 @@ class Plot:
 
     def matrix(self, rows: Selection | None = None) -> alt.Chart:
         """Draw records by steps, coloured by status; a bin of many records shows the share of each status."""
-        _need_altair()
         report = self._rows(rows)
         steps, names = _named(report), report.names
         if steps.height <= _MOST:
@@ -92,7 +91,6 @@ class Plot:
             rows: The rows to show; by default all.
             by: A column of `steps` or `records`. Of many values the chart shows the first 40.
         """
-        _need_altair()
         report = self._rows(rows, () if by == "step" else (by,))
         steps, names = _named(report), report.names
         if by != "step":
@@ -152,7 +150,6 @@ class Plot:
 
     def durations(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the duration of each step's last attempts: shortest, longest, middle half, median."""
-        _need_altair()
         report = self._rows(rows)
         frame = durations(report.steps.filter(pl.col("seconds") > 0), report.names)
         axis = alt.Scale(type="log")
@@ -166,7 +163,6 @@ class Plot:
 
     def graph(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the steps and their dependencies, each with its share of done rows."""
-        _need_altair()
         graph = graph_of(self._source.layout())
         report = self._rows(rows)
         share = {index: done / (total or 1) for index, (done, total) in report.done.items()}
@@ -198,6 +194,7 @@ class Plot:
 
     def _rows(self, rows: Selection | None, by: tuple[str, ...] = ()) -> ReportRows:
         """Return the rows of a selection as the report has them."""
+        _need_altair()
         if rows is None and not by:
             return ReportRows(self._source.catalog())
         chosen = _steps_of(self._steps if rows is None else rows).select(*dict.fromkeys([*KEYS, *by]))
@@ -226,8 +223,6 @@ def _named(report: ReportRows) -> pl.DataFrame:
 
 def _colour(report: ReportRows) -> Any:
     """Return the colours of the statuses that occur."""
-    import altair as alt
-
     found = report.statuses
     return alt.Color("status:N").scale(
         domain=[word for _, word, _ in found], range=[_COLOURS[code] for code, _, _ in found]

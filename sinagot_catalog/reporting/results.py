@@ -155,10 +155,10 @@ class Results:
     def _gallery(self, name: str, files: pl.DataFrame) -> Gallery:
         pictures: list[Picture] = []
         faults: list[str] = []
-        n_of = files.group_by("_rec", "_cell").len().select("_rec", "_cell", "len")
-        for row in files.head(_PICTURES).join(n_of, on=["_rec", "_cell"], how="left").iter_rows(named=True):
+        counted = files.with_columns(pl.len().over("_rec", "_cell").alias("n_of_row"))
+        for row in counted.head(_PICTURES).iter_rows(named=True):
             file = row["path"].rpartition("/")[2]
-            title = row["record_id"] if row["len"] == 1 else f"{row['record_id']} {file}"
+            title = row["record_id"] if row["n_of_row"] == 1 else f"{row['record_id']} {file}"
             try:
                 data = self._data(row["root"], row["path"]) if not self._is_live else None
             except SinagotError as error:

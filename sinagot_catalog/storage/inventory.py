@@ -224,16 +224,14 @@ def _or_null(name: str | None, dtype: pl.DataType) -> pl.Expr:
 
 def _time(name: str | None, schema: pl.Schema) -> pl.Expr:
     """A time in whole seconds, as the stores give it."""
-    if name is None:
+    if name is None or schema[name] == pl.Null:
         return pl.lit(None, pl.Int64)
     column, dtype = pl.col(name), schema[name]
-    if dtype not in (pl.Datetime, pl.Date, pl.String, pl.Null):
+    if dtype not in (pl.Datetime, pl.Date, pl.String):
         raise ConfigError(
             f"listing: column {name} holds {dtype}, not times",
             "Give times, or texts like 2026-11-23T05:45:00Z; or leave the column out.",
         )
-    if dtype == pl.Null:
-        return pl.lit(None, pl.Int64)
     if dtype == pl.String:
         column = column.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
     return column.dt.epoch("s") * 1_000_000_000

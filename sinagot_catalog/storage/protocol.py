@@ -1,6 +1,7 @@
 """Store protocol: the methods that every store has, local or remote, and the types of their results."""
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from sinagot_catalog.startup import dataclass
@@ -34,19 +35,12 @@ class Reach:
     @property
     def prefixes(self) -> list[str]:
         """The literal folders that hold every pattern, none inside another."""
-        heads = {"" if self.everything else _literal_head(pattern) for pattern in self.patterns}
+        patterns = ((),) if self.everything else self.patterns
+        literal = (takewhile(lambda part: part is not None, pattern[:-1]) for pattern in patterns)
+        heads = {"".join(f"{part}/" for part in parts) for parts in literal}
         return sorted(
             head for head in heads if not any(head != other and head.startswith(other) for other in heads)
         )
-
-
-def _literal_head(pattern: tuple[str | None, ...]) -> str:
-    head = ""
-    for part in pattern[:-1]:
-        if part is None:
-            break
-        head += part + "/"
-    return head
 
 
 class Level:

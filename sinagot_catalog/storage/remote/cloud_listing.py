@@ -246,9 +246,10 @@ def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", 
 
     is_given = "access_key_id" in config
     endpoint = str(config.get("endpoint") or config.get("base_url") or "")
-    client: Any = {"timeout": timeout, "allow_http": endpoint.startswith("http://")}
+    client = {"timeout": timeout, "allow_http": endpoint.startswith("http://")}
+    how = {"config": config, "client_options": client, "retry_config": retries}
     if kind is not S3Store or config.get("skip_signature"):
-        return kind(bucket, config=config, client_options=client, retry_config=retries)
+        return kind(bucket, **how)
     # obstore adds values of the environment, such as a session token, to keys, but not to those of a provider
     keys: Any = {
         "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
@@ -256,14 +257,7 @@ def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", 
         "token": config.pop("session_token", None) if is_given else os.environ.get("AWS_SESSION_TOKEN"),
         "expires_at": None,
     }
-    store: Any = S3Store
-    return store(
-        bucket,
-        config=config,
-        client_options=client,
-        retry_config=retries,
-        credential_provider=lambda: keys,
-    )
+    return kind(bucket, **how, credential_provider=lambda: keys)
 
 
 def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = None) -> pl.DataFrame:

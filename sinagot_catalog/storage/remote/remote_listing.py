@@ -110,8 +110,7 @@ class RemoteListing(RemoteRoot):
         doubtful = keys.filter(is_empty)["path"].to_list() + bare
         if len(doubtful) > _MOST_QUERIES:
             return None
-        infos = self.each(self.peek, doubtful)
-        markers = [path for path, info in zip(doubtful, infos, strict=True) if not _is_file(info)]
+        markers = self._markers_in(doubtful)
         return keys.filter(~pl.col("path").is_in(markers)) if markers else keys
 
     def _walk(self, folder: str, unreadable: list[str]) -> Iterator[tuple[str, Info]]:
@@ -164,11 +163,14 @@ class RemoteListing(RemoteRoot):
             bare = [path for path in infos if "." not in path.rpartition("/")[2]]
             odd.update(bare if len(bare) <= _FEW else ())
             doubtful = [path for path, info in infos.items() if not info.size or path in odd]
-            answers = self.each(self.peek, doubtful)
-            for path, info in zip(doubtful, answers, strict=True):
-                if not _is_file(info):
-                    del infos[path]
+            for path in self._markers_in(doubtful):
+                del infos[path]
         return infos
+
+    def _markers_in(self, paths: list[str]) -> list[str]:
+        """Those of some listed paths that are no files when the store is asked for them."""
+        answers = zip(paths, self.each(self.peek, paths), strict=True)
+        return [path for path, info in answers if info is None or info.is_directory]
 
     def entries(self, folder: str, *, is_file: bool) -> list[str]:
         """Names of the files or of the folders directly in a folder, sorted; an absent folder has none."""
@@ -206,7 +208,3 @@ class RemoteListing(RemoteRoot):
             ) from error
         except Exception as error:
             raise self.fault("", "cannot be listed", error) from error
-
-
-def _is_file(info: Info | None) -> bool:
-    return info is not None and not info.is_directory
