@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.journal.writer import (
         JournalWriter,
+        Reads,
         Stamp,
         UnitStepLines,
         bounded,

@@ -20,7 +20,7 @@ to the worker together with the rows. Standard library only.
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.storage import Fingerprint, fingerprint
@@ -97,6 +97,22 @@ class Made(NamedTuple):
     n_files: int | None = None
     size: int | None = None
     names: tuple[str, ...] | None = None
+
+    def as_member(self) -> dict[str, Any]:
+        """The record as an object of a journal line."""
+        if self.fingerprint is None:
+            return {"path": self.path}
+        return dict(zip(_MEMBERS, self, strict=True))
+
+    @classmethod
+    def of_member(cls, member: Mapping[str, Any]) -> Self:
+        """Read the record from an object of a journal line."""
+        path, digest, n_files, size, names = map(member.get, _MEMBERS)
+        return cls(str(path), digest, n_files, size, None if names is None else tuple(names))
+
+
+_MEMBERS = ("path", "fingerprint", "count", "bytes", "names")
+"""The names of the fields of `Made` in a journal line."""
 
 
 def made_of(path: str, files: Mapping[str, tuple[int, int]]) -> Made:
@@ -184,7 +200,9 @@ class Provenance:
         """
         members: dict[str, Any] = json.loads(text) if text else {}
         outputs = [
-            _made(member) for name in ("done", "publishing", "taken") for member in members.get(name) or ()
+            Made.of_member(member)
+            for name in ("done", "publishing", "taken")
+            for member in members.get(name) or ()
         ]
         folder_paths = {record.path for record in outputs if record.fingerprint}  # a path alone is no proof
         return cls(
@@ -202,17 +220,6 @@ class Provenance:
     def earlier_files(self) -> list[str]:
         """The files that the row made before and that no output declares."""
         return sorted(output.path for output in self.made if output.fingerprint is None)[:MOST_NAMES]
-
-
-def _made(line: Mapping[str, Any]) -> Made:
-    names = line.get("names")
-    return Made(
-        line["path"],
-        line.get("fingerprint"),
-        line.get("count"),
-        line.get("bytes"),
-        None if names is None else tuple(names),
-    )
 
 
 def check_file(path: str, existing: ExistingPath, row: Provenance) -> None:

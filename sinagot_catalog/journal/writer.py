@@ -6,13 +6,13 @@ other process writes. What all rows of a step share is encoded once, so a line c
 """
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from json import dumps, loads
-from json.encoder import encode_basestring
+from json import JSONEncoder, dumps, loads
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 from sinagot_catalog.journal.ownership import Made, patterns_digest
 from sinagot_catalog.journal.run_spec import UnitStepSpec
@@ -38,7 +38,8 @@ _STATUS: dict[Event, StepStatus] = {
 }
 _MESSAGE_BOUND = 8 * 1024
 _TEXT_BOUND = 64 * 1024
-_OUTPUT = '"output": '
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_encode = JSONEncoder(ensure_ascii=False).encode
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -65,26 +66,6 @@ def bounded(text: str, bound: int) -> str:
         return text
     half = bound // 2
     return f"{text[:half]}\n… {len(text) - 2 * half} characters cut …\n{text[-half:]}"
-
-
-def utc_text(microseconds: int) -> str:
-    """A time since the epoch in the journal's format.
-
-    Example:
-        >>> utc_text(1_600_000_000_000_001)
-        '2020-09-13T12:26:40.000001Z'
-    """
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
-
-
-def _quoted(text: str) -> str:
-    """A JSON string that every reader accepts: half a surrogate pair (an undecodable name) is escaped."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-8", "backslashreplace").decode()
-    return encode_basestring(text)
 
 
 class JournalWriter:
@@ -128,18 +109,16 @@ class JournalWriter:
             self._second = seconds
         return "%s.%06dZ" % (self._second_text, rest)  # noqa: UP031 - half the time of an f-string
 
-    def write(self, line: str) -> None:
+    def write(self, line: bytes) -> None:
         """Append one line, with its newline, in one system call.
 
         Raises:
             OSError: When the file cannot be written; the journal stays readable.
         """
-        data = line.encode()
         if self._fd < 0:
             self._open()
-        if self._torn:
-            # The last line was cut because the disk was full: end it, so that only that line is lost.
-            data = b"\n" + data
+        # If the last line was cut because the disk was full, end it, so that only that line is lost.
+        data = b"\n" + line if self._torn else line
         written = os.write(self._fd, data)
         self._dirty = True
         if self._torn or written < len(data):
@@ -210,8 +189,20 @@ def _sync_folders(path: str) -> None:
             os.close(fd)
 
 
+class Reads(TypedDict, total=False):
+    """What a row read, as members of its event.
+
+    Attributes:
+        params: The parameters, as JSON.
+        record: The metadata columns, each with its value as text.
+    """
+
+    params: str | None
+    record: Sequence[tuple[str, str | None]]
+
+
 class UnitStepLines:
-    """Writes the events of one step: fills in `record_id`, message and time; all other members are encoded already.
+    """Writes the events of one step: only what its rows do not share is encoded anew for each line.
 
     Args:
         journal: The writer of the lines.
@@ -221,46 +212,41 @@ class UnitStepLines:
 
     def __init__(self, journal: JournalWriter, step: UnitStepSpec, common: str) -> None:
         self._journal = journal
-        self._heads: dict[Event, str] = {}
-        self._mids: dict[Event, str] = {}
-        for event, status in _STATUS.items():
-            self._heads[event] = (
-                f'{{"schema": {SCHEMA}, "event": "{event}", "log_from": "script", "record_id": '
+        unit = f'"scope": "record", {_encode({"task": step.task, "modality": step.modality})[1:-1]}'
+        self._parts: dict[Event, tuple[str, str]] = {
+            event: (
+                f'{{"schema": {SCHEMA}, "event": "{event}", "log_from": "script", "record_id": ',
+                f', {unit}, "step_label": {dumps(step.step)}, "step_status": {status.value}, "message": ',
             )
-            self._mids[event] = (
-                f', "scope": "record", "task": {dumps(step.task)}, "modality": {dumps(step.modality)}'
-                f', "step_label": {dumps(step.step)}, "step_status": {status.value}, "message": '
-            )
+            for event, status in _STATUS.items()
+        }
         self._tail = f'{common}, "script_version": {dumps(step.version)}'
-        self._begun = f'{self._mids["start"]}"Processing run", "time": "'
-        self._ended = f'{self._mids["done"]}"Run finished", "time": "'
-        self._code = "" if step.code is None else f', "code": {dumps(step.code)}'
-        patterns = patterns_digest(port.template.text for port in step.outputs)
-        self._patterns = f', "patterns": "{patterns}"'
+        self._code = {} if step.code is None else {"code": step.code}
+        self._patterns = patterns_digest(port.template.text for port in step.outputs)
 
-    def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
+    def _write(self, event: Event, record_id: str, message: str, **more: Any) -> None:
         journal = self._journal
-        journal.write(
-            f"{self._heads[event]}{_quoted(record_id)}{self._mids[event]}{_quoted(message)}"
-            f', "time": "{journal.now()}"{self._tail}{more}}}\n'
-        )
+        head, mid = self._parts[event]
+        members = f", {_encode(more)[1:-1]}" if more else ""
+        own = f'{head}{_encode(record_id)}{mid}{_encode(message)}, "time": "{journal.now()}"'
+        journal.write(_encoded(f"{own}{self._tail}{members}}}\n"))
+
+    def _read(self, inputs: Sequence[Stamp | None], reads: Reads) -> dict[str, Any]:
+        """What a row was made from."""
+        return {"inputs": inputs, **self._code, **{name: value for name, value in reads.items() if value}}
 
     def start(self, record_id: str) -> None:
         """Write that the row begins."""
-        journal = self._journal
-        journal.write(
-            f'{self._heads["start"]}{_quoted(record_id)}{self._begun}{journal.now()}"{self._tail}}}\n'
-        )
+        self._write("start", record_id, "Processing run")
 
     def log(self, record_id: str, message: str, level: str = "INFO") -> None:
         """Write a log line of the script; it is not a status."""
-        self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
+        self._write("log", record_id, bounded(message, _MESSAGE_BOUND), level=level)
 
-    def publishing(self, record_id: str, paths: Iterable[str], outputs: Iterable[Made] = ()) -> None:
+    def publishing(self, record_id: str, paths: Sequence[str], outputs: Iterable[Made] = ()) -> None:
         """Write that several paths, or a folder, will be published: until `done`, old and new ones may be mixed."""
-        listed = ", ".join(map(_quoted, paths))
-        more = f', "paths": [{listed}], "made": [{_made_text(outputs)}]'
-        self._write("publishing", record_id, "Publishing outputs", more)
+        made = [output.as_member() for output in outputs]
+        self._write("publishing", record_id, "Publishing outputs", paths=paths, made=made)
 
     def done(
         self,
@@ -271,8 +257,7 @@ class UnitStepLines:
         inputs: Sequence[Stamp | None],
         outputs: Sequence[Made] = (),
         output: str | None = None,
-        params: str | None = None,
-        record: Sequence[tuple[str, str | None]] = (),
+        **reads: Unpack[Reads],
     ) -> None:
         """Write that every output is in place.
 
@@ -283,18 +268,18 @@ class UnitStepLines:
             inputs: The state of its inputs.
             outputs: The folders that it made, and the files that no output declares.
             output: What the row printed.
-            params: The parameters that it read, as JSON.
-            record: The metadata columns that it read, each with its value as text.
+            reads: The parameters and metadata that it read.
         """
-        made_from = _stamps_text(inputs)
-        listed = _made_text(outputs) if outputs else ""
-        journal = self._journal
-        journal.write(
-            f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]'
-            f', "made": [{listed}]{self._patterns}{self._code}'
-            f"{_reads_text(params, record) if params or record else ''}"
-            f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
+        self._write(
+            "done",
+            record_id,
+            "Run finished",
+            seconds=round(seconds, 6),
+            attempts=attempts,
+            made=[made.as_member() for made in outputs],
+            patterns=self._patterns,
+            **self._read(inputs, reads),
+            **({} if output is None else {"output": bounded(output, _TEXT_BOUND)}),
         )
 
     def accepted(
@@ -303,8 +288,7 @@ class UnitStepLines:
         *,
         inputs: Sequence[Stamp | None],
         outputs: Sequence[Made] = (),
-        params: str | None = None,
-        record: Sequence[tuple[str, str | None]] = (),
+        **reads: Unpack[Reads],
     ) -> None:
         """Write that the user accepts the present state of the outputs.
 
@@ -312,12 +296,16 @@ class UnitStepLines:
             record_id: The record of the row.
             inputs: The present state of its inputs.
             outputs: The folders among its outputs.
-            params: The present values of the parameters that it read, as JSON.
-            record: The present values of the metadata columns that it read.
+            reads: The parameters and metadata that it read.
         """
-        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(outputs)}]{self._patterns}'
-        more += self._code + _reads_text(params, record)
-        self._write("accepted", record_id, "Present outputs accepted", more)
+        self._write(
+            "accepted",
+            record_id,
+            "Present outputs accepted",
+            made=[made.as_member() for made in outputs],
+            patterns=self._patterns,
+            **self._read(inputs, reads),
+        )
 
     def error(
         self,
@@ -329,10 +317,9 @@ class UnitStepLines:
         attempts: int,
         traceback: str | None = None,
         output: str | None = None,
-        paths: Iterable[str] | None = None,
+        paths: Sequence[str] | None = None,
         inputs: Sequence[Stamp | None] | None = None,
-        params: str | None = None,
-        record: Sequence[tuple[str, str | None]] = (),
+        **reads: Unpack[Reads],
     ) -> None:
         """Write that the row failed for good.
 
@@ -346,18 +333,20 @@ class UnitStepLines:
             output: What the row printed.
             paths: The paths that it was publishing.
             inputs: The state of its inputs; None if it did not begin.
-            params: The parameters that it read, as JSON.
-            record: The metadata columns that it read, each with its value as text.
+            reads: The parameters and metadata that it read.
         """
-        more = (
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "error_type": {_quoted(error_type)}'
-            f', "traceback": {_text_or_null(traceback)}, "output": {_text_or_null(output)}'
+        self._write(
+            "error",
+            record_id,
+            bounded(message, _MESSAGE_BOUND),
+            seconds=round(seconds, 6),
+            attempts=attempts,
+            error_type=error_type,
+            traceback=traceback and bounded(traceback, _TEXT_BOUND),
+            output=output and bounded(output, _TEXT_BOUND),
+            paths=paths,
+            **({} if inputs is None else self._read(inputs, reads)),
         )
-        if inputs is not None:
-            more += f', "inputs": [{_stamps_text(inputs)}]{self._code}{_reads_text(params, record)}'
-        if paths is not None:
-            more += f', "paths": [{", ".join(map(_quoted, paths))}]'
-        self._write("error", record_id, bounded(message, _MESSAGE_BOUND), more)
 
     def not_available(self, record_id: str, message: str) -> None:
         """Write that an input is missing and nothing was run."""
@@ -368,41 +357,12 @@ class UnitStepLines:
         self._write("cancelled", record_id, message)
 
 
-def _stamps_text(stamps: Iterable[Stamp | None]) -> str:
-    """The state of the inputs, as members of a JSON list."""
-    return ", ".join(["null" if stamp is None else f"[{', '.join(map(str, stamp))}]" for stamp in stamps])
-
-
-def _reads_text(params: str | None, record: Sequence[tuple[str, str | None]]) -> str:
-    """The parameters and metadata that a row read, as further members of its line."""
-    text = "" if params is None else f', "params": {_quoted(params)}'
-    if record:
-        pairs = ", ".join(f"[{_quoted(name)}, {_plain_or_null(value)}]" for name, value in record)
-        text += f', "record": [{pairs}]'
-    return text
-
-
-def _plain_or_null(text: str | None) -> str:
-    return "null" if text is None else _quoted(text)
-
-
-def _made_text(outputs: Iterable[Made]) -> str:
-    """What a row made, as members of a JSON list."""
-    return ", ".join(
-        f'{{"path": {_quoted(output.path)}}}'
-        if output.fingerprint is None
-        else f'{{"path": {_quoted(output.path)}, "fingerprint": "{output.fingerprint}", "count": {output.n_files}'
-        f', "bytes": {output.size}, "names": {_names_text(output.names)}}}'
-        for output in outputs
-    )
-
-
-def _names_text(names: Sequence[str] | None) -> str:
-    return "null" if names is None else f"[{', '.join(map(_quoted, names))}]"
-
-
-def _text_or_null(text: str | None) -> str:
-    return "null" if text is None else _quoted(bounded(text, _TEXT_BOUND))
+def _encoded(line: str) -> bytes:
+    """A line as bytes that every reader accepts: half a surrogate pair (an undecodable name) is escaped."""
+    try:
+        return line.encode()
+    except UnicodeEncodeError:
+        return _HALF_PAIR.sub(lambda half: f"\\\\u{ord(half[0]):x}", line).encode()
 
 
 def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:

@@ -102,7 +102,7 @@ def _write(source: Session, catalog: Catalog, todo: pl.DataFrame) -> pl.Series:
         for (index,), part in mine.partition_by("_cell", as_dict=True).items():
             _write_cell(source, catalog, catalog.layout.cells[int(str(index))], part, journal)
         if journal.lines:
-            source.log_store.write(f"journal/{run_id}/main.ndjson", "".join(journal.lines).encode())
+            source.log_store.write(f"journal/{run_id}/main.ndjson", b"".join(journal.lines))
             source.journal.end(run_id)
     finally:
         source.claims.release(claim)
@@ -114,9 +114,9 @@ class _Lines(JournalWriter):
 
     def __init__(self, run_id: str, claim: int, workspace_version: str | None) -> None:
         super().__init__("", run_id=run_id, claim=claim, workspace_version=workspace_version)
-        self.lines: list[str] = []
+        self.lines: list[bytes] = []
 
-    def write(self, line: str) -> None:
+    def write(self, line: bytes) -> None:
         """Collect a line."""
         self.lines.append(line)
 

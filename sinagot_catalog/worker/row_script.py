@@ -3,23 +3,15 @@
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
-from sinagot_catalog.journal import RunSpec, unpack_metadata
+from sinagot_catalog.journal import Reads, RunSpec, unpack_metadata
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate, reads_of
 from sinagot_catalog.worker.error_text import note_line
 from sinagot_catalog.worker.files.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import FoundPath, PreparedStep, RowState
 from sinagot_catalog.worker.process.row_interrupts import RowInterrupts
-
-
-class Reads(TypedDict, total=False):
-    """What a row read, as members of its event `done`."""
-
-    params: str | None
-    record: list[tuple[str, str | None]]
-
 
 _NOTHING: Reads = {}
 
