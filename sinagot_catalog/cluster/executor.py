@@ -68,10 +68,6 @@ class ClusterExecutor:
         self._fitting = {NO_RESOURCES}
         self._is_closed = False
 
-    def start_workers(self, workers: int) -> Self:  # noqa: ARG002 - part of the protocol
-        """Do nothing: the cluster starts its workers with the first batches."""
-        return self
-
     def start(self, setup: RunSetup) -> Self:
         """Take a run, and connect in the background; a second call does nothing."""
         if setup.claim is None:
@@ -81,7 +77,7 @@ class ClusterExecutor:
             request = BatchRequest(setup.spec, setup.claim, config.log, config.scripts, config.files)
             self._claim: Claim = setup.claim
             self._request = pickle.dumps(request)
-            self._context = RunContext(setup.spec, provenance=setup.provenance)
+            self._context = RunContext(setup)
             self._log_buffer = setup.log_buffer
             self._opened = futures.Future()
             arguments = (setup, self._opened)

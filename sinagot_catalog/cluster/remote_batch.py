@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import (
     FAILED,
-    PIECE,
     Claim,
     ClaimMonitor,
     Claims,
@@ -40,8 +39,10 @@ from sinagot_catalog.journal import (
     UnitStepSpec,
     close_spool,
     open_spool,
+    parse_lines,
+    unread_part,
 )
-from sinagot_catalog.run import Pool, gpus
+from sinagot_catalog.run import Pool, RunSetup, gpus
 from sinagot_catalog.scripts import Mirror
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
@@ -181,7 +182,7 @@ class _ServedRun:
         self._n_workers = 0
         self._gives_gpus = any(cell.resources.gpus for cell in spec.cells)
         self._pool = Pool(_MOST_WORKERS, threads_per_worker=spec.threads_per_worker)
-        self._pool.begin(spec, options, self._prefix)
+        self._pool.start(RunSetup(spec, options), self._prefix)
         threading.Thread(
             target=self._follow_claim, name=f"sinagot-follow-{self._run_id}", daemon=True
         ).start()
@@ -316,12 +317,4 @@ def events_of(log: Store, run_id: str) -> Iterator[dict[str, Any]]:
     for name, content in zip(
         names, log.read_all([f"journal/{run_id}/{name}" for name in names]), strict=True
     ):
-        if piece := PIECE.fullmatch(name):
-            start = seen.get(piece["name"], 0) - int(piece["start"])
-            seen[piece["name"]] = max(seen.get(piece["name"], 0), int(piece["end"]))
-            content = content[max(0, start) :]  # noqa: PLW2901 - pieces may overlap
-        for line in content.splitlines():
-            with suppress(ValueError):
-                event = json.loads(line)
-                if isinstance(event, dict):
-                    yield event
+        yield from parse_lines(unread_part(name, content, seen).splitlines())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         spelled,
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
-    from sinagot_catalog.journal.provenance import provenance_of, unrecorded
+    from sinagot_catalog.journal.provenance import SKEW, last_published, provenance_of, unrecorded
     from sinagot_catalog.journal.reader import LAST, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         read_report,
         read_selection,
     )
-    from sinagot_catalog.journal.run_report import RunReport, outcomes_text
+    from sinagot_catalog.journal.run_report import JobFrame, RunReport, outcomes_text
     from sinagot_catalog.journal.run_spec import (
         FAILED,
         LATEST,
@@ -62,12 +62,12 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
     from sinagot_catalog.journal.upload import (
-        PIECE,
         JournalUploader,
         close_spool,
         dead_spools,
         keep_spool,
         open_spool,
+        unread_part,
     )
     from sinagot_catalog.journal.writer import (
         JournalWriter,
@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         UnitStepLines,
         bounded,
         journal_path,
+        parse_lines,
         read_lines,
     )
 

@@ -4,7 +4,7 @@ A bucket has no append and no rename, and some stores have no create-only put. `
 in which journals arrive; `journal.reader` and `journal.claims` describe the protocols.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from sinagot_catalog.journal.claims import Claim, Claims
 from sinagot_catalog.journal.event_lines import LINE_EVENTS, from_lines
 from sinagot_catalog.journal.reader import Journal
 from sinagot_catalog.journal.seed_log import from_seed, is_seed_log
-from sinagot_catalog.journal.upload import PIECE
+from sinagot_catalog.journal.upload import is_read, unread_part
 from sinagot_catalog.storage import Store
 
 
@@ -26,31 +26,23 @@ class ObjectJournal(Journal):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._found: dict[str, int | None] | None = None
         self._known: dict[str, dict[str, int]] = {}
         self._frames: dict[str, list[pl.DataFrame]] = {}
-        self._seeds: dict[str, tuple[int | None, pl.DataFrame]] = {}
 
     def _events(self) -> pl.DataFrame:
-        sizes = self._found = self.store.tree("")
-        try:
-            merged, frames = self.compacted()
-        finally:
-            self._found = None
-        frames = [*frames, *self._of_runs(_pieces(sizes, merged))]
-        frames += self._of_seed({path: size for path, size in sizes.items() if is_seed_log(path)})
+        sizes = self.store.tree("")
+        merged, frames = self.compacted(path.removeprefix("journal/") for path in sizes)
+        seed = {path: size for path, size in sizes.items() if is_seed_log(path)}
+        frames = [
+            *frames,
+            *self._of_runs(_pieces(sizes, merged)),
+            *self.read_files(list(seed), from_seed, list(seed.values())),
+        ]
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:  # noqa: ARG002 - the signature of `Journal`
         """Return None: only a listing of all pieces shows which of them overlap."""
         return None
-
-    def compact_names(self) -> list[str]:
-        """The compacted files, the newest last."""
-        if self._found is None:
-            return super().compact_names()
-        paths = (path for path in self._found if path.startswith("journal/compact-"))
-        return sorted(path.removeprefix("journal/") for path in paths if path.endswith(".parquet"))
 
     def _of_runs(self, runs: dict[str, list[str]]) -> list[pl.DataFrame]:
         """The events of runs. Bytes that an earlier piece already held are skipped."""
@@ -60,29 +52,25 @@ class ObjectJournal(Journal):
             path: run
             for run, paths in runs.items()
             for path in paths
-            if (piece := _parsed(path)) is None or piece[2] > self._known.get(run, {}).get(piece[0], 0)
+            if not is_read(path, self._known.get(run, {}))
         }
         lines: dict[str, list[bytes]] = {}
         for (path, run), content in zip(new.items(), self.store.read_all(list(new)), strict=True):
-            ends = self._known.setdefault(run, {})
-            name, start, end = _parsed(path) or (path, 0, len(content))
-            lines.setdefault(run, []).append(content[max(0, ends.get(name, 0) - start) :])
-            ends[name] = max(ends.get(name, 0), end)
+            unread = unread_part(path, content, self._known.setdefault(run, {}))
+            lines.setdefault(run, []).append(unread)
         for run, parts in lines.items():
             self._frames.setdefault(run, []).append(from_lines(b"".join(parts)))
         return [frame for run in sorted(self._frames) for frame in self._frames[run]]
 
-    def _of_seed(self, sizes: dict[str, int | None]) -> list[pl.DataFrame]:
-        """The lines of sinagot itself, which appends to its own log files."""
-        new = [path for path, size in sizes.items() if self._seeds.get(path, (None,))[0] != size]
-        for path, content in zip(new, self.store.read_all(new), strict=True):
-            self._seeds[path] = sizes[path], from_seed(content)
-        return [self._seeds[path][1] for path in sizes]
-
-    def read_files(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
+    def read_files(
+        self,
+        paths: Sequence[str],
+        parse: Callable[[bytes], pl.DataFrame],
+        sizes: Sequence[int | None] | None = None,
+    ) -> list[pl.DataFrame]:
         """Read pieces that are to be merged, from their beginning and each byte once."""
         if parse is not from_lines:
-            return super().read_files(paths, parse)
+            return super().read_files(paths, parse, sizes)
         return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - the same class
 
 
@@ -94,12 +82,6 @@ def _pieces(sizes: dict[str, int | None], without: set[str] | frozenset[str]) ->
         if len(parts) == 3 and parts[0] == "journal" and path.endswith(".ndjson") and parts[1] not in without:  # noqa: PLR2004
             runs.setdefault(parts[1], []).append(path)
     return {run: sorted(paths) for run, paths in runs.items()}
-
-
-def _parsed(path: str) -> tuple[str, int, int] | None:
-    """The process, first byte and end byte of a piece; None for a whole journal file that was copied here."""
-    piece = PIECE.fullmatch(path.rpartition("/")[2])
-    return None if piece is None else (piece["name"], int(piece["start"]), int(piece["end"]))
 
 
 class ObjectClaims(Claims):

@@ -41,6 +41,7 @@ import os
 import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
@@ -61,6 +62,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _TRIES = 1000
 _HOUR = 3_600.0
+_LIVE = ("live", "stopping")
+"""The states in which a run holds its rows."""
 _OVER: set[tuple[str, str]] = set()
 """Runs of this process that have ended, by name and time: remembered in memory in case writing fails."""
 
@@ -147,23 +150,20 @@ class Claims:
 
     def now(self, asker: Claim | None = None) -> float:
         """The store's time in seconds, from the heartbeat of a run; without a run, this machine's time."""
+        beat = None
         if asker is not None:
             self._touch(asker.run_id)
-            heartbeat = self.heartbeat_of(asker.run_id)
-            if heartbeat is not None:
-                return heartbeat
-        return datetime.now(UTC).timestamp()
+            beat = self.heartbeat_of(asker.run_id)
+        return time.time() if beat is None else beat
 
     def store_time(self) -> float:
         """The store's time in seconds, without a claim; this machine's time if the store cannot be written."""
-        probe = f"clock-{uuid4().hex}"
-        try:
+        probe, beat = f"clock-{uuid4().hex}", None
+        with suppress(OSError):
             self._touch(probe)
-            heartbeat = self.heartbeat_of(probe)
+            beat = self.heartbeat_of(probe)
             self.store.delete([f"claims/{probe}.beat"])
-        except OSError:
-            heartbeat = None
-        return datetime.now(UTC).timestamp() if heartbeat is None else heartbeat
+        return time.time() if beat is None else beat
 
     def _touch(self, run_id: str) -> None:
         self.store.write(f"claims/{run_id}.beat", b"")
@@ -175,13 +175,12 @@ class Claims:
 
     def is_alive(self, claim: Claim, now: float | None = None) -> bool:
         """Whether the run of a claim is still alive."""
-        if claim.state not in ("live", "stopping") or (claim.run_id, claim.time) in _OVER:
+        if claim.state not in _LIVE or (claim.run_id, claim.time) in _OVER:
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
         heartbeat = self.heartbeat_of(claim.run_id)
-        now = datetime.now(UTC).timestamp() if now is None else now
-        return heartbeat is not None and now - heartbeat < claim.lease
+        return heartbeat is not None and (time.time() if now is None else now) - heartbeat < claim.lease
 
     def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run.
@@ -355,15 +354,10 @@ class ClaimMonitor:
             # If the store cannot be read, the run may still be alive until a lease has passed.
             is_gone = isinstance(error.__cause__, FileNotFoundError)
             return "over" if is_gone or self._age() >= self._claim.lease else "live"
-        if claim.run_id != self._claim.run_id or claim.state not in ("live", "stopping"):
-            return "over"
-        if claim.is_ours:
-            is_alive = start_time(claim.pid) == claim.pid_start
-        else:
-            is_alive = heartbeat != self._heartbeat or self._age() < claim.lease
         if claim.is_ours or heartbeat != self._heartbeat:
             self._heartbeat, self._changed_at = heartbeat, time.monotonic()
-        if not is_alive:
+        is_alive = self._claims.is_alive(claim) if claim.is_ours else self._age() < claim.lease
+        if claim.run_id != self._claim.run_id or claim.state not in _LIVE or not is_alive:
             return "over"
         return "stopping" if claim.state == "stopping" else "live"
 

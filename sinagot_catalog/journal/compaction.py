@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from datetime import UTC, datetime
+import time
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,6 +25,7 @@ from sinagot_catalog.storage import from_parquet, to_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from sinagot_catalog.journal.reader import Journal
     from sinagot_catalog.storage import Store
@@ -63,14 +64,28 @@ def read_compact(store: Store, name: str) -> tuple[set[str], pl.DataFrame]:
 
 
 def merge_ended(
-    journal: Journal, alive: frozenset[str], *, least: int, now: float | None, since: datetime | None
+    journal: Journal,
+    alive: frozenset[str],
+    *,
+    least: int = COMPACT_FROM,
+    since: datetime | None = None,
 ) -> bool:
-    """Merge the files of ended runs into one; see `Journal.compact`."""
+    """Merge the files of ended runs into one, if there are many.
+
+    Args:
+        journal: The journal.
+        alive: The runs that are alive.
+        least: The number of files from which merging is worthwhile.
+        since: Leave out older events, except those that decide the status of a row.
+
+    Returns:
+        Whether files were merged.
+    """
     store = journal.store
-    old = journal.compact_names()
+    old = compact_names(store.names("journal"))
     folders = store.folders("journal")
     merged, frames = journal.compacted()
-    ended = _ended(journal, [name for name in folders if name not in merged | alive], now)
+    ended = _ended(journal, [name for name in folders if name not in merged | alive])
     lines = [path for path in ended if path.endswith(".ndjson")]
     if len(lines) < least:
         return False
@@ -91,13 +106,12 @@ def merge_ended(
     return True
 
 
-def _ended(journal: Journal, runs: list[str], now: float | None) -> list[str]:
+def _ended(journal: Journal, runs: list[str]) -> list[str]:
     """The files of those runs in which no process writes any more."""
-    now = datetime.now(UTC).timestamp() if now is None else now
     ended: list[str] = []
     for run in runs:
         files = [path for path in journal.files_of([run]) if _is_own(path)]
-        if f"journal/{run}/{ENDED}" in files or _latest(journal.store, files) < now - _DAY:
+        if f"journal/{run}/{ENDED}" in files or _latest(journal.store, files) < time.time() - _DAY:
             ended += files
     return ended
 

@@ -14,10 +14,11 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, UnitStep
 
-_US = 1_000
 _SECOND = 1_000_000_000
-_SKEW = 2 * _SECOND
-"""How far the clocks of a host and of its store may differ."""
+SKEW = 2 * _SECOND
+"""How far the clocks of a host and of its store may differ, in nanoseconds."""
+_TIME_NS = pl.col("time").dt.timestamp("us") * 1_000
+_PUBLISHED = pl.col("event").is_in(["publishing", "done", "accepted"])
 
 
 def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
@@ -38,20 +39,12 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
     )
     if kinds.is_empty():
         return {}
-    every = rows.select("row", *KEYS)
-    every = every if catalog is None else pl.concat([every, _twins(every, catalog)])
+    every = _with_twins(rows, catalog)
     keyed = every.join(kinds.select(*KEYS).unique(), on=list(KEYS), how="semi", nulls_equal=True)
     if keyed.is_empty():
         return {}
-    mine = (
-        events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left")
-        .sort(*ORDER, maintain_order=True)
-        .with_row_index("order")
-        .select(
-            *("row", "event", "order", "seconds", "_paths", "_made"),
-            (pl.col("time").dt.timestamp("us") * _US).alias("at"),
-        )
-    )
+    mine = _events_of(keyed, events).with_row_index("order")
+    mine = mine.select("row", "event", "order", "seconds", "_paths", "_made", at=_TIME_NS)
     last = keyed.select("row").unique(maintain_order=True)
     for kind in ("done", "publishing", "accepted"):
         columns = pl.exclude("row", "event").name.prefix(f"{kind}:")
@@ -73,9 +66,10 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     cells = catalog.layout.cells
     controlled = [cell.index for cell in cells if cell.places("control")]
     # A file at the path of a folder does not count as its output, but it is in place.
-    foldered = [
-        cell.index for cell in cells if any(_is_folder(catalog, place) for place in cell.places("output"))
-    ]
+    templates = {
+        cell.index: [catalog.layout.places[at].template for at in cell.places("output")] for cell in cells
+    }
+    foldered = [index for index, own in templates.items() if any(template.is_directory for template in own)]
     links = catalog.links(rows.filter(pl.col("_cell").is_in(controlled)))
     present = links.filter((pl.col("role") == "control") & pl.col("exists")).select(*KEYS).unique()
     controls = rows.join(present, on=list(KEYS), how="semi", nulls_equal=True)
@@ -84,19 +78,17 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     outputs = rows.filter(may_exist, pl.col("_event").ne_missing("start"))
     if outputs.is_empty() and controls.is_empty():
         return Unrecorded({})
-    publications = pl.col("event").is_in(["publishing", "done", "accepted"])
     failed = (pl.col("event") == "error") & pl.col("error_type").ne_missing("ForeignFile")
-    attempts = publications | failed | (pl.col("event") == "start")
-    last = _events_of(outputs, events.filter(publications), catalog).unique("row", keep="last")
-    ended = pl.col("time").dt.timestamp("us") * _US
-    started = ended - (pl.col("seconds") * _SECOND).cast(pl.Int64)
+    attempts = _PUBLISHED | failed | (pl.col("event") == "start")
+    last = last_published(outputs, events, catalog)
+    started = pl.col("ended") - (pl.col("seconds") * _SECOND).cast(pl.Int64)
     # An accepted file may be of any earlier time.
-    since = pl.when(pl.col("event") == "accepted").then(0).otherwise(started - _SKEW)
+    since = pl.when(pl.col("event") == "accepted").then(0).otherwise(started - SKEW)
     known = {cell.index: _patterns(cell, catalog) for cell in cells}
     now = pl.col("_cell").cast(pl.Int64).replace_strict(known, default=None, return_dtype=pl.String)
     # The step still writes to the same patterns: the file is its own, even if someone changed or copied it since.
     has_same = (pl.col("_patterns") == now).fill_null(pl.col("_patterns").is_null())
-    until = pl.when(has_same).then(LATEST).otherwise(ended + _SKEW)
+    until = pl.when(has_same).then(LATEST).otherwise(pl.col("ended") + SKEW)
     periods = (
         last.filter(pl.col("event").is_in(["done", "accepted"]))
         .join(outputs.select("row", "_cell"), on="row", how="left")
@@ -104,7 +96,7 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Un
     )
     done = {row: (since, until) for row, since, until in periods.drop_nulls().iter_rows()}
     times = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
-    tried = _events_of(controls, events.filter(attempts), catalog)
+    tried = _events_of(_with_twins(controls, catalog), events.filter(attempts))
     new = controls.join(tried, on="row", how="anti")["row"]
     return Unrecorded(times | done, frozenset(new.to_list()))
 
@@ -117,15 +109,22 @@ def _patterns(cell: UnitStep, catalog: Catalog) -> str | None:
     return patterns_digest(catalog.layout.places[place].template.text for place in places)
 
 
-def _is_folder(catalog: Catalog, place: int) -> bool:
-    return catalog.layout.places[place].template.is_directory
+def last_published(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
+    """The last event of each row about its outputs, with its time in nanoseconds in the column `ended`."""
+    found = _events_of(_with_twins(rows, catalog), events.filter(_PUBLISHED))
+    return found.unique("row", keep="last").with_columns(ended=_TIME_NS)
 
 
-def _events_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
-    """Events of rows, and of the rows with the same outputs, in their order."""
+def _events_of(keyed: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """Events of rows, in their order."""
+    mine = events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left")
+    return mine.sort(*ORDER, maintain_order=True)
+
+
+def _with_twins(rows: pl.DataFrame, catalog: Catalog | None) -> pl.DataFrame:
+    """Numbers and keys of rows, and the keys of the rows with the same outputs."""
     mine = rows.select("row", *KEYS)
-    every = pl.concat([mine, _twins(mine, catalog)]) if rows.height else mine
-    return events.join(every, on=list(KEYS), how="inner", nulls_equal=True).sort(*ORDER, maintain_order=True)
+    return mine if catalog is None or mine.is_empty() else pl.concat([mine, _twins(mine, catalog)])
 
 
 def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:

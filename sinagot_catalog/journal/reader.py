@@ -50,20 +50,14 @@ The protocol of a row, in the file of the process that runs it:
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal.compaction import (
-    COMPACT_FROM,
-    ENDED,
-    compact_names,
-    merge_ended,
-    read_compact,
-)
+from sinagot_catalog.journal.compaction import ENDED, compact_names, merge_ended, read_compact
 from sinagot_catalog.journal.event_lines import LINE, LINE_EVENTS, ORDER, from_lines
 from sinagot_catalog.journal.seed_log import from_seed, is_seed_log
 from sinagot_catalog.schema import KEYS, TIME
@@ -144,55 +138,40 @@ class Journal:
             return None  # merged since
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
-    def compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
-        """The folders of merged runs, and their events."""
-        names = self.compact_names()
-        if not names:
+    def compacted(self, names: Iterable[str] | None = None) -> tuple[set[str], list[pl.DataFrame]]:
+        """The folders of merged runs, and their events.
+
+        Args:
+            names: The names of the files in `journal`, if they are known.
+        """
+        found = compact_names(self.store.names("journal") if names is None else names)
+        if not found:
             return set(), []
-        if self._merged is None or self._merged[0] != names[-1]:
-            self._merged = names[-1], *read_compact(self.store, names[-1])
+        if self._merged is None or self._merged[0] != found[-1]:
+            self._merged = found[-1], *read_compact(self.store, found[-1])
         return self._merged[1], [self._merged[2]]
 
-    def compact_names(self) -> list[str]:
-        """The compacted files, the newest last."""
-        return compact_names(self.store.names("journal"))
-
-    def read_files(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
+    def read_files(
+        self,
+        paths: Sequence[str],
+        parse: Callable[[bytes], pl.DataFrame],
+        sizes: Sequence[int | None] | None = None,
+    ) -> list[pl.DataFrame]:
         """Read files of lines, only those that have grown since the last call."""
-        sizes = self.store.stat(paths).size
-        frames = []
-        for path, size in zip(paths, sizes, strict=True):
-            entry = self._read.get(path)
-            if entry is None or size is None or entry[0] != size:
-                entry = self._read[path] = (size, parse(self.store.read(path)))
-            frames.append(entry[1])
-        return frames
+        known = dict(zip(paths, self.store.stat(paths).size if sizes is None else sizes, strict=True))
+        new = [
+            path for path, size in known.items() if size is None or self._read.get(path, (None,))[0] != size
+        ]
+        for path, content in zip(new, self.store.read_all(new), strict=True):
+            self._read[path] = known[path], parse(content)
+        return [self._read[path][1] for path in paths]
 
     def end(self, run_id: str) -> None:
         """Record that no process of a run writes any more."""
         if self.store.names(f"journal/{run_id}"):
             self.store.write(f"journal/{run_id}/{ENDED}", b"")
 
-    def compact(
-        self,
-        alive: frozenset[str],
-        *,
-        least: int = COMPACT_FROM,
-        now: float | None = None,
-        since: datetime | None = None,
-    ) -> bool:
-        """Merge the files of ended runs into one, if there are many.
-
-        Args:
-            alive: The runs that are alive.
-            least: The number of files from which merging is worthwhile.
-            now: The store's time, by default this machine's.
-            since: Leave out older events, except those that decide the status of a row.
-
-        Returns:
-            Whether files were merged.
-        """
-        return merge_ended(self, alive, least=least, now=now, since=since)
+    compact = merge_ended
 
     def files_of(self, runs: Iterable[str]) -> list[str]:
         """The journal files of some runs."""
@@ -218,13 +197,13 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit("half"))
             .otherwise(pl.col("event"))
             .alias("event"),
-            pl.when(ended).then(pl.col("time")).alias("ended"),
-            pl.col("script_version").alias("_script"),
-            pl.col("code").alias("_code"),
-            pl.col("workspace_version").alias("_workspace"),
-            pl.col("params").alias("_params"),
-            pl.col("claim").alias("_claim"),
-            pl.col("time").alias("_time"),
+            ended=pl.when(ended).then(pl.col("time")),
+            _script="script_version",
+            _code="code",
+            _workspace="workspace_version",
+            _params="params",
+            _claim="claim",
+            _time="time",
         )
         .select(*LAST)
     )

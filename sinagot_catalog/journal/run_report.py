@@ -34,8 +34,23 @@ def outcomes_text(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[outcome]} {_WORDS[outcome]}" for outcome in OUTCOMES if counts.get(outcome))
 
 
+class JobFrame(NamesNearest):
+    """A frame with a row per job, which other libraries read as Arrow."""
+
+    frame: pl.DataFrame
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+
 @dataclass(frozen=True)
-class RunReport(NamesNearest):
+class RunReport(JobFrame):
     """The outcome of a run.
 
     Attributes:
@@ -112,15 +127,6 @@ class RunReport(NamesNearest):
         """One line with the number of rows of each outcome, and of the rows that are excluded."""
         excluded = [f"{self.n_excluded} excluded"] if self.n_excluded else []
         return ", ".join([outcomes_text(self.counts()) or "nothing to do", *excluded])
-
-    def __len__(self) -> int:
-        return self.frame.height
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.frame.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
         return f"<RunReport | {self.summary()}>"

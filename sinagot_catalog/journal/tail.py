@@ -61,17 +61,20 @@ class LogTail:
         except OSError:
             return
         for name in names:
-            with suppress(OSError), os.fdopen(open_regular(self._folder / name), "rb") as file:
-                start = self._offsets.get(name, 0)
-                file.seek(start)
-                while content := file.read(_MOST_BYTES):
-                    whole = content[: content.rfind(b"\n") + 1]
-                    if not whole:
-                        break
-                    start += len(whole)
-                    file.seek(start)
-                    yield from whole.splitlines()
-                self._offsets[name] = start
+            with suppress(OSError):
+                while content := whole_lines(self._folder / name, self._offsets.get(name, 0)):
+                    self._offsets[name] = self._offsets.get(name, 0) + len(content)
+                    yield from content.splitlines()
+
+
+def whole_lines(path: Path, start: int) -> bytes:
+    """The next lines of a journal file from a byte on, without one that is not complete yet; empty at the end."""
+    with os.fdopen(open_regular(path), "rb") as file:
+        file.seek(start)
+        content = file.read(_MOST_BYTES)
+        if content and b"\n" not in content:  # one line that is longer
+            content += file.readline()
+    return content[: content.rfind(b"\n") + 1]
 
 
 class LogBuffer:

@@ -20,18 +20,34 @@ import stat
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
+from sinagot_catalog.journal.tail import whole_lines
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.storage import Store, open_regular
+from sinagot_catalog.storage import Store
 
-PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
-_MOST_A_PIECE = 8 * 1024 * 1024
+_PIECE = re.compile(r"(?:.*/)?(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
 _ABANDONED = 3_600.0
 """Seconds after its last sign of life when the run of another host, or of an earlier boot, counts as dead."""
+
+
+def is_read(path: str, ends: Mapping[str, int]) -> bool:
+    """Whether all bytes of a piece were read already; `ends` has the end of what was read of each process."""
+    piece = _PIECE.fullmatch(path)
+    return piece is not None and int(piece["end"]) <= ends.get(piece["name"], 0)
+
+
+def unread_part(path: str, content: bytes, ends: dict[str, int]) -> bytes:
+    """What no earlier piece held of a piece, or of a whole journal file; notes in `ends` that it is read."""
+    piece = _PIECE.fullmatch(path)
+    name, start, end = (path, 0, len(content)) if piece is None else (piece[1], int(piece[2]), int(piece[3]))
+    read = ends.get(name, 0)
+    ends[name] = max(read, end)
+    return content[max(0, read - start) :]
 
 
 def _home() -> Path:
@@ -122,14 +138,9 @@ class JournalUploader:
     def _send(self, name: str) -> bool:
         start = self._sent.get(name, 0)
         try:
-            with os.fdopen(open_regular(self._folder / f"{name}.ndjson"), "rb") as file:
-                file.seek(start)
-                content = file.read(_MOST_A_PIECE)
-                if content and b"\n" not in content:  # one line that is longer than a piece
-                    content += file.readline()
+            content = whole_lines(self._folder / f"{name}.ndjson", start)
         except FileNotFoundError:
             return False
-        content = content[: content.rfind(b"\n") + 1]
         if not content:
             return False
         end = start + len(content)

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from json import JSONEncoder, dumps, loads
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
@@ -370,12 +371,15 @@ def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             file.seek(offset)
-            for line in file:
-                try:
-                    event = loads(line)
-                except ValueError:
-                    continue
-                if isinstance(event, dict):
-                    yield event
+            yield from parse_lines(file)
     except FileNotFoundError:
         return
+
+
+def parse_lines(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The events of some lines; incomplete lines are skipped."""
+    for line in lines:
+        with suppress(ValueError):
+            event = loads(line)
+            if isinstance(event, dict):
+                yield event

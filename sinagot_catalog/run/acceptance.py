@@ -17,13 +17,12 @@ from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import (
     JournalWriter,
     Made,
-    Port,
     Stamp,
-    UnitStepSpec,
     check_links,
     made_of,
     new_run_id,
 )
+from sinagot_catalog.run.claimed_runs.spec_builder import cell_spec
 from sinagot_catalog.run.options import RunOptions
 from sinagot_catalog.run.planning.preflight import make_roots
 from sinagot_catalog.run.planning.request import of_steps
@@ -125,18 +124,7 @@ def _write_cell(
     source: Session, catalog: Catalog, cell: UnitStep, rows: pl.DataFrame, journal: _Lines
 ) -> None:
     """Write the events of the rows of one step."""
-    outputs_of_step = [Port(None, catalog.layout.places[place].template) for place in cell.places("output")]
-    spec = UnitStepSpec(
-        cell.task,
-        cell.modality,
-        cell.step,
-        cell.script,
-        (),
-        tuple(outputs_of_step),
-        version=cell.version,
-        code=source.code_of(cell),
-    )
-    lines = journal.step_lines(spec)
+    lines = journal.step_lines(cell_spec(source, cell))
     codes = rows["_rec"]
     inputs = [list(_stamps(catalog.port_stats(cell, codes, port, source.stats))) for port in cell.input_ports]
     outputs = [

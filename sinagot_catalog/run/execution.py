@@ -81,7 +81,7 @@ def _run_at_once(
     run_plan = plan(source, query, options)
     executor = local_executor(source, options)
     try:
-        if not run_plan.needs:  # else each row decides what its worker is like
+        if isinstance(executor, Pool) and not run_plan.needs:  # else each row decides what its worker is like
             executor.start_workers(run_plan.n_run)  # they start while the rows are claimed
         with claim(source, query, run_plan, options) as claimed:
             claimed.use(executor)

@@ -56,8 +56,16 @@ class WaitingGroups(Protocol):
         """Release what waited for rows that have ended for good; return the rows of it that are blocked."""
 
 
-def passing_on(groups: Iterable[Group] | WaitingGroups, on_results: OnResults) -> OnResults:
-    """A function that passes results on to another one, and releases the groups that waited for their rows."""
+def passing_on(
+    groups: Iterable[Group] | WaitingGroups, on_results: OnResults, released: Callable[[], None] | None = None
+) -> OnResults:
+    """A function that passes results on to another one, and releases the groups that waited for their rows.
+
+    Args:
+        groups: The groups.
+        on_results: The other function.
+        released: Called when groups may have been released.
+    """
     if not isinstance(groups, WaitingGroups):
         return on_results
 
@@ -65,6 +73,8 @@ def passing_on(groups: Iterable[Group] | WaitingGroups, on_results: OnResults) -
         while results:
             on_results(results)
             results = groups.ended((result.row, result.outcome) for result in results)
+        if released is not None:
+            released()
 
     return pass_on
 
@@ -75,9 +85,6 @@ class Executor(Protocol):
     @property
     def width(self) -> int:
         """Number of batches that can run at a time."""
-
-    def start_workers(self, workers: int) -> Self:
-        """Start some idle workers before the run is claimed, if the executor can."""
 
     def start(self, setup: RunSetup) -> Self:
         """Take a run, and start in the background what takes time; a second call for the same run does nothing.

@@ -31,10 +31,6 @@ class MainProcess:
         self._lock = threading.Lock()
         self._is_stopping = False
 
-    def start_workers(self, workers: int) -> Self:  # noqa: ARG002 - part of the protocol
-        """Do nothing: this process is the only one."""
-        return self
-
     def start(self, setup: RunSetup) -> Self:
         """Take a run; what it needs is made when its rows begin."""
         if setup.needs:

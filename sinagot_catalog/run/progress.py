@@ -11,15 +11,13 @@ import sys
 import time
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sinagot_catalog.config import duration_text
 from sinagot_catalog.journal import outcomes_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from rich.progress import Progress as RichProgress
 
     from sinagot_catalog.config import Config
     from sinagot_catalog.journal import Result
@@ -32,11 +30,14 @@ _NARROWEST, _WIDEST, _TEXT = 5, 30, 66
 _LEVELS = {"error": logging.ERROR, "timeout": logging.ERROR, "blocked": logging.WARNING}
 
 
-class Progress(Protocol):
-    """Receives results during a run and shows the progress."""
+class Progress:
+    """Receives results during a run and shows the progress; this class shows nothing.
 
-    console: logging.Logger | None
-    """Receives what scripts log, if they run in this process."""
+    Attributes:
+        console: Receives what scripts log, if they run in this process.
+    """
+
+    console: logging.Logger | None = None
 
     def note(self, results: list[Result]) -> None:
         """Show results."""
@@ -53,7 +54,7 @@ def open_progress(claimed: ClaimedRun, config: Config, *, progress: bool | None)
             elsewhere.
     """
     if progress is False:
-        yield _Silent()
+        yield Progress()
     elif _is_notebook():
         with _Notebook(claimed) as live:
             yield live
@@ -62,15 +63,6 @@ def open_progress(claimed: ClaimedRun, config: Config, *, progress: bool | None)
             yield bar
     else:
         yield _Lines(claimed, config)
-
-
-class _Silent:
-    """Shows nothing."""
-
-    console: logging.Logger | None = None
-
-    def note(self, results: list[Result]) -> None:
-        """Do nothing."""
 
 
 class _Tally:
@@ -110,15 +102,14 @@ class _Tally:
         return ", ".join(part for part in (f"{self.done:,} of {self.total:,} rows", self.problems) if part)
 
 
-class _Bar:
+class _Bar(Progress):
     """A bar with the rows done, the failures, the time left, the rate and the step; it fits the terminal."""
-
-    console: logging.Logger | None = None
 
     def __init__(self, claimed: ClaimedRun) -> None:
         from rich.console import Console
         from rich.markup import escape
-        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
         from rich.table import Column
 
         console = Console(stderr=True)
@@ -126,7 +117,7 @@ class _Bar:
         self._escape = escape
         self._console = console
         self._size = size = max(_NARROWEST, min(_WIDEST, console.width - _TEXT))
-        self._bar: RichProgress = Progress(
+        self._bar = RichProgress(
             BarColumn(bar_width=size, table_column=Column(min_width=size)),
             TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
             console=console,
@@ -169,10 +160,8 @@ def _is_notebook() -> bool:
     return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
-class _Notebook:
+class _Notebook(Progress):
     """A bar in the output of a notebook's cell; the notebook stores only its last state, a single line."""
-
-    console: logging.Logger | None = None
 
     def __init__(self, claimed: ClaimedRun) -> None:
         self._tally = _Tally(claimed)
@@ -203,21 +192,21 @@ class _Notebook:
         return {"text/plain": line, "text/html": f"<div>{bar} {html.escape(line)}</div>"}
 
 
-class _Lines:
+class _Lines(Progress):
     """A line per row in sinagot's format, `<id> | <time> | <step> : <message>`."""
+
+    console: logging.Logger
 
     def __init__(self, claimed: ClaimedRun, config: Config) -> None:
         self.rows = claimed.plan.frame.select("record_id", "task", "modality", "step")
         # A logger of this run only: `getLogger` would share it with other workspaces.
-        self.console: logging.Logger | None = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001
+        self.console = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Seed(config.logging.format))
         self.console.addHandler(handler)
 
     def note(self, results: list[Result]) -> None:
         """Write a line per row."""
-        if self.console is None:
-            return
         for result in results:
             level = _LEVELS.get(result.outcome, logging.INFO)
             if self.console.isEnabledFor(level):

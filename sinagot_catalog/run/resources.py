@@ -21,7 +21,7 @@ from sinagot_catalog.journal import FAILED, NO_RESOURCES, Resources
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sinagot_catalog.journal import Group, Result, Row, RunSpec, Task
+    from sinagot_catalog.journal import Result, Row, RunSpec, Task
     from sinagot_catalog.run.machine import Machine
 
 _TICK = 0.25
@@ -135,21 +135,25 @@ class Allocator:
     """Gives out the resources of a machine to the rows of a run; callable from many threads.
 
     Args:
-        needs: What the rows of the run need.
+        spec: The run.
+        needs: What its rows need.
         there: The machine; None: only GPUs are given out, and a scheduler elsewhere decides what starts.
         threads: The least thread limit of a worker.
-        hides_gpus: Whether a row that needs no GPU sees none.
+
+    Attributes:
+        splitter: Divides groups whose rows need different resources.
     """
 
     def __init__(
-        self, needs: Iterable[Resources], there: Machine | None, *, threads: int = 1, hides_gpus: bool = False
+        self, spec: RunSpec, needs: Iterable[Resources], there: Machine | None, *, threads: int
     ) -> None:
+        self.splitter = ChainSplitter(spec)
         whole = largest(needs)
         self._free: dict[str, float] = dict.fromkeys(("cpus", "memory", "gpus"), inf)
         self._gpus: list[str] = []
         self._used: set[str] = set()
         self._threads = threads
-        self._hides_gpus = hides_gpus
+        self._hides_gpus = any(cell.resources.gpus for cell in spec.cells)
         self._waiting: dict[object, Resources] = {}
         self._changed = threading.Condition(threading.RLock())
         self._is_closed = False
@@ -248,12 +252,11 @@ def limits(there: Machine) -> dict[str, float]:
     return {"cpus": there.cpus, "memory": there.memory or inf, "gpus": len(there.gpus)}
 
 
-class _Chain:
-    """A group of rows, divided: the rows that run now, and the rest of the group."""
+class _Chain(NamedTuple):
+    """A group of rows, divided: the rows that run now, by number, and the rest of the group."""
 
-    def __init__(self, begun: Group, rest: Group, failed: Group, used: dict[int, int]) -> None:
-        self.open = {row[0]: row for row in begun}
-        self.task: Task = (rest, list(failed), used)
+    open: dict[int, Row]
+    rest: Task
 
 
 class ChainSplitter:
@@ -279,7 +282,7 @@ class ChainSplitter:
         end = next((n for n, row in enumerate(rows) if self.need_of(row) != need), None)
         if end is None:
             return task
-        chain = _Chain(rows[:end], rows[end:], failed, used)
+        chain = _Chain({row[0]: row for row in rows[:end]}, (rows[end:], [*failed], used))
         with self._lock:
             self._chains.update(dict.fromkeys(chain.open, chain))
         return rows[:end], failed, used
@@ -294,9 +297,9 @@ class ChainSplitter:
                     continue
                 row = chain.open.pop(result.row)
                 if result.outcome in FAILED:
-                    chain.task[1].append(row)
+                    chain.rest[1].append(row)
                 if not chain.open:
-                    ready.append(chain.task)
+                    ready.append(chain.rest)
         return ready
 
     def rest(self) -> Iterator[Task]:
@@ -306,4 +309,4 @@ class ChainSplitter:
                 chain = next(iter(self._chains.values()))
                 for row in chain.open:
                     del self._chains[row]
-            yield chain.task
+            yield chain.rest

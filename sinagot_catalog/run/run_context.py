@@ -13,13 +13,12 @@ from sinagot_catalog.journal import (
     JournalWriter,
     Result,
     Row,
-    RunSpec,
-    StorageOptions,
     Task,
     UnitStepLines,
     journal_path,
 )
 from sinagot_catalog.patterns import IdPattern
+from sinagot_catalog.run.executor import RunSetup
 from sinagot_catalog.storage import is_url, open_store
 from sinagot_catalog.worker import clear_staging, staging_path
 
@@ -33,23 +32,15 @@ class RunContext:
     """What the worker slots of a run share in the parent: the spec, worker names, the parent's journal.
 
     Args:
-        spec: The spec of the run.
-        options: fsspec options by part.
+        setup: The run.
         prefix: Prefix of the names of this parent's processes, if the run has several parents.
-        provenance: What rows made before, by row number; see `journal.ownership`.
     """
 
-    def __init__(
-        self,
-        spec: RunSpec,
-        options: StorageOptions | None = None,
-        prefix: str = "",
-        provenance: Mapping[int, str] | None = None,
-    ) -> None:
-        self.spec = spec
+    def __init__(self, setup: RunSetup, prefix: str = "") -> None:
+        self.spec = spec = setup.spec
         self.prefix = prefix
-        self.provenance = dict(provenance or {})
-        self.options: StorageOptions = options or {}
+        self.provenance = dict(setup.provenance)
+        self.options = setup.options
         self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
         self.ids = IdPattern(spec.id_pattern)
         self._journal = JournalWriter(

@@ -68,19 +68,20 @@ def watch(
         SinagotError: In the first round, or with `once`. Later errors go to `say`, and the watch goes on.
     """
     state = WatchState(source, query, options, stable_for)
-    last_fault, is_first, has_settled = "", True, False
+    tell, is_first, has_settled = without_repeats(say), True, False
     try:
         with closing(Changes(say)) as changes:
             while True:
                 begin = time.monotonic()
                 try:
                     report = state.round(act)
-                    last_fault, is_first = "", False
+                    tell, is_first = without_repeats(say), False
                 except (SinagotError, OSError) as error:
                     if is_first or once:
                         raise
                     report = None
-                    last_fault = _say_fault(error, last_fault, interval, say)
+                    text = error.message if isinstance(error, SinagotError) else str(error)
+                    tell(f"error: {text} (the watch goes on, and looks again within {interval:g} s)")
                 if report is not None:
                     yield report
                     continue  # the run may have made other rows ready
@@ -96,16 +97,6 @@ def watch(
     except KeyboardInterrupt:
         if state.is_running:
             raise
-
-
-def _say_fault(
-    error: SinagotError | OSError, last_fault: str, interval: float, say: Callable[[str], None]
-) -> str:
-    """Report the error of a round, unless the round before had the same error; return its text."""
-    text = error.message if isinstance(error, SinagotError) else str(error)
-    if text != last_fault:
-        say(f"error: {text} (the watch goes on, and looks again within {interval:g} s)")
-    return text
 
 
 def without_repeats(say: Callable[[str], None]) -> Callable[[str], None]:
@@ -173,7 +164,7 @@ class WatchState:
         # A run tries a step that the user named even without its inputs. A watch does not: here the name only
         # narrows the query, so the plan gets no step.
         plan = request.plan(self.source, self._query, replace(self._options, step=None))
-        rows = plan.rows.filter(pl.col("action") == "run")
+        rows = plan.running
         catalog = self._query.widened(self.source.catalog())
         inputs = self._inputs(catalog, rows)
         rows = self._untried(catalog, rows, inputs)
@@ -195,7 +186,7 @@ class WatchState:
                 for store in (self.source.stores[root] for root in place.telling):
                     if store.is_local and number not in layout.makers:
                         folders.add(_nearest(store.root, place.template.tokens[0]))
-        return sorted(path for path in folders if not any(_lies_in(path, other) for other in folders))
+        return sorted(path for path in folders if not any(path.startswith(f"{other}/") for other in folders))
 
     def _open_again(self) -> None:
         """Read the config again if one of its local files was edited."""
@@ -260,7 +251,7 @@ class WatchState:
         # The plan runs a row that is done only if it is stale: the journal has the inputs that it was made from.
         again = (pl.col("status") == "DONE") & (pl.col("outcome") == "done")
         rows = rows.filter(~same.fill_null(value=False) | again.fill_null(value=False))
-        self._marks = rows.select(*keys, "mark", "made", pl.lit(None, pl.String).alias("outcome"))
+        self._marks = rows.select(*keys, "mark")
         return rows
 
     def _remember(self, rows: pl.DataFrame) -> None:
@@ -268,7 +259,7 @@ class WatchState:
         if self._report is None:
             return
         keys = list(KEYS)
-        tried = self._report.join(self._marks.select(*keys, "mark"), on=keys, how="left", nulls_equal=True)
+        tried = self._report.join(self._marks, on=keys, how="left", nulls_equal=True)
         tried = tried.join(rows.select(*keys, "made"), on=keys, how="left", nulls_equal=True)
         tried = tried.with_columns(pl.col("mark").fill_null(0)).select(*_TRIED)
         self._tried = pl.concat([tried, self._tried]).unique(keys, keep="first", maintain_order=True)
@@ -290,7 +281,3 @@ def _nearest(root: str, token: tuple[str, str]) -> str:
     while folder != root and not os.path.isdir(folder):  # noqa: PTH112
         folder = folder.rpartition("/")[0]
     return folder
-
-
-def _lies_in(folder: str, other: str) -> bool:
-    return folder.startswith(f"{other}/")

@@ -31,14 +31,13 @@ from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
 from sinagot_catalog.run.planning.preflight import check_places, check_start, make_roots
 from sinagot_catalog.schema import KEYS, REPORT
-from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sinagot_catalog.catalog import Query, Session
-    from sinagot_catalog.journal import Group, Result, RunSpec
+    from sinagot_catalog.journal import Group, Result
     from sinagot_catalog.run.claimed_runs.phases import Phase
     from sinagot_catalog.run.executor import Executor
     from sinagot_catalog.run.options import RunOptions
@@ -48,29 +47,6 @@ _MOST_NAMED = 4
 """The most steps that the label of a run names."""
 
 _logger = logging.getLogger("sinagot_catalog")
-
-
-@dataclass(frozen=True)
-class _Taken:
-    """What `claim` took: rows, and what the run holds while they run.
-
-    Attributes:
-        rows: The rows to run.
-        held: The rows that another live run holds.
-        spec: The settings that all rows of the run share.
-        provenance: What the rows made before, by row number.
-        begun: The time of the start, on the monotonic clock.
-        lease: The claim; None without rows to run.
-        spool: The local folder of a run on a bucket.
-    """
-
-    rows: pl.DataFrame
-    held: pl.DataFrame
-    spec: RunSpec
-    provenance: dict[int, str]
-    begun: float
-    lease: Lease | None = None
-    spool: Spool | None = None
 
 
 def claim(source: Session, query: Query, plan: Plan, options: RunOptions) -> ClaimedRun:
@@ -86,45 +62,7 @@ def claim(source: Session, query: Query, plan: Plan, options: RunOptions) -> Cla
         SinagotError: The run cannot start; nothing is claimed.
     """
     check_start(source, query, plan, options.steps)
-    begun = time.monotonic()
-    rows = plan.rows.with_row_index("row").filter(pl.col("action") == "run")
-    spec = build_spec(source, new_run_id(), options, rows)
-    taken = _Taken(rows, rows.clear(), spec, {}, begun)
-    if rows.height:
-        provenance = provenance_of(rows, source.events(), source.catalog())
-        taken = _take(source, plan, replace(taken, provenance=provenance), options)
-    elif has_left(source):
-        sweep(source)  # a killed run may have left the inputs of records that are not seen now
-    run = ClaimedRun(source, query, plan, options, taken)
-    if taken.lease is not None:
-        taken.lease.start()
-    if taken.spool is not None:
-        taken.spool.start()
-    return run
-
-
-def _take(source: Session, plan: Plan, wanted: _Taken, options: RunOptions) -> _Taken:
-    """Claim rows, clear what dead runs left, and open the spool."""
-    mode = options.local_mode(source.config)
-    check_places(source, mode)
-    make_roots(source)
-    rows, spec = wanted.rows, wanted.spec
-    taken, keys = source.claims.take(spec.run_id, rows, above=source.catalog().highest_claim)
-    try:
-        held = rows.join(keys, on=list(KEYS), how="semi", nulls_equal=True)
-        sweep(source, taken)
-        spec = replace(spec, claim=taken.number)
-        spool = None
-        if Spool.is_needed(source):
-            workers = 1 if mode == "main_process" else options.most_workers(source.config)
-            spool = Spool(source, spec.run_id, workers)
-            spec = spool.spec(spec)
-        write_groups(plan, spec, source.log_store)
-    except BaseException:
-        source.claims.release(taken)  # the claim would stay live as long as this process
-        raise
-    rows = rows.join(held.select("row"), on="row", how="anti")
-    return replace(wanted, rows=rows, held=held, spec=spec, lease=Lease(source, taken), spool=spool)
+    return ClaimedRun(source, query, plan, options)
 
 
 class ClaimedRun:
@@ -142,33 +80,63 @@ class ClaimedRun:
         log_buffer: Log lines of its scripts on a cluster whose journal cannot be read here.
     """
 
-    def __init__(self, source: Session, query: Query, plan: Plan, options: RunOptions, taken: _Taken) -> None:
+    def __init__(self, source: Session, query: Query, plan: Plan, options: RunOptions) -> None:
+        self._begin = time.monotonic()
         self.source = source
         self.query = query
         self.plan = plan
         self.options = options
-        self.spec = taken.spec
-        self.run_id = taken.spec.run_id
         self.workers = options.most_workers(source.config)
         self.log_buffer = LogBuffer()
-        self._begin = taken.begun
         self._results = Results()
-        self.failure_limit = FailureLimit(self.options.stop_after, plan.rows["step"].to_list())
+        self.failure_limit = FailureLimit(options.stop_after, plan.rows["step"].to_list())
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._executor: Executor | None = None
-        self._provenance = taken.provenance
-        self._lease, self._spool = taken.lease, taken.spool
-        self._held = taken.held
-        rows = plan.rows.with_row_index("row")
-        self._blocked = rows.filter(pl.col("action") == "blocked")
-        self._absent = _rows_without_files(source, query, rows)
-        self.n_rows = taken.rows.height
-        self._claimed = taken.rows.select("row")
+        self._lease: Lease | None = None
+        self._spool: Spool | None = None
+        rows = plan.running
+        self.spec = build_spec(source, new_run_id(), options, rows)
+        self.run_id = self.spec.run_id
+        self._held, self._provenance = rows.clear(), dict[int, str]()
+        if rows.height:
+            self._provenance = provenance_of(rows, source.events(), source.catalog())
+            self._held = self._take(rows)
+        elif has_left(source):
+            sweep(source)  # a killed run may have left the inputs of records that are not seen now
+        rows = rows.join(self._held, on="row", how="anti")
+        self._blocked = plan.rows.filter(pl.col("action") == "blocked")
+        self._absent = _rows_without_files(source, query, plan.rows)
+        self.n_rows = rows.height
+        self._claimed = rows.select("row")
         block = None if options.ignore_missing else self._blocked_of
-        self.phases = phases_of(taken.rows, source.catalog(), block) if self.n_rows else []
+        self.phases = phases_of(rows, source.catalog(), block) if self.n_rows else []
         self.name = Path(source.config.root).name
-        self.label = self._label(taken.rows["step"].unique(maintain_order=True).to_list())
+        self.label = self._label(rows["step"].unique(maintain_order=True).to_list())
+        if self._lease is not None:
+            self._lease.start()
+        if self._spool is not None:
+            self._spool.start()
+
+    def _take(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Claim rows, clear what dead runs left, and open the spool; return the rows that a live run holds."""
+        source = self.source
+        mode = self.options.local_mode(source.config)
+        check_places(source, mode)
+        make_roots(source)
+        taken, keys = source.claims.take(self.run_id, rows, above=source.catalog().highest_claim)
+        try:
+            sweep(source, taken)
+            self.spec = replace(self.spec, claim=taken.number)
+            if Spool.is_needed(source):
+                self._spool = Spool(source, self.run_id, 1 if mode == "main_process" else self.workers)
+                self.spec = self._spool.spec(self.spec)
+            write_groups(self.plan, self.spec, source.log_store)
+        except BaseException:
+            source.claims.release(taken)  # the claim would stay live as long as this process
+            raise
+        self._lease = Lease(source, taken)
+        return rows.join(keys, on=list(KEYS), how="semi", nulls_equal=True)
 
     def _label(self, steps: list[str]) -> str:
         rows = f"{count_of(self.n_rows, 'row')} · {_names(steps)}" if steps else "nothing to do"
@@ -227,7 +195,7 @@ class ClaimedRun:
 
     @cached_property
     def _blocking(self) -> Blocking:
-        rows = self.plan.rows.with_row_index("row").join(self._claimed, on="row", how="semi")
+        rows = self.plan.rows.join(self._claimed, on="row", how="semi")
         return Blocking(self.source.catalog(), rows)
 
     def phases_in_turn(self, note: Callable[[list[Result]], None]) -> Iterator[Phase]:
@@ -297,7 +265,7 @@ class ClaimedRun:
             self._executor.close()  # its workers may run even if no row ran
 
     def _make_report(self, outcomes: pl.DataFrame) -> RunReport:
-        rows = self.plan.frame.with_row_index("row")
+        rows = self.plan.rows
         frame = outcomes.join(rows, on="row", how="left", maintain_order="left").select(*REPORT)
         run_id = self.run_id if self.is_claimed else None
         n_excluded = rows.filter(pl.col("status") == "EXCLUDED").height
@@ -305,8 +273,7 @@ class ClaimedRun:
 
     def _give_back(self, lease: Lease, outcomes: pl.DataFrame) -> None:
         """Tell the session which paths this run wrote, and release the rows."""
-        rows = self.plan.rows.with_row_index("row")
-        rows = rows.join(outcomes.select("row", "outcome"), on="row", how="inner")
+        rows = self.plan.rows.join(outcomes.select("row", "outcome"), on="row", how="inner")
         try:
             self.source.published(written_paths(self.source, rows, self._results.extras), self.run_id)
         except StorageError as error:

@@ -27,7 +27,7 @@ def write_groups(plan: Plan, spec: RunSpec, log: Store) -> None:
     """
     if not plan.members:
         return
-    wanted = plan.rows.filter(pl.col("action") == "run").select("_rec", "_cell", "record_id")
+    wanted = plan.running.select("_rec", "_cell", "record_id")
     for cell, members in plan.members.items():
         groups = wanted.filter(pl.col("_cell") == cell)
         if groups.is_empty():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.journal import FAILED, Group, Result
-from sinagot_catalog.run.claimed_runs.row_waits import row_waits
+from sinagot_catalog.run.claimed_runs.row_waits import NO_WAITS, row_waits
 from sinagot_catalog.schema import OUTCOME
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ _RESULT = {
     "message": pl.String(),
 }
 """Types of the first fields of a `Result`, in their order."""
-
-
-_NO_WAITS = pl.DataFrame(schema={"row": pl.UInt32, "awaited": pl.UInt32})
 
 
 class Results:
@@ -85,15 +82,14 @@ class Phase:
     def __init__(
         self,
         rows: pl.DataFrame,
-        waits: pl.DataFrame | None = None,
-        block: Callable[[pl.DataFrame], list[Result]] | None = None,
+        waits: pl.DataFrame,
+        block: Callable[[pl.DataFrame], list[Result]] | None,
     ) -> None:
         self.rows = rows
         self._waits, self._block = waits, block
         own = rows.select("row", "_group")
         pairs = (
-            (_NO_WAITS if waits is None else waits)
-            .join(own, on="row")
+            waits.join(own, on="row")
             .join(own.select(awaited="row"), on="awaited", how="semi")
             .select("awaited", "_group")
             .unique()
@@ -259,7 +255,7 @@ def phases_of(
         catalog: The catalog that the run was planned with.
         block: See `Phase`.
     """
-    stages, waits = todo.select(_stage="_phase")["_stage"], None
+    stages, waits = todo["_phase"].alias("_stage"), NO_WAITS
     if any(catalog.layout.cells[cell].by is not None for cell in todo["_cell"].unique()):
         stages, waits = row_waits(todo, catalog)
     keys = ("_stage", "_phase", "_rec", "_component")

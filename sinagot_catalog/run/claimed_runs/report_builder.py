@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sinagot_catalog.catalog import Session
-    from sinagot_catalog.storage import Store
 
 _NO_PATHS = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
 
@@ -36,30 +35,23 @@ def outcomes_of(
         absent: The rows of records without a file that the user selected by id.
     """
     others = [
-        held.select(
-            "row",
-            _outcome("claimed"),
-            pl.lit("held by another run that is alive").alias("message"),
-        ),
-        blocked.select(
-            "row",
-            _outcome("error"),
-            pl.lit("ScriptError").alias("error_type"),
-            pl.col("reason").alias("message"),
-        ),
-        absent.select(
-            "row",
-            _outcome("not_available"),
-            pl.lit("no file of this record was found").alias("message"),
-        ),
+        _ended(held, "claimed", pl.lit("held by another run that is alive")),
+        _ended(blocked, "error", pl.col("reason"), "ScriptError"),
+        _ended(absent, "not_available", pl.lit("no file of this record was found")),
     ]
     known = pl.concat([results, *others], how="diagonal")
-    left = claimed.join(known, on="row", how="anti").with_columns(_outcome("cancelled"))
+    left = _ended(claimed.join(known, on="row", how="anti"), "cancelled", pl.lit(None, pl.String))
     return pl.concat([known, left], how="diagonal").sort("row")
 
 
-def _outcome(name: str) -> pl.Expr:
-    return pl.lit(name).cast(OUTCOME).alias("outcome")
+def _ended(rows: pl.DataFrame, outcome: str, message: pl.Expr, error_type: str | None = None) -> pl.DataFrame:
+    """The results of rows that no worker ran."""
+    return rows.select(
+        "row",
+        outcome=pl.lit(outcome).cast(OUTCOME),
+        message=message,
+        error_type=pl.lit(error_type, pl.String),
+    )
 
 
 def written_paths(source: Session, rows: pl.DataFrame, extras: Sequence[str]) -> pl.DataFrame:
@@ -82,34 +74,32 @@ def written_paths(source: Session, rows: pl.DataFrame, extras: Sequence[str]) ->
         else:
             groups = catalog.groups.values
             values = part.select("record_id").join(groups, on="record_id", how="left", maintain_order="left")
-        for link in cell.links:
+        for link in (*cell.linked("control"), *cell.linked("output")):
             place = layout.places[link.place]
-            if link.role == "control":
-                paths = values.select(paths_of(place.template).alias("path"))
-                frames.append(_existing(source.stores[place.root], place.root, paths.drop_nulls()))
-            elif link.role == "output":
-                paths = values.select(paths_of(place.template).alias("path"))
+            paths = values.select(paths_of(place.template).alias("path"))
+            known = None
+            if link.role == "output":
                 folders |= set(paths["path"]) if place.template.is_directory else set()
-                paths = paths.filter(part["outcome"].is_in(["done", "already_done"]))
-                frames.append(_existing(source.stores[place.root], place.root, paths, folders))
+                paths, known = paths.filter(part["outcome"].is_in(["done", "already_done"])), folders
+            frames.append(_existing(source, place.root, paths.drop_nulls(), known))
     if files:
         root = "outputs" if "outputs" in source.stores else "dataset"
-        frames.append(_existing(source.stores[root], root, pl.DataFrame({"path": files}), folders))
+        frames.append(_existing(source, root, pl.DataFrame({"path": files}), folders))
     return pl.concat(frames)
 
 
 def _existing(
-    store: Store, root: str, paths: pl.DataFrame, folders: Collection[str] | None = None
+    source: Session, root: str, paths: pl.DataFrame, folders: Collection[str] | None
 ) -> pl.DataFrame:
     """Which of some paths exist, and their kinds; a bucket is not queried for paths known to exist.
 
     Args:
-        store: The store of the root.
+        source: The session of the workspace.
         root: The root of the paths.
         paths: A column `path`.
-        folders: The paths that are directories; give it only if all paths are known to exist.
+        folders: The paths that are directories, if all paths are known to exist; else None.
     """
-    names = paths["path"].to_list()
+    store, names = source.stores[root], paths["path"].to_list()
     if folders is None or store.is_local:
         kinds = store.kinds(names)
     else:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, UnitStep
 
 
+NO_WAITS = pl.DataFrame(schema={"row": pl.UInt32, "awaited": pl.UInt32})
+"""Pairs of rows, the first of which waits for the end of the second."""
+
+
 def row_waits(rows: pl.DataFrame, catalog: Catalog) -> tuple[pl.Series, pl.DataFrame]:
     """Find what the rows of a run wait for.
 
@@ -32,8 +36,7 @@ def row_waits(rows: pl.DataFrame, catalog: Catalog) -> tuple[pl.Series, pl.DataF
     stages = order.stages
     codes = rows.select(pl.col("_cell").replace_strict(stages, return_dtype=pl.UInt16).alias("_stage"))
     by_cell = {int(str(cell)): part for (cell,), part in rows.partition_by("_cell", as_dict=True).items()}
-    empty = pl.DataFrame(schema={"row": pl.UInt32, "awaited": pl.UInt32})
-    return codes["_stage"], pl.concat([empty, *_pairs(by_cell, order, catalog)])
+    return codes["_stage"], pl.concat([NO_WAITS, *_pairs(by_cell, order, catalog)])
 
 
 def _pairs(rows: dict[int, pl.DataFrame], order: StepOrder, catalog: Catalog) -> Iterator[pl.DataFrame]:

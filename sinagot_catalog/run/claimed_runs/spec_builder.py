@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.options import RunOptions
 
 
+_SHARED = (
+    *("task", "modality", "step", "script", "command", "version", "retries", "timeout", "by", "is_partial"),
+    *("params", "resources"),
+)
+"""What the spec of a unit step takes from it as it is."""
+
+
 def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
     """Build the spec of a run.
 
@@ -37,7 +44,7 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         log=config.log,
         scripts=source.scripts,
         id_pattern=config.ids.text,
-        cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
+        cells=tuple(cell_spec(source, cell) for cell in layout.cells),
         workspace_version=config.info.version,
         force=options.force or bool(options.causes(config)),
         ignore_missing=options.ignore_missing,
@@ -87,7 +94,8 @@ def _literal_links(source: Session) -> dict[str, str]:
     return links_among(store.root, {folder for prefix in prefixes for folder in parents(prefix)})
 
 
-def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
+def cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
+    """The spec of one unit step."""
     places = source.layout().places
 
     def input_port(port: list[Link]) -> Port:
@@ -113,23 +121,12 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         return tuple(places[folder].template for folder in source.layout().raw_folders.get(place, ()))
 
     return UnitStepSpec(
-        task=cell.task,
-        modality=cell.modality,
-        step=cell.step,
-        script=cell.script,
+        **{name: getattr(cell, name) for name in _SHARED},
         inputs=tuple(input_port(port) for port in cell.input_ports),
         outputs=ports("output"),
         controls=ports("control"),
-        version=cell.version,
-        retries=cell.retries,
-        timeout=cell.timeout,
-        command=cell.command,
         code=source.code_of(cell),
-        by=cell.by,
         member_by=None if cell.by is None else source.layout().member_by(cell),
-        is_partial=cell.is_partial,
-        params=cell.params,
-        resources=cell.resources,
     )
 
 

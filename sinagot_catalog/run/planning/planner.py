@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
-from sinagot_catalog.errors import ConfigError, NamesNearest
+from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.journal import JobFrame
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.run.planning.step_order import StepOrder
@@ -34,12 +35,13 @@ _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Plan(NamesNearest):
+class Plan(JobFrame):
     """What a run would do: every selected row, in order, with its action and reason.
 
     Attributes:
         frame: `record_id, task, modality, step, action` (`run`, `skip` or `blocked`), `reason, status`.
-        rows: The same rows with hidden keys: `_rec, _cell, _phase, _component`, and the median time of each step.
+        rows: The same rows with hidden keys: `row` (from 0), `_rec, _cell, _phase, _component`, and the median time
+            of each step.
     """
 
     _rows_in = "frame", pl.DataFrame, PLAN
@@ -54,9 +56,14 @@ class Plan(NamesNearest):
     """What a row needs, for each unit step that declares resources."""
 
     @property
+    def running(self) -> pl.DataFrame:
+        """Those of `rows` that would run."""
+        return self.rows.filter(pl.col("action") == "run")
+
+    @property
     def needs(self) -> dict[str, Resources]:
         """What a row of each step needs, for the steps with rows to run that declare resources."""
-        running = self.rows.filter(pl.col("action") == "run").unique("_cell").sort("_cell")
+        running = self.running.unique("_cell").sort("_cell")
         by_step: dict[str, list[Resources]] = {}
         for step, cell in running.select("step", "_cell").iter_rows():
             if cell in self.resources:
@@ -66,7 +73,7 @@ class Plan(NamesNearest):
     @property
     def n_run(self) -> int:
         """Number of rows that would run."""
-        return self.frame.filter(pl.col("action") == "run").height
+        return self.running.height
 
     @property
     def costs(self) -> pl.DataFrame:
@@ -74,9 +81,8 @@ class Plan(NamesNearest):
 
         Columns `step, rows, seconds_each, seconds`; seconds are null for a step that never ran.
         """
-        run = self.rows.filter(pl.col("action") == "run")
         return (
-            run.group_by("step", maintain_order=True)
+            self.running.group_by("step", maintain_order=True)
             .agg(pl.len().alias("rows"), pl.col("_median").first().alias("seconds_each"))
             .with_columns((pl.col("rows") * pl.col("seconds_each")).alias("seconds"))
         )
@@ -88,21 +94,12 @@ class Plan(NamesNearest):
         """
         if self.measure is None:
             return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
-        return self.measure(self.rows.filter(pl.col("action") == "run"))
+        return self.measure(self.running)
 
     def counts(self) -> dict[str, int]:
         """Number of rows per action."""
         found = dict(self.frame.group_by("action").len().iter_rows())
         return {action: found.get(action, 0) for action in ACTION.categories}
-
-    def __len__(self) -> int:
-        return self.frame.height
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.frame.__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
         counts = self.counts()
@@ -170,7 +167,7 @@ def make_plan(
             .alias("reason"),
         )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
-    rows = rows.join(medians, on="step", how="left", maintain_order="left")
+    rows = rows.join(medians, on="step", how="left", maintain_order="left").with_row_index("row")
     resources = {cell.index: cell.resources for cell in catalog.layout.cells if any(cell.resources)}
     return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), decisions.members, resources)
 
@@ -198,7 +195,8 @@ class _Decisions:
     def __post_init__(self) -> None:
         self.nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.catalog.n_rows)
         self.part = part_of(self.options.part)
-        self.in_part = pl.DataFrame() if self.part is None else self.part.records(self.catalog.ids)
+        numbered = None if self.part is None or self.part.is_last else self.part
+        self.in_part = None if numbered is None else numbered.records(self.catalog.ids)
 
     def decide(self, order: StepOrder) -> pl.DataFrame:
         """Give every row its action and reason."""
@@ -210,16 +208,14 @@ class _Decisions:
                 found = self._cell(self.catalog.layout.cells[cell], part)
                 if found is not None:
                     out.append(found)
-        if not out:
-            empty = self.selected.clear().with_columns(
-                action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String)
-            )
-            return empty.select(*_KEPT)
-        return pl.concat(out).select(*_KEPT)
+        nothing = self.selected.clear().with_columns(
+            action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String)
+        )
+        return pl.concat([rows.select(*_KEPT) for rows in (nothing, *out)])
 
     def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
-        if rows is not None and self.part is not None and not self.part.is_last:
+        if rows is not None and self.in_part is not None:
             rows = rows.join(self.in_part, on="record_id", how="semi", maintain_order="left")
         if rows is None or rows.is_empty():
             return None
@@ -342,15 +338,9 @@ class _Decisions:
         is_repeat = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
         if outputs[0] not in self.catalog.by_id:
-            values = self.catalog.row_values.drop("record_id")[rows["_rec"]]
-            path = (
-                rows.select("record_id")
-                .with_columns(values.get_columns())
-                .select(paths_of(template).alias("path"))
-            )
-            first = rows.with_columns(path["path"]).with_columns(
-                (pl.col("action") == "run").cum_sum().over("path").alias("_nth")
-            )["_nth"]
+            path = self.catalog.row_values[rows["_rec"]].select(paths_of(template).alias("path"))
+            runs = rows.select("action").with_columns(path["path"])
+            first = runs.select((pl.col("action") == "run").cum_sum().over("path").alias("_nth"))["_nth"]
             is_repeat = is_repeat | (first > 1)
         twin = (pl.col("action") == "run") & pl.lit(is_repeat)
         return rows.with_columns(
@@ -364,20 +354,16 @@ class _Decisions:
         outputs = cell.places("output")
         if not outputs:
             return
-        written = self._spread(self.nothing.clone().scatter(records, True), outputs[0])
+        written = self.catalog.sharing(outputs[0], self.nothing.clone().scatter(records, True))
         job = frozenset(outputs)
         self.jobs[job] = self.jobs.get(job, self.nothing) | written
         for place, makers in layout.makers.items():
             if cell.index in makers:
-                self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+                self.made[place] = self.made.get(place, self.nothing) | self.catalog.sharing(place, written)
         for place, pairs in layout.near.items():
             for made in (made for made, maker in pairs if maker == cell.index):
                 met = self.catalog.met(place, made, written)
                 self.made[place] = self.made.get(place, self.nothing) | met
-
-    def _spread(self, written: pl.Series, place: int) -> pl.Series:
-        """Extend a mask of records to all records that share the path of the output."""
-        return self.catalog.sharing(place, written)
 
     def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])

@@ -1,4 +1,4 @@
-"""Replaced outputs: what a run would replace, its size, and what of it no run made (`--force` asks before it)."""
+"""Replaced outputs: what a run would replace, its size, and what of it people made (`--force` asks before it)."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import polars as pl
 
-from sinagot_catalog.journal import NEVER, unrecorded
+from sinagot_catalog.journal import NEVER, SKEW, last_published, unrecorded
+from sinagot_catalog.run.planning.volume import measured
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.run.planning.planner import Plan
-
-_MEASURED, _MEASURED_REMOTE = 2_000, 200
-"""The size of the sample of outputs to measure, in a folder and in a bucket."""
 
 
 class Replaced(NamedTuple):
@@ -23,35 +21,35 @@ class Replaced(NamedTuple):
         n_outputs: How many there are.
         size: Their bytes, estimated from a sample.
         foreign: The outputs that no run made, according to the journal.
+        edited: The outputs that changed after the run that made them, as far as the sample shows.
     """
 
     n_outputs: int
     size: int
     foreign: pl.Series
+    edited: pl.Series
 
 
 def replaced(source: Session, plan: Plan) -> Replaced:
     """Find the existing outputs and control files that a plan replaces."""
     catalog = source.catalog()
-    rows = plan.rows.filter(pl.col("action") == "run").with_row_index("row")
+    rows = plan.running
     links = catalog.links(rows)
     there = links.filter(pl.col("role").is_in(["output", "control"]) & pl.col("exists")).unique(
         ["root", "path"]
     )
-    total = 0
+    made = last_published(rows, source.events(), catalog).filter(pl.col("event") != "publishing")
+    numbers = rows.select("row", "_rec", "_cell")
+    ended = numbers.join(made.select("row", "ended"), on="row")
+    total, edited = 0, [there["path"].clear()]
     for (root,), part in there.partition_by("root", as_dict=True).items():
-        store = source.stores[str(root)]
-        every = max(1, part.height // (_MEASURED if store.is_local else _MEASURED_REMOTE))
-        paths = part["path"].gather_every(every).to_list()
-        kinds = store.kinds(paths)
-        files = [path for path, kind in zip(paths, kinds, strict=True) if kind == "file"]
-        folders = [path for path, kind in zip(paths, kinds, strict=True) if kind == "directory"]
-        size = sum(n_bytes or 0 for n_bytes in store.stat(files).size)
-        size += sum(n_bytes or 0 for path in folders for n_bytes in store.tree(path).values())
-        total += round(size * part.height / len(paths))
+        some = measured(catalog, str(root), part, source.stats)
+        total += round(some["size"].sum() * part.height / some.height)
+        of_runs = some.filter(pl.col("role") == "output").join(ended, on=["_rec", "_cell"])
+        edited.append(of_runs.filter(pl.col("mtime_ns") > pl.col("ended") + SKEW)["path"])
     unmade = unrecorded(rows, source.events(), catalog)
     outputs = [row for row, period in unmade.outputs.items() if period == NEVER]
     is_unmade = {"output": pl.col("row").is_in(outputs), "control": pl.col("row").is_in(unmade.controls)}
-    of_rows = there.join(rows.select("row", "_rec", "_cell"), on=["_rec", "_cell"])
+    of_rows = there.join(numbers, on=["_rec", "_cell"])
     named = [of_rows.filter(pl.col("role") == role, found)["path"] for role, found in is_unmade.items()]
-    return Replaced(there.height, total, pl.concat(named).sort())
+    return Replaced(there.height, total, pl.concat(named).sort(), pl.concat(edited).sort())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -59,7 +59,7 @@ def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
     return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
 
 
-def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
+def rows_query(frame: Any) -> Query:
     """Make a query for rows: ids, or any frame with a column `record_id` and optional `task`, `modality`, `step`.
 
     Raises:
@@ -73,7 +73,7 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
             f"rows of type {type(frame).__name__} cannot be read as a frame",
             _ROWS,
         ) from error
-    keys = [name for name in layout_keys if name in table.columns]
+    keys = [name for name in KEYS if name in table.columns]
     if "record_id" not in keys:
         raise SelectionError(
             f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"

@@ -22,9 +22,7 @@ def volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
     links = links.unique(["step", "root", "path"], maintain_order=True)
     sums = []
     for (root,), part in links.partition_by("root", as_dict=True).items():
-        every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
-        some = part.gather_every(every)
-        sized = some.with_columns(stat_paths(catalog, str(root), some, stats)["size"])
+        sized = measured(catalog, str(root), part, stats)
         counts = part.group_by("step", maintain_order=True).agg(pl.col("_weight").sum().alias("n"))
         weight = pl.col("_weight").filter(pl.col("size").is_not_null())
         means = sized.group_by("step").agg((pl.col("size") * pl.col("_weight")).sum() / weight.sum())
@@ -35,6 +33,13 @@ def volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
         (pl.col("size").fill_nan(None).fill_null(0) * pl.col("n")).round().cast(pl.Int64).sum().alias("bytes")
     )
     return pl.concat(sums).group_by("step", maintain_order=True).agg(scaled)
+
+
+def measured(catalog: Catalog, root: str, links: pl.DataFrame, stats: Stats) -> pl.DataFrame:
+    """Some of the links to a root, evenly spread over all, with `size` and `mtime_ns`."""
+    most = _SAMPLE if catalog.listings[root].is_local else _SAMPLE_REMOTE
+    some = links.gather_every(max(1, links.height // most))
+    return some.with_columns(stat_paths(catalog, root, some, stats).select("size", "mtime_ns"))
 
 
 def _sampled(catalog: Catalog, rows: pl.DataFrame) -> Iterator[pl.DataFrame]:

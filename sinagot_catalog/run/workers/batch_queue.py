@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import NamedTuple
 
 from sinagot_catalog.journal import NO_RESOURCES, Group, Resources, Result, Task
-from sinagot_catalog.run.executor import OnResults, WaitingGroups
-from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant
+from sinagot_catalog.run.executor import WaitingGroups
+from sinagot_catalog.run.resources import Allocator, Grant
 
 _BATCH_SECONDS = 0.25
 _FIRST_BATCH = 8
@@ -36,13 +36,15 @@ class BatchQueue:
         workers: Number of workers that take batches.
     """
 
+    _first_size = _FIRST_BATCH
+
     def __init__(self, groups: Iterable[Group], workers: int) -> None:
         self.known = len(groups) if isinstance(groups, Sized) else None
         self._phase = groups if isinstance(groups, WaitingGroups) else None
         self._left = iter(groups) if self._phase is None else self._phase
         self._back: deque[Task] = deque()
         self._workers = workers
-        self._size = _FIRST_BATCH
+        self._sizes: dict[Resources, int] = {}
         self._busy = 0
         self._hungry = 0
         self._is_closed = False
@@ -72,7 +74,7 @@ class BatchQueue:
 
     def _choose(self) -> Batch | None:
         """The next batch that may start now."""
-        tasks = list(itertools.islice(self._next(), self._next_size()))
+        tasks = list(itertools.islice(self._next(), self._next_size(NO_RESOURCES, len(self._back))))
         return Batch(tasks) if tasks else None
 
     def _next(self) -> Iterator[Task]:
@@ -83,17 +85,18 @@ class BatchQueue:
                 self.known -= 1
             yield group, [], {}
 
-    def _next_size(self) -> int:
+    def _next_size(self, need: Resources, n_read: int) -> int:
+        size = self._sizes.get(need, self._first_size)
         if self.known is None:
-            return self._size
+            return size
         # Towards the end the batches shrink, so that no worker gets all the remaining rows.
-        return max(1, min(self._size, (self.known + len(self._back)) // (2 * self._workers)))
+        return max(1, min(size, (self.known + n_read) // (2 * self._workers)))
 
     def give_back(self, tasks: list[Task]) -> None:
         """Take back tasks that a worker has not begun, for other workers."""
         with self._changed:
             self._back.extend(tasks)
-            self._size = 1
+            self._sizes[NO_RESOURCES] = 1
             self._changed.notify_all()
 
     def note(self, results: Iterable[Result]) -> None:
@@ -103,23 +106,16 @@ class BatchQueue:
         """Record that a batch has ended and how long it took; this adapts the batch size."""
         with self._changed:
             self._busy -= 1
-            self._learn(batch, seconds)
+            need = NO_RESOURCES if batch.grant is None else batch.grant.need
+            fitting = int(_BATCH_SECONDS * len(batch.tasks) / max(seconds, 1e-6))
+            most = 4 * self._sizes.get(need, self._first_size)
+            self._sizes[need] = max(1, min(fitting, most, _MOST_A_BATCH))
             self._changed.notify_all()
 
-    def _learn(self, batch: Batch, seconds: float) -> None:
-        self._size = _fitting(batch, seconds, self._size)
-
-    def told_of(self, on_results: OnResults) -> OnResults:
-        """A function that passes results on to another one, which may release groups for waiting workers."""
-        if self._phase is None:
-            return on_results
-
-        def pass_on(results: list[Result]) -> None:
-            on_results(results)
-            with self._changed:
-                self._changed.notify_all()
-
-        return pass_on
+    def wake(self) -> None:
+        """Let waiting workers look again for something to do."""
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Give out no more batches."""
@@ -132,12 +128,6 @@ class BatchQueue:
         return self._next()
 
 
-def _fitting(batch: Batch, seconds: float, size: int) -> int:
-    """The size of the next batch, after one that took some seconds."""
-    fitting = int(_BATCH_SECONDS * len(batch.tasks) / max(seconds, 1e-6))
-    return max(1, min(fitting, 4 * size, _MOST_A_BATCH))
-
-
 class ResourceQueue(BatchQueue):
     """A queue that gives out a batch only when its resources are free; all rows of a batch need the same.
 
@@ -145,18 +135,16 @@ class ResourceQueue(BatchQueue):
         groups: All groups; iterated lazily. Groups of a phase may wait for rows of other groups.
         workers: Number of workers that take batches.
         allocator: The resources.
-        splitter: Divides groups whose rows need different resources.
     """
 
-    def __init__(
-        self, groups: Iterable[Group], workers: int, allocator: Allocator, splitter: ChainSplitter
-    ) -> None:
+    _first_size = 1
+
+    def __init__(self, groups: Iterable[Group], workers: int, allocator: Allocator) -> None:
         super().__init__(groups, workers)
         self._allocator = allocator
-        self._splitter = splitter
+        self._splitter = allocator.splitter
         self._lines: dict[Resources, list[tuple[int, Task]]] = {}
         """The waiting tasks by what they need, each line as a heap with the earliest row of the plan first."""
-        self._sizes: dict[Resources, int] = {}
 
     def _choose(self) -> Batch | None:
         while self._back:
@@ -169,7 +157,7 @@ class ResourceQueue(BatchQueue):
             if not self._read_ahead():
                 return None
         need = needs[index]
-        line, size = self._lines[need], self._next_size(need)
+        line, size = self._lines[need], self._next_size(need, self._n_waiting)
         while len(line) < size and self._read_ahead():
             pass
         tasks = [heapq.heappop(line)[1] for _ in range(min(size, len(line)))]
@@ -195,17 +183,11 @@ class ResourceQueue(BatchQueue):
         first = task[0][0]
         heapq.heappush(self._lines.setdefault(self._splitter.need_of(first), []), (first[0], task))
 
-    def _next_size(self, need: Resources = NO_RESOURCES) -> int:
-        size = self._sizes.get(need, 1)
-        if self.known is None:
-            return size
-        return max(1, min(size, (self.known + self._n_waiting) // (2 * self._workers)))
-
-    def _learn(self, batch: Batch, seconds: float) -> None:
+    def finished(self, batch: Batch, seconds: float) -> None:
+        """Record that a batch has ended and how long it took, and give its resources back."""
         if batch.grant is not None:
-            need = batch.grant.need
-            self._sizes[need] = _fitting(batch, seconds, self._sizes.get(need, 1))
             self._allocator.give_back(batch.grant)
+        super().finished(batch, seconds)
 
     def note(self, results: Iterable[Result]) -> None:
         """Note results; the rest of a group comes back when its first rows have ended."""

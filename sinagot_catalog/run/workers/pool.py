@@ -8,7 +8,6 @@ tasks that it has not begun.
 
 import contextlib
 import itertools
-import sys
 import threading
 import time
 from collections import deque
@@ -16,11 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeAlias
 
-from sinagot_catalog.journal import Group, Resources, Result, Row, RunSpec, StorageOptions, Task, tasks_of
+from sinagot_catalog.journal import Group, Result, Row, Task, tasks_of
 from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
-from sinagot_catalog.run.machine import Machine, this_machine
-from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant, check_fits, limits
-from sinagot_catalog.run.run_context import cancelled
+from sinagot_catalog.run.machine import this_machine
+from sinagot_catalog.run.resources import Allocator, Grant, check_fits, limits
+from sinagot_catalog.run.run_context import RunContext, cancelled
 from sinagot_catalog.run.workers.batch_queue import BatchQueue, ResourceQueue
 from sinagot_catalog.run.workers.worker_slot import PoolState, WorkerSlot
 
@@ -36,21 +35,18 @@ class Pool:
 
     Args:
         workers: The most workers; each starts when it gets a batch, or by `start_workers`.
-        sys_path: The import path of scripts; by default the one of this process.
         threads_per_worker: The thread limit of numeric libraries in a worker.
     """
 
-    def __init__(
-        self, workers: int, *, sys_path: Sequence[str] | None = None, threads_per_worker: int = 1
-    ) -> None:
+    def __init__(self, workers: int, *, threads_per_worker: int = 1) -> None:
         self.workers = max(1, workers)
-        self._state = PoolState(sys.path if sys_path is None else sys_path, threads_per_worker)
+        self._state = PoolState(threads_per_worker)
         self._slots = [WorkerSlot(self._state) for _ in range(self.workers)]
         self._free = list(self._slots)
         self._freed = threading.Condition()
         self._seats = threading.Semaphore(self.workers)
         self._allocator: Allocator | None = None
-        self._splitter: ChainSplitter | None = None
+        self._is_started = False
         self._is_closed = False
 
     def start_workers(self, workers: int) -> Self:
@@ -59,48 +55,32 @@ class Pool:
             slot.start()
         return self
 
-    def start(self, setup: RunSetup) -> Self:
-        """Take a run, and start workers for its rows; a second call for the same run does nothing."""
-        if self._state.has_begun(setup.spec.run_id):
+    def start(self, setup: RunSetup, prefix: str = "") -> Self:
+        """Take a run, and start workers for its rows; a second call does nothing.
+
+        Args:
+            setup: The run.
+            prefix: Prefix of the workers' names, if other pools serve the same run. Then a scheduler elsewhere
+                decides what starts, and the pool gives out only GPUs.
+        """
+        if self._is_started:
             return self
-        there = None
-        if setup.needs:
+        spec, needs, there = setup.spec, [*setup.needs.values()], None
+        if needs:
             there = this_machine()
             check_fits(setup.needs, limits(there), "this machine")
-        self.begin(setup.spec, setup.options, provenance=setup.provenance)
-        if there is None:
-            self.start_workers(setup.n_rows)
+        elif prefix:
+            needs = [cell.resources for cell in spec.cells if any(cell.resources)]
+        self._is_started = True
+        self._state.context = RunContext(setup, prefix)
+        if needs:
+            self._allocator = Allocator(spec, needs, there, threads=self._state.kind.threads)
         else:
-            self._begin_allocation(setup.spec, setup.needs.values(), there)
+            self.start_workers(setup.n_rows)
         return self
 
     def wait_started(self) -> None:
         """Do nothing: workers get their batches when they are ready."""
-
-    def begin(
-        self,
-        spec: RunSpec,
-        options: StorageOptions | None = None,
-        prefix: str = "",
-        provenance: Mapping[int, str] | None = None,
-    ) -> None:
-        """Set the run that the workers serve, and the options that open its buckets.
-
-        Args:
-            spec: The spec of the run.
-            options: fsspec options by part.
-            prefix: Prefix of the workers' names, if other pools serve the same run.
-            provenance: What rows made before, by row number; see `journal.ownership`.
-        """
-        self._state.begin(spec, options, prefix, provenance)
-        if any(any(cell.resources) for cell in spec.cells):
-            self._begin_allocation(spec, [cell.resources for cell in spec.cells], None)
-
-    def _begin_allocation(self, spec: RunSpec, needs: Iterable[Resources], there: Machine | None) -> None:
-        hides = any(cell.resources.gpus for cell in spec.cells)
-        threads = self._state.kind.threads
-        self._allocator = Allocator(needs, there, threads=threads, hides_gpus=hides)
-        self._splitter = ChainSplitter(spec)
 
     def see_gpus(self, names: Sequence[str]) -> None:
         """Give out these GPUs to the rows that come; idle workers with others end."""
@@ -139,7 +119,8 @@ class Pool:
             slot.send_end()
         for slot in self._slots:
             slot.close()
-        self._state.close()
+        if self._is_started:
+            self._state.context.close()
 
     def stop(self) -> None:
         """End running scripts now and cancel the other rows; no row begins after this call."""
@@ -185,20 +166,18 @@ class Pool:
     def run_tasks(self, tasks: list[Task]) -> list[Result]:
         """Run tasks (the rest of some groups), as `run_batch` does."""
         results: list[Result] = []
-        if self._allocator is not None and self._splitter is not None:
-            self._run_granted(deque(tasks), results, self._allocator, self._splitter)
+        if self._allocator is not None:
+            self._run_granted(deque(tasks), results, self._allocator)
         else:
             with self._slot() as slot:
                 slot.run(tasks, results.extend)
         return results
 
-    def _run_granted(
-        self, tasks: deque[Task], results: list[Result], allocator: Allocator, splitter: ChainSplitter
-    ) -> None:
+    def _run_granted(self, tasks: deque[Task], results: list[Result], allocator: Allocator) -> None:
         """Run tasks one after the other, each when its resources are free."""
         while tasks:
-            task = splitter.begin(tasks.popleft())
-            need = splitter.need_of(task[0][0])
+            task = allocator.splitter.begin(tasks.popleft())
+            need = allocator.splitter.need_of(task[0][0])
             allocator.check_gpus(need, self._state.context.spec.cells[task[0][0][1]].step)
             with self._seats:
                 grant = allocator.acquire(need)
@@ -210,14 +189,14 @@ class Pool:
                     finally:
                         allocator.give_back(grant)
             results += ended
-            tasks.extendleft(splitter.note(ended))
+            tasks.extendleft(allocator.splitter.note(ended))
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups on all workers; `on_results` is called from this thread."""
         queue = BatchQueue(groups, self.workers)
-        if self._allocator is not None and self._splitter is not None:
-            queue = ResourceQueue(groups, self.workers, self._allocator, self._splitter)
-        on_results = queue.told_of(passing_on(groups, on_results))
+        if self._allocator is not None:
+            queue = ResourceQueue(groups, self.workers, self._allocator)
+        on_results = passing_on(groups, on_results, queue.wake)
         inbox: _Inbox = SimpleQueue()
         width = min(self.workers, queue.known) if queue.known is not None else self.workers
         threads = [
@@ -257,12 +236,7 @@ class Pool:
         finally:
             inbox.put(None)
 
-    def _cancel(
-        self,
-        queue: BatchQueue,
-        inbox: _Inbox,
-        on_results: OnResults,
-    ) -> None:
+    def _cancel(self, queue: BatchQueue, inbox: _Inbox, on_results: OnResults) -> None:
         """Pass on the last results of the inbox, and a `cancelled` result for every row that never began."""
         while not inbox.empty():
             message = inbox.get()

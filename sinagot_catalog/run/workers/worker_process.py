@@ -12,7 +12,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +93,11 @@ class WorkerProcess:
 
     # -- messages -----------------------------------------------------------------------------------------
 
-    def hello(
-        self, spec: RunSpec, name: str, sys_path: Sequence[str], options: StorageOptions | None = None
-    ) -> None:
+    def hello(self, spec: RunSpec, name: str, options: StorageOptions) -> None:
         """Send the run's spec, the worker's name, and the storage options: only the pipe carries these secrets."""
         self.name = name
         self.started = time.monotonic()
-        self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"), options or {})
+        self.send("hello", spec, name, sys.path, os.environ.get("PYTHONPATH"), options)
 
     def send(self, *message: object) -> None:
         """Send a message.

@@ -13,13 +13,12 @@ A batch in a slot, step by step (`worker.__main__` tells the messages on the pip
 import contextlib
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.journal import RunSpec, StorageOptions, Task
+from sinagot_catalog.journal import Task
 from sinagot_catalog.run.resources import WorkerKind
 from sinagot_catalog.run.run_context import RunContext, cancelled
+from sinagot_catalog.run.workers.batch_queue import BatchQueue
 from sinagot_catalog.run.workers.recovery import Batch, Death, Emit, how_it_ended, resolve_rows
 from sinagot_catalog.run.workers.worker_process import WorkerProcess
 from sinagot_catalog.worker import clear_staging, staging_path
@@ -31,60 +30,23 @@ _MOST_UNEXPLAINED = 4
 _START_SECONDS = 60.0
 
 
-class TaskSource(Protocol):
-    """Takes back tasks that a worker has not begun."""
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether a worker waits for something to do."""
-
-    def give_back(self, tasks: list[Task]) -> None:
-        """Take tasks back for another worker."""
-
-
 class PoolState:
     """What the worker slots of a pool share.
 
     Args:
-        sys_path: The import path of scripts.
         threads: The thread limit of numeric libraries in a worker.
+
+    Attributes:
+        kind: What a worker has where no row asks for more.
+        context: The run that the workers serve; set when it is known, before any row.
+        is_stopping: Whether no further row may begin.
     """
 
-    def __init__(self, sys_path: Sequence[str], threads: int) -> None:
-        self.sys_path = list(sys_path)
+    context: RunContext
+
+    def __init__(self, threads: int) -> None:
         self.kind = WorkerKind(threads)
         self.is_stopping = False
-        self._context: RunContext | None = None
-
-    def begin(
-        self,
-        spec: RunSpec,
-        options: StorageOptions | None = None,
-        prefix: str = "",
-        provenance: Mapping[int, str] | None = None,
-    ) -> None:
-        """Set the run that the workers serve."""
-        self._context = RunContext(spec, options, prefix, provenance)
-
-    def has_begun(self, run_id: str) -> bool:
-        """Whether the workers serve this run already."""
-        return self._context is not None and self._context.spec.run_id == run_id
-
-    @property
-    def context(self) -> RunContext:
-        """The run that the workers serve.
-
-        Raises:
-            RuntimeError: Before `begin`.
-        """
-        if self._context is None:
-            raise RuntimeError("Pool.begin(spec) comes before any row")
-        return self._context
-
-    def close(self) -> None:
-        """Close the run, if it has begun."""
-        if self._context is not None:
-            self._context.close()
 
 
 class WorkerSlot:
@@ -140,7 +102,7 @@ class WorkerSlot:
         process.close()
         return code
 
-    def run(self, tasks: list[Task], emit: Emit, source: TaskSource | None = None) -> None:
+    def run(self, tasks: list[Task], emit: Emit, source: BatchQueue | None = None) -> None:
         """Run a batch to its end, with as many processes as it takes.
 
         Args:
@@ -174,19 +136,13 @@ class WorkerSlot:
             raise EOFError
         if not self._has_context:
             context = self._pool.context
-            process.hello(context.spec, context.name(), self._pool.sys_path, context.options)
+            process.hello(context.spec, context.name(), context.options)
             self._has_context = True
         return process
 
     # -- while the worker runs ----------------------------------------------------------------------------
 
-    def _watch(
-        self,
-        process: WorkerProcess,
-        batch: Batch,
-        emit: Emit,
-        source: TaskSource | None,
-    ) -> None:
+    def _watch(self, process: WorkerProcess, batch: Batch, emit: Emit, source: BatchQueue | None) -> None:
         """Receive messages until the batch has ended.
 
         Raises:
@@ -207,7 +163,7 @@ class WorkerSlot:
                     source = None
             self._check(process, batch, source)
 
-    def _check(self, process: WorkerProcess, batch: Batch, source: TaskSource | None) -> None:
+    def _check(self, process: WorkerProcess, batch: Batch, source: BatchQueue | None) -> None:
         process.bound_output()
         if self._pool.is_stopping or batch.timed_out is not None:
             process.terminate()
