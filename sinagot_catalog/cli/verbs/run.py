@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 SOME_FAILED = 3
 _LONG = 60
+_NAMED = 3
+"""The most outputs that the question of `--force` names of a kind."""
 DECLINED = 130
 
 
@@ -238,13 +240,18 @@ def _may_replace(args: Any, steps: StepCollection) -> bool:
     from sinagot_catalog.run import replaced
 
     changes = [replaced(source, made) for source, made in Plans(steps, args).of_sessions()]
-    count, foreign = sum(part.n_outputs for part in changes), sum(len(part.foreign) for part in changes)
+    count = sum(part.n_outputs for part in changes)
     if not count:
         return True
     outputs = f"{count_of(count, 'output')} ({size_text(sum(part.size for part in changes))})"
-    if foreign:
-        first = next(part.foreign[0] for part in changes if len(part.foreign))
-        outputs += f", and no run made {foreign:,} of them, such as {clean(first)}"
+    foreign = [path for part in changes for path in part.foreign]
+    edited = [path for part in changes for path in part.edited]
+    for paths, text in (
+        (foreign, "no run made {:,} of them"),
+        (edited, "{:,} of them changed after their run"),
+    ):
+        if paths:
+            outputs += f", and {text.format(len(paths))}, such as {clean(', '.join(paths[:_NAMED]))}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,18 @@ class Script(ScriptTemplate):
     assert "--force replaces 3 outputs" in forced.stderr
     assert "no run made 1 of them, such as check/R1" in forced.stderr
     assert "no run made" not in cli("run", folder, "--force", "-q").stderr
+
+
+def test_force_names_the_first_outputs_that_a_person_changed(cli, write_workspace):
+    folder = write_workspace({"c": ("raw/{id}", "out/{id}")}, [f"raw/R{number}" for number in range(1, 6)])
+    cli("run", folder, "-q")
+    assert "changed" not in cli("run", folder, "--force", "-q").stderr
+    later = time.time() + 60
+    for number in (5, 4, 3, 2):
+        os.utime(Path(folder, f"out/R{number}"), (later, later))
+    forced = cli("run", folder, "--force", "-q").stderr
+    assert "and 4 of them changed after their run, such as out/R2, out/R3, out/R4\n" in forced
+    assert "no run made" not in forced
 
 
 @pytest.mark.parametrize("step", ["/etc/x", "a**b", "../work", ""])
