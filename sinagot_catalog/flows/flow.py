@@ -288,10 +288,7 @@ def _feed(active: ActiveRun, phase: Phase) -> None:
 
 def _release(active: ActiveRun, phase: Phase, groups: list[Group]) -> None:
     """Release what waits for some groups, whose batch has ended for good."""
-    outcomes = active.outcomes(groups)
-    while blocked := phase.ended(outcomes):
-        active.note(blocked)
-        outcomes = [(result.row, result.outcome) for result in blocked]
+    phase.ended(active.outcomes(groups), active.note)
 
 
 def _conclude(active: ActiveRun, report: RunReport, workspace: str) -> State[Any]:

@@ -8,7 +8,7 @@ import polars as pl
 
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal import RunReport, keep_report, keep_selection
+from sinagot_catalog.journal import RunReport, StoredReport, keep_report, keep_selection
 from sinagot_catalog.run import ClaimedRun, RunOptions, part_of
 from sinagot_catalog.schema import REPORT
 from sinagot_catalog.secrets import masked
@@ -69,9 +69,8 @@ def store_report(claimed: ClaimedRun, flow_run_id: str, attempt: int, *, ended: 
         ended: Whether the run has ended. At the start the report is empty: it only gives the run id.
     """
     report = claimed.finish() if ended else RunReport(pl.DataFrame(schema=REPORT), claimed.run_id)
+    stored = StoredReport(report, ended, attempt, claimed.is_claimed)
     try:
-        keep_report(
-            claimed.source.log_store, flow_run_id, report, attempt, ended=ended, is_claimed=claimed.is_claimed
-        )
+        keep_report(claimed.source.log_store, flow_run_id, stored)
     except (StorageError, OSError) as error:
         _logger.warning("The report of the flow run could not be kept: %s", error)

@@ -151,71 +151,44 @@ def made_file(path: str, stamp: tuple[int, int]) -> Made:
     return Made(path, found.digest, found.n_files, found.size, ())
 
 
-class FolderRecord(NamedTuple):
-    """One recorded state of a folder."""
-
-    digest: str
-    names: frozenset[str]
-
-
 class Provenance:
     """What the row made before, according to the journal.
+
+    Args:
+        text: What the parent wrote (`provenance.provenance_of`); None for nothing.
 
     Attributes:
         files: Paths that it published.
         folders: The recorded states of each folder.
-        made: The same states as the records that they come from.
+        made: All records.
         since_ns, until_ns: The period in which the row made files that an older version did not record; None if
             there is no such event.
         is_accepted: Whether the user accepted the present state since then.
+
+    Example:
+        >>> Provenance('{"paths": ["a.txt"]}').files
+        frozenset({'a.txt'})
     """
 
-    def __init__(
-        self,
-        *,
-        outputs: Iterable[Made] = (),
-        paths: Iterable[str] = (),
-        since_ns: int | None = None,
-        until_ns: int | None = None,
-        is_accepted: bool = False,
-    ) -> None:
-        self.made = tuple(dict.fromkeys(outputs))
-        self.files = frozenset(paths) | {output.path for output in self.made if output.fingerprint is None}
-        self.folders: dict[str, list[FolderRecord]] = {}
+    def __init__(self, text: str | None) -> None:
+        members: dict[str, Any] = json.loads(text) if text else {}
+        lists = (members.get(name) or () for name in ("done", "publishing", "taken"))
+        self.made = tuple(dict.fromkeys(Made.of_member(member) for listed in lists for member in listed))
+        self.folders: dict[str, list[Made]] = {}
         for output in self.made:
             if output.fingerprint is not None:
-                record = FolderRecord(output.fingerprint, frozenset(output.names or ()))
-                self.folders.setdefault(output.path, []).append(record)
-        self.since_ns = since_ns
-        self.until_ns = until_ns
-        self.is_accepted = is_accepted
-
-    @classmethod
-    def from_text(cls, text: str | None) -> "Provenance":
-        """Read the provenance that the parent wrote.
-
-        Example:
-            >>> Provenance.from_text('{"paths": ["a.txt"]}').files
-            frozenset({'a.txt'})
-        """
-        members: dict[str, Any] = json.loads(text) if text else {}
-        outputs = [
-            Made.of_member(member)
-            for name in ("done", "publishing", "taken")
-            for member in members.get(name) or ()
-        ]
-        folder_paths = {record.path for record in outputs if record.fingerprint}  # a path alone is no proof
-        return cls(
-            outputs=outputs,
-            paths=(path for path in map(spelled, members.get("paths") or ()) if path not in folder_paths),
-            since_ns=members.get("since_ns"),
-            until_ns=members.get("until_ns"),
-            is_accepted=bool(members.get("accepted")),
-        )
+                self.folders.setdefault(output.path, []).append(output)
+        paths = (
+            set(map(spelled, members.get("paths") or ())) - self.folders.keys()
+        )  # a path alone is no proof
+        self.files = frozenset(paths | {output.path for output in self.made if output.fingerprint is None})
+        self.since_ns: int | None = members.get("since_ns")
+        self.until_ns: int | None = members.get("until_ns")
+        self.is_accepted = bool(members.get("accepted"))
 
     def earlier(self, path: str) -> list[Made]:
         """The recorded states of a path, the newest last. They are kept while the row publishes a new state."""
-        return [output for output in self.made if output.path == path and output.fingerprint][-_MOST_RECORDS:]
+        return self.folders.get(path, [])[-_MOST_RECORDS:]
 
     def earlier_files(self) -> list[str]:
         """The files that the row made before and that no output declares."""
@@ -241,7 +214,7 @@ def check_file(path: str, existing: ExistingPath, row: Provenance) -> None:
 
 def _is_recorded(path: str, existing: ExistingPath, row: Provenance) -> bool:
     """Whether a file is unchanged since the row was about to publish it."""
-    digests = {record.digest for record in row.folders.get(spelled(path), ())}
+    digests = {record.fingerprint for record in row.folders.get(spelled(path), ())}
     if not digests or existing.kind != "file":
         return False
     found = existing.files[""]
@@ -290,9 +263,9 @@ def _foreign_name(path: str, existing: ExistingPath, row: Provenance, new: Colle
     now: Fingerprint | None = None
     if records:
         now = fingerprint((name, item.size, item.mtime_ns) for name, item in existing.files.items())
-        if any(record.digest == now.digest for record in records):
+        if any(record.fingerprint == now.digest for record in records):
             return None
-    known = frozenset().union(*(record.names for record in records), map(spelled, new))
+    known = set(map(spelled, new)).union(*(record.names or () for record in records))
     foreign = sorted(name for name in existing.files if spelled(name) not in known)
     if foreign and not records and row.until_ns is not None:
         foreign = [name for name in foreign if existing.files[name].changed_ns > row.until_ns]

@@ -147,7 +147,7 @@ def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
 
 
 def _record() -> pl.Expr:
-    """The members that `Provenance.from_text` reads."""
+    """The members that `Provenance` reads."""
     done, publishing = pl.col("done:at"), pl.col("publishing:at")
     is_old_done = done.is_not_null() & pl.col("done:_made").is_null()
     is_old_publishing = (

@@ -215,6 +215,6 @@ def with_states(last: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
     return both.unique(subset=list(KEYS), keep="last", maintain_order=True)
 
 
-def new_run_id(*, now: datetime | None = None) -> str:
+def new_run_id() -> str:
     """Make a name for a run; names sort by time."""
-    return f"{(now or datetime.now(UTC)):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"

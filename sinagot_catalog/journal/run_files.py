@@ -99,11 +99,9 @@ class StoredReport:
     is_claimed: bool
 
 
-def keep_report(
-    store: Store, flow_run_id: str, report: RunReport, attempt: int, *, ended: bool, is_claimed: bool
-) -> None:
+def keep_report(store: Store, flow_run_id: str, stored: StoredReport) -> None:
     """Store the report of a flow run, at its start (empty) and at its end. Rows of earlier attempts stay in it."""
-    before = read_report(store, flow_run_id)
+    report, before = stored.report, read_report(store, flow_run_id)
     if before is not None:
         earlier = before.report.frame.join(report.frame, on=list(KEYS), how="anti", nulls_equal=True)
         report = replace(
@@ -115,9 +113,9 @@ def keep_report(
     notes = {
         "run_id": report.run_id or "",
         "seconds": f"{report.seconds:.3f}",
-        "ended": "yes" if ended else "",
-        "attempt": str(attempt),
-        "claimed": "yes" if is_claimed else "",
+        "ended": "yes" if stored.ended else "",
+        "attempt": str(stored.attempt),
+        "claimed": "yes" if stored.is_claimed else "",
         "excluded": str(report.n_excluded),
     }
     store.write(f"reports/{flow_run_id}.parquet", to_parquet(report.frame.select(*REPORT), notes))

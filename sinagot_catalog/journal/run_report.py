@@ -48,6 +48,10 @@ class JobFrame(NamesNearest):
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self.frame.__arrow_c_stream__(requested_schema)
 
+    def _html(self, title: str, words: str, rows: pl.DataFrame, noun: str) -> str:
+        cut = f", the first {_SHOWN} {noun}shown" if rows.height > _SHOWN else ""
+        return f"<p><b>{title}</b>: {words}{cut}</p>{rows.head(_SHOWN)._repr_html_()}"
+
 
 @dataclass(frozen=True)
 class RunReport(JobFrame):
@@ -133,11 +137,5 @@ class RunReport(JobFrame):
 
     def _repr_html_(self) -> str:
         failed = self.failures()
-        rows = failed if failed.height else self.frame
-        cut = (
-            f", the first {_SHOWN} {'of those ' if failed.height else ''}shown"
-            if rows.height > _SHOWN
-            else ""
-        )
-        head = f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s{cut}</p>"
-        return f"{head}{rows.head(_SHOWN)._repr_html_()}"
+        words = f"{self.summary()} in {self.seconds:.1f} s"
+        return self._html("Run", words, *((failed, "of those ") if failed.height else (self.frame, "")))

@@ -353,9 +353,9 @@ class UnitStepLines:
         """Write that an input is missing and nothing was run."""
         self._write("not_available", record_id, bounded(message, _MESSAGE_BOUND))
 
-    def cancelled(self, record_id: str, message: str = "Run cancelled") -> None:
+    def cancelled(self, record_id: str) -> None:
         """Write that the row was started and then stopped from outside."""
-        self._write("cancelled", record_id, message)
+        self._write("cancelled", record_id, "Run cancelled")
 
 
 def _encoded(line: str) -> bytes:

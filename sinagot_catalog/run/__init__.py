@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         WatchArguments,
         seconds_of,
     )
-    from sinagot_catalog.run.parts import LAST, Part, part_numbers, part_of
+    from sinagot_catalog.run.parts import LAST, part_numbers, part_of
     from sinagot_catalog.run.planning.planner import Plan, make_plan
     from sinagot_catalog.run.planning.preflight import check_places, check_start
     from sinagot_catalog.run.planning.replaced_outputs import replaced

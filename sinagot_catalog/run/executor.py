@@ -52,8 +52,8 @@ class WaitingGroups(Protocol):
     def is_waiting(self) -> bool:
         """Whether groups wait for rows that have not ended."""
 
-    def ended(self, outcomes: Iterable[tuple[int, str]]) -> list[Result]:
-        """Release what waited for rows that have ended for good; return the rows of it that are blocked."""
+    def ended(self, outcomes: Iterable[tuple[int, str]], on_blocked: OnResults) -> None:
+        """Release what waited for rows that have ended for good; passes on the rows of it that are blocked."""
 
 
 def passing_on(
@@ -70,9 +70,8 @@ def passing_on(
         return on_results
 
     def pass_on(results: list[Result]) -> None:
-        while results:
-            on_results(results)
-            results = groups.ended((result.row, result.outcome) for result in results)
+        on_results(results)
+        groups.ended(((result.row, result.outcome) for result in results), on_results)
         if released is not None:
             released()
 

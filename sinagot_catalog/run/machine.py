@@ -38,13 +38,9 @@ class Machine(NamedTuple):
     gpus: tuple[str, ...]
 
 
-def this_machine(environment: Mapping[str, str] = os.environ) -> Machine:
-    """Return what this process may use of its machine.
-
-    Args:
-        environment: The environment variables; those of Slurm and CUDA count.
-    """
-    return Machine(cpus(environment), _memory(environment), gpus(environment))
+def this_machine() -> Machine:
+    """Return what this process may use of its machine."""
+    return Machine(cpus(), _memory(os.environ), gpus())
 
 
 def cpus(environment: Mapping[str, str] = os.environ) -> int:

@@ -19,7 +19,7 @@ from sinagot_catalog.journal import (
 )
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.run.executor import RunSetup
-from sinagot_catalog.storage import is_url, open_store
+from sinagot_catalog.storage import open_store
 from sinagot_catalog.worker import clear_staging, staging_path
 
 
@@ -85,11 +85,9 @@ class RunContext:
 
         False for a row that is run again (`force`, `redo`): its outputs in place may be old.
         """
-        if self.spec.force or row[0] in self.spec.redo:
-            return False
         outputs = self.outputs(row)
-        if not outputs or not is_url(self.spec.outputs):
-            return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        if self.spec.force or row[0] in self.spec.redo or not outputs:
+            return False
         with contextlib.suppress(SinagotError):
             store = open_store(self.spec.outputs, self.options.get("outputs"))
             return all(store.exists(output) for output in outputs)
@@ -103,9 +101,10 @@ class RunContext:
         Returns:
             The results of rows that ended, and the paths of rows that were publishing.
         """
-        numbers: dict[tuple[Any, ...], int] = {
-            (*self._key(row), row[2]): number for number, row in open_rows.items()
-        }
+        numbers: dict[tuple[Any, ...], int] = {}
+        for row in open_rows.values():
+            cell = self.spec.cells[row[1]]
+            numbers[cell.task, cell.modality, cell.step, row[2]] = row[0]
         ended: dict[int, Result] = {}
         publishing: dict[int, list[str]] = {}
         for event in events:
@@ -131,10 +130,6 @@ class RunContext:
         members["publishing"] = event.get("made")  # the event includes what was recorded before
         members["paths"] = [*(members.get("paths") or ()), *event["paths"]]
         self.provenance[number] = json.dumps(members)
-
-    def _key(self, row: Row) -> tuple[str | None, str | None, str]:
-        cell = self.spec.cells[row[1]]
-        return cell.task, cell.modality, cell.step
 
     def close(self) -> None:
         """Close the parent's journal and clear the staging of its processes."""

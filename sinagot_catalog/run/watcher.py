@@ -126,7 +126,6 @@ class WatchState:
         self.folders: list[str] = []
         self.is_restless = False
         self.is_running = False
-        self._query = query.seen_as("steps")
         self._options = options
         self._stable_for = stable_for
         self._config = [*map(file_stamp, source.config.files)]
@@ -134,7 +133,7 @@ class WatchState:
         self._report: pl.DataFrame | None = None
         self._marks = pl.DataFrame(schema=_TRIED)
         self._seen = pl.DataFrame(schema={"root": pl.String, **STATS, "since": pl.Float64})
-        self._query = request.of_steps(source, self._query, options)
+        self._query = request.of_steps(source, query.seen_as("steps"), options)
 
     def round(self, act: Act) -> RunReport | None:
         """List the workspace, run new rows, and remember them.

@@ -84,7 +84,7 @@ class RowOutputs:
             return None
         period = unrecorded.outputs.get(row.number)
         if period is not None:
-            folders = Provenance.from_text(self._provenance.get(row.number)).folders
+            folders = Provenance(self._provenance.get(row.number)).folders
             for path, query in zip(row.outputs, step.outputs.queries, strict=True):
                 existing = self._publisher.existing(path, is_folder=query.is_directory)
                 # The names in a folder that the row made are known: `check_folder` compares them.
@@ -198,7 +198,7 @@ class RowOutputs:
             declared={*row.outputs, *row.controls},
             files=row.files,
             folders={path: files for path, files in row.folders.items() if path in paths},
-            before=Provenance.from_text(self._provenance.get(row.number)),
+            before=Provenance(self._provenance.get(row.number)),
         )
 
     def _announce(self, row: RowState, paths: Sequence[str], records: Sequence[Made]) -> None:

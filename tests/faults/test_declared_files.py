@@ -82,7 +82,7 @@ def test_force_names_the_files_that_no_run_made(lab, cli):
     said = cli("run", folder, "--force", "-q").stderr
     assert said == (
         "--force replaces 2 outputs (34 B), and no run made 2 of them, such as "
-        "sub-01/ses-01/eeg/sub-01_ses-01_channels.tsv\n"
+        "sub-01/ses-01/eeg/sub-01_ses-01_channels.tsv, sub-02/eeg/sub-02_channels.tsv\n"
     )
     assert cli("run", folder, "--force", "-q").stderr == "--force replaces 2 outputs (8 B)\n"
 

@@ -119,16 +119,18 @@ class Phase:
             self._n_taken += 1
             yield group
 
-    def ended(self, outcomes: Iterable[tuple[int, str]]) -> list[Result]:
+    def ended(self, outcomes: Iterable[tuple[int, str]], on_blocked: Callable[[list[Result]], None]) -> None:
         """Note the outcomes of rows that have ended for good, and release the groups that waited for them.
 
-        Returns:
-            The rows of these groups that are blocked. They have ended, too: the caller notes them and calls again.
+        Args:
+            outcomes: The rows, each with its outcome.
+            on_blocked: Receives the rows of these groups that are blocked; they have ended, too.
         """
-        if not self._counts:
-            return []
-        freed = [group for row, outcome in outcomes for group in self._freed(row, outcome)]
-        return self._release(freed) if freed else []
+        while self._counts and (freed := [group for one in outcomes for group in self._freed(*one)]):
+            blocked = self._release(freed)
+            if blocked:
+                on_blocked(blocked)
+            outcomes = [(result.row, result.outcome) for result in blocked]
 
     def _freed(self, row: int, outcome: str) -> Iterator[int]:
         """The groups that wait for no other row than this one, which has ended."""
@@ -246,7 +248,7 @@ class Blocking:
 
 
 def phases_of(
-    todo: pl.DataFrame, catalog: Catalog, block: Callable[[pl.DataFrame], list[Result]] | None = None
+    todo: pl.DataFrame, catalog: Catalog, block: Callable[[pl.DataFrame], list[Result]] | None
 ) -> list[Phase]:
     """Divide the rows of a run into phases of groups; the rows of a group run one after the other.
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Resources
     from sinagot_catalog.run.options import RunOptions
 
-_SHOWN = 10
-
 
 @dataclass(frozen=True)
 class Plan(JobFrame):
@@ -107,8 +105,7 @@ class Plan(JobFrame):
 
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{count} to {action}" for action, count in self.counts().items() if count)
-        cut = f", the first {_SHOWN} rows shown" if len(self) > _SHOWN else ""
-        return f"<p><b>Plan</b>: {counts or 'no rows'}{cut}</p>{self.frame.head(_SHOWN)._repr_html_()}"
+        return self._html("Plan", counts or "no rows", self.frame, "rows ")
 
 
 def joined(plans: Sequence[Plan]) -> Plan:

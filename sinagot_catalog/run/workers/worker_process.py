@@ -138,7 +138,7 @@ class WorkerProcess:
         since, row, attempt, mark = self._board.read()
         return time.monotonic() - since, row, attempt, mark
 
-    def output(self, mark: int = 0) -> str | None:
+    def output(self, mark: int) -> str | None:
         """The beginning and the end of its printed output since a mark."""
         return read_ends(self._output, mark, ERROR_BOUND)
 
@@ -174,14 +174,14 @@ class WorkerProcess:
         if self._popen.stdin is not None:
             self._popen.stdin.close()
 
-    def reap(self, grace: float = _GRACE) -> int:
+    def reap(self) -> int:
         """Wait for its end, kill it if it does not end in time, and kill the processes that it left running.
 
         Returns:
             The exit code, negative for a signal.
         """
         try:
-            self._popen.wait(grace)
+            self._popen.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             self._popen.wait()

@@ -55,7 +55,6 @@ class WorkerSlot:
     def __init__(self, pool: PoolState) -> None:
         self._pool = pool
         self._process: WorkerProcess | None = None
-        self._has_context = False
         self._unexplained_deaths = 0
         self._starting = threading.Lock()
         self._wanted = pool.kind
@@ -79,7 +78,6 @@ class WorkerSlot:
         """Start its process; callable from any thread."""
         with self._starting:
             if self._process is None:
-                self._has_context = False
                 self._process = WorkerProcess(self._wanted)
 
     def terminate(self) -> None:
@@ -93,14 +91,12 @@ class WorkerSlot:
         if self._process is not None:
             self._process.end()
 
-    def close(self) -> int | None:
-        """Wait for the end of its process and clean up; return the exit code."""
+    def close(self) -> None:
+        """Wait for the end of its process and clean up."""
         process, self._process = self._process, None
-        if process is None:
-            return None
-        code = process.reap()
-        process.close()
-        return code
+        if process is not None:
+            process.reap()
+            process.close()
 
     def run(self, tasks: list[Task], emit: Emit, source: BatchQueue | None = None) -> None:
         """Run a batch to its end, with as many processes as it takes.
@@ -134,10 +130,9 @@ class WorkerSlot:
         process = self._process
         if process is None:
             raise EOFError
-        if not self._has_context:
+        if not process.name:
             context = self._pool.context
             process.hello(context.spec, context.name(), context.options)
-            self._has_context = True
         return process
 
     # -- while the worker runs ----------------------------------------------------------------------------
