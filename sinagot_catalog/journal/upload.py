@@ -125,25 +125,14 @@ class JournalUploader:
         Raises:
             StorageError: When the bucket cannot be written; the next call sends the lines again.
         """
-        with self._lock:
-            while self._send(name):
-                pass
+        with self._lock, suppress(FileNotFoundError):
+            while content := whole_lines(self._folder / f"{name}.ndjson", start := self._sent.get(name, 0)):
+                end = start + len(content)
+                self._store.write(f"journal/{self._run_id}/{name}-{start:012d}-{end:012d}.ndjson", content)
+                self._sent[name] = end
 
     def send_all(self) -> None:
         """Send what every process of the run has written."""
         with suppress(FileNotFoundError):
             for file in sorted(self._folder.iterdir()):
                 self.send(file.name.removesuffix(".ndjson"))
-
-    def _send(self, name: str) -> bool:
-        start = self._sent.get(name, 0)
-        try:
-            content = whole_lines(self._folder / f"{name}.ndjson", start)
-        except FileNotFoundError:
-            return False
-        if not content:
-            return False
-        end = start + len(content)
-        self._store.write(f"journal/{self._run_id}/{name}-{start:012d}-{end:012d}.ndjson", content)
-        self._sent[name] = end
-        return True

@@ -83,7 +83,8 @@ def script_of(
             paths("output"),
             paths("control"),
         ),
-        **_given(source, first, record_id),
+        params=first.params or None,
+        record=_record(source, record_id),
     )
 
 
@@ -98,16 +99,15 @@ def _values(source: Session, record_id: str) -> dict[str, str]:
     return values
 
 
-def _given(source: Session, cell: UnitStep, record_id: str) -> dict[str, Any]:
-    """The parameters of a step and the values of a record, as far as there are any."""
-    given: dict[str, Any] = {"params": cell.params} if cell.params else {}
+def _record(source: Session, record_id: str) -> dict[str, Any]:
+    """The fields of a record's id, and its row of the metadata tables."""
     ids = source.config.ids
     values = id_values(record_id, ids) or {}
     record = {"record_id": record_id, **{name: value for name, value in values.items() if name in ids.groups}}
     if source.config.metadata:
         rows = source.catalog().metadata.filter(pl.col("record_id") == record_id)
         record |= rows.row(0, named=True) if rows.height else {}
-    return given | {"record": record}
+    return record
 
 
 def _find(source: Session, step: str, task: str | None, modality: str | None) -> list[UnitStep]:
