@@ -316,7 +316,9 @@ def exclusion_notices(catalog: Catalog, *, is_whole: bool = True) -> Iterator[No
     strangers = _keyed(table.rows, catalog.row_ids, how="anti")
 
     def alone(some: pl.DataFrame) -> Notice:
-        return _notice(table, "exclusion without record", some, "no record", _near_ids(catalog.row_ids, some))
+        known = catalog.row_ids.to_list() if catalog.n_rows <= _MOST else []
+        near = [did_you_mean(text, known, most=1) for text in some["record_id"].head(_FEW)]
+        return _notice(table, "exclusion without record", some, "no record", near)
 
     if is_whole:
         yield from Missed(table.name, strangers, alone).notices()
@@ -337,11 +339,6 @@ def _notice(table: Exclusions, kind: str, rows: pl.DataFrame, what: str, near: S
     meets = "1 row names" if rows.height == 1 else f"{rows.height:,} rows name"
     text = f"{table.name}: {meets} {what}, such as {names[0]} (line {rows['line'][0]}){near[0]}"
     return Notice(kind, rows.height, names[0], text, "Mend or remove it.", details, "exclusions")
-
-
-def _near_ids(ids: pl.Series, rows: pl.DataFrame) -> list[str]:
-    known = ids.to_list() if len(ids) <= _MOST else []
-    return [did_you_mean(text, known, most=1) for text in rows["record_id"].head(_FEW)]
 
 
 def _near_key(catalog: Catalog, row: dict[str, str | None]) -> str:

@@ -197,13 +197,9 @@ def _keys(table: Table, side: Literal["column", "field"]) -> list[pl.Expr]:
         .fill_null("")
         .str.normalize("NFC")
         .str.strip_prefix(match.prefix)
-        .alias(name)
-        for name, match in zip(_key_names(table), table.matches, strict=True)
+        .alias(f"_key{number}")
+        for number, match in enumerate(table.matches)
     ]
-
-
-def _key_names(table: Table) -> list[str]:
-    return [f"_key{number}" for number in range(len(table.matches))]
 
 
 # --- rows and records without a match ------------------------------------------------------------------------
@@ -226,9 +222,9 @@ def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool
 
 
 def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[Notice]:
-    keys = _key_names(table)
     columns = list(dict.fromkeys(match.column for match in table.matches))
     rows = table.frame.select(*_keys(table, "column"), _shown(columns))
+    keys = rows.columns[:-1]
     record_keys = records.select(*_keys(table, "field"), pl.col("record_id").alias("shown"))
     strangers = rows.join(record_keys, on=keys, how="anti", maintain_order="left")
     lacking = record_keys.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
