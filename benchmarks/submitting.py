@@ -29,7 +29,7 @@ from benchmarks._measure import (
 from benchmarks._workspaces import burning
 from benchmarks.running import held_later
 from sinagot_catalog.flows.server import local_server
-from sinagot_catalog.flows.server.api import ask
+from sinagot_catalog.flows.server.api_client import ask
 from sinagot_catalog.flows.server.server_state import LocalServer
 
 __all__ = ["clusters", "growth", "slow", "submit"]

@@ -113,7 +113,7 @@ class LocalFlowRun(RunHandle):
         except BaseException as error:  # noqa: BLE001 - `wait` raises it
             self._last_state, self._error = "Crashed", error
         finally:
-            _QUIET.flow_runs.discard(str(self.flow_run_id))
+            _MUTED.discard(str(self.flow_run_id))
             if self._active.report is None:
                 self._active.report = self._active.claimed.finish()
             self._ended.set()
@@ -189,25 +189,19 @@ def client_of(api: LocalServer | None) -> Iterator[SyncPrefectClient]:
         yield client
 
 
-class _Quiet(logging.Filter):
-    """Keeps log lines of this library's flow runs off the console: the page has them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flow_runs: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.name in ("EventsWorker", "APILogWorker"):
-            return record.levelno >= logging.ERROR
-        return getattr(record, "flow_run_id", None) not in self.flow_runs
+_MUTED: set[str] = set()
+"""The flow runs of this library whose log lines stay off the console: their pages have them."""
 
 
-_QUIET = _Quiet()
+def _is_for_console(record: logging.LogRecord) -> bool:
+    if record.name in ("EventsWorker", "APILogWorker"):
+        return record.levelno >= logging.ERROR
+    return getattr(record, "flow_run_id", None) not in _MUTED
 
 
 def mute_console(flow_run_id: str) -> None:
     """Print nothing about this flow run on the console: the caller who submitted it has a handle."""
-    _QUIET.flow_runs.add(flow_run_id)
+    _MUTED.add(flow_run_id)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
-            handler.addFilter(_QUIET)  # a repeated call adds nothing
+            handler.addFilter(_is_for_console)  # a repeated call adds nothing

@@ -7,7 +7,6 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Session
-from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import RunReport, StoredReport, keep_report, keep_selection
 from sinagot_catalog.run import ClaimedRun, RunOptions, part_of
 from sinagot_catalog.schema import REPORT
@@ -55,7 +54,7 @@ def store_rows(claimed: ClaimedRun, flow_run_id: str) -> None:
         return
     try:
         keep_selection(claimed.source.log_store, rows, flow_run_id)
-    except (StorageError, OSError) as error:
+    except OSError as error:
         _logger.warning("The rows of the flow run could not be kept: %s", error)
 
 
@@ -72,5 +71,5 @@ def store_report(claimed: ClaimedRun, flow_run_id: str, attempt: int, *, ended: 
     stored = StoredReport(report, ended, attempt, claimed.is_claimed)
     try:
         keep_report(claimed.source.log_store, flow_run_id, stored)
-    except (StorageError, OSError) as error:
+    except OSError as error:
         _logger.warning("The report of the flow run could not be kept: %s", error)

@@ -17,7 +17,7 @@ from sinagot_catalog import Workspace
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.prepare import executor_of, prepare
-from sinagot_catalog.flows.server.api import ask
+from sinagot_catalog.flows.server.api_client import ask
 from sinagot_catalog.flows.submission import submit
 from tests.servers import wait
 

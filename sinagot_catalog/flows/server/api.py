@@ -1,21 +1,18 @@
-"""Prefect API discovery: finds the API that the user configured, and sends requests to it and to the local server.
+"""Prefect API discovery: finds the API that the user configured, and checks that it answers.
 
 Prefect is not imported here for a question that needs none: its import takes seconds.
 """
 
-import base64
-import json
 import os
 import re
 import socket
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import proxy_bypass
 
 import tomli
 
@@ -30,40 +27,7 @@ ANSWER = 10.0
 _CONNECTION = 3.0
 """Seconds to wait for a connection, which a busy server accepts at once."""
 
-# -- requests to the local server ----------------------------------------------------------------------------
-
-
-def ask(url: str, *, auth: str | None = None, timeout: float = ANSWER, body: object = None) -> Any:
-    """Get JSON from the local server, without the import of Prefect and never through a proxy.
-
-    Args:
-        url: The URL.
-        auth: The `user:password` of the server.
-        timeout: Seconds to wait.
-        body: The JSON body of a POST request; without it, a GET request.
-
-    Raises:
-        ServerError: The request failed; a sentence with the URL and the answer.
-    """
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    if auth:
-        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=timeout) as answer:
-            return json.loads(answer.read(1_000_000))
-    except urllib.error.HTTPError as error:
-        with error:
-            raise no_answer(url, f"HTTP {error.code} came back") from None
-    except (OSError, ValueError) as error:
-        raise no_answer(url, _in_words(getattr(error, "reason", error), timeout)) from None
-
-
-def _in_words(error: Exception, timeout: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"nothing came back within {timeout:g} s"
-    return str(getattr(error, "strerror", None) or error).lower()
+# -- errors --------------------------------------------------------------------------------------------------
 
 
 def no_answer(url: str, reason: str) -> ServerError:
@@ -152,8 +116,10 @@ class ConfiguredApi:
         try:
             port = parts.port or {"http": 80, "https": 443}[parts.scheme]
             socket.create_connection((parts.hostname or "", port), timeout=timeout).close()
+        except TimeoutError:
+            raise no_answer(self.url, f"nothing came back within {timeout:g} s") from None
         except (OSError, ValueError) as error:
-            raise no_answer(self.url, _in_words(error, timeout)) from None
+            raise no_answer(self.url, str(getattr(error, "strerror", None) or error).lower()) from None
 
     def ask(self, path: str, body: object = None, *, timeout: float = ANSWER, absent: bool = False) -> Any:
         """Get JSON from the API, by Prefect's own client: with its headers, proxies and certificates.
@@ -172,7 +138,7 @@ class ConfiguredApi:
                 f"{self.url!r} is not an address of a Prefect API.", "It begins with http:// or https://."
             )
         client = load("sinagot_catalog.flows.server.api_client")
-        return client.ask(self, path, body, timeout=timeout, absent=absent)
+        return client.ask_configured(self, path, body, timeout=timeout, absent=absent)
 
 
 def configured_api() -> ConfiguredApi | None:
@@ -208,7 +174,7 @@ def configured_api() -> ConfiguredApi | None:
 def _proxies(url: str) -> list[str]:
     """The name of the environment variable that has the proxy for a URL, in a list; empty without a proxy."""
     parts = urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.hostname or ""):
         return []
     names = [f"{parts.scheme}_proxy", "all_proxy"]
     found = [name for wanted in names for name in (wanted, wanted.upper()) if os.environ.get(name)]

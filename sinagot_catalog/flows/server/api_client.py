@@ -1,19 +1,14 @@
-"""Requests to a configured API, by Prefect's own client: with its headers, proxies and certificates."""
+"""Requests to an API: to a configured one by Prefect's own client, with its headers, proxies and certificates."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from json import JSONDecodeError
 from typing import Any, cast
 
 import httpx
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.settings import (
-    PREFECT_API_SSL_CERT_FILE,
-    PREFECT_CLIENT_MAX_RETRIES,
-    temporary_settings,
-)
 
-from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.server.api import ConfiguredApi, no_answer, unreadable_settings
+from sinagot_catalog.flows.server.api import ANSWER, ConfiguredApi, no_answer, unreadable_settings
 
 _CERTIFICATE = "PREFECT_API_SSL_CERT_FILE names the certificates of a private authority"
 _MEANINGS = {
@@ -24,41 +19,70 @@ _MEANINGS = {
 }
 
 
-def ask(api: ConfiguredApi, path: str, body: object, *, timeout: float, absent: bool) -> Any:
-    """See `ConfiguredApi.ask`."""
-    url = f"{api.url.rstrip('/')}{path}"
+def ask(url: str, *, auth: str | None = None, timeout: float = ANSWER, body: object = None) -> Any:
+    """Get JSON from the local server, without the import of Prefect and never through a proxy.
+
+    Args:
+        url: The URL.
+        auth: The `user:password` of the server.
+        timeout: Seconds to wait.
+        body: The JSON body of a POST request; without it, a GET request.
+
+    Raises:
+        ServerError: The request failed; a sentence with the URL and the answer.
+    """
+    user, _, password = (auth or "").partition(":")
+    login = (user, password) if auth else None
+    with (
+        _translated(url, timeout),
+        # certificates would only take time: it is the loopback
+        httpx.Client(auth=login, timeout=timeout, trust_env=False, verify=False) as client,  # noqa: S501
+    ):
+        answer = client.request("GET" if body is None else "POST", url, json=body)
+        return answer.raise_for_status().json()
+
+
+def ask_configured(api: ConfiguredApi, path: str, body: object, *, timeout: float, absent: bool) -> Any:
+    """Get JSON from a configured API; see `ConfiguredApi.ask`."""
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
     # The client tries four times to connect.
-    limit = httpx.Timeout(timeout, connect=timeout / 2)
-    try:
-        with (
-            temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-            SyncPrefectClient(
-                api.url, auth_string=api.auth, api_key=api.key, httpx_settings={"timeout": limit}
-            ) as client,
-        ):
+    settings = {"timeout": httpx.Timeout(timeout, connect=timeout / 2)}
+    with (
+        _translated(f"{api.url.rstrip('/')}{path}", timeout),
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        SyncPrefectClient(api.url, auth_string=api.auth, api_key=api.key, httpx_settings=settings) as client,
+    ):
+        try:
             route = cast("Any", path)  # Prefect lists the routes that it knows as literals
-            if body is None:
-                return client.request("GET", route).json()
-            return client.request("POST", route, json=body).json()
+            return client.request("GET" if body is None else "POST", route, json=body).json()
+        except httpx.HTTPStatusError as error:
+            if absent and error.response.status_code == httpx.codes.NOT_FOUND:
+                return None
+            raise
+
+
+@contextmanager
+def _translated(url: str, timeout: float) -> Iterator[None]:
+    """Convert the error of a request into one sentence."""
+    try:
+        yield
     except httpx.HTTPStatusError as error:
         code = error.response.status_code
-        if absent and code == httpx.codes.NOT_FOUND:
-            return None
         raise no_answer(url, _MEANINGS.get(code, f"HTTP {code} came back")) from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        raise _translated(url, error, timeout) from None
+    except JSONDecodeError:
+        raise no_answer(url, "what came back is not from Prefect's API") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise no_answer(url, _in_words(error, timeout)) from None
+    except OSError as error:  # of the file of certificates; ssl.SSLError is one
+        from prefect.settings import PREFECT_API_SSL_CERT_FILE
 
-
-def _translated(url: str, error: Exception, timeout: float) -> ServerError:
-    if isinstance(error, JSONDecodeError):
-        return no_answer(url, "what came back is not from Prefect's API")
-    if isinstance(error, ValueError):
-        return unreadable_settings(error)
-    if isinstance(error, OSError):  # ssl.SSLError is one
         file = PREFECT_API_SSL_CERT_FILE.value()
         text = "it holds no certificate" if isinstance(error, ssl.SSLError) else str(error.strerror).lower()
-        return no_answer(url, f"PREFECT_API_SSL_CERT_FILE = {file!r} cannot be read: {text}")
-    return no_answer(url, _in_words(error, timeout))
+        raise no_answer(url, f"PREFECT_API_SSL_CERT_FILE = {file!r} cannot be read: {text}") from None
+    except ValueError as error:
+        raise unreadable_settings(error) from None
 
 
 def _in_words(error: Exception, timeout: float) -> str:

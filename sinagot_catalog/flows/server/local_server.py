@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -132,15 +133,15 @@ def stop(timeout: float = 10.0) -> dict[str, Any]:
     Returns:
         `stopped` (bool), `pid`, `url`, and `running`: the number of flow runs that were still active.
     """
-    if read_state() is None:
-        return {"stopped": False, "pid": None, "url": None, "running": 0}
-    with lock():
-        server = find()
-        if server is None:
-            return {"stopped": False, "pid": None, "url": None, "running": 0}
-        running = _drain(server, timeout)
-        _end(server, min(timeout, 10.0))
-        return {"stopped": True, "pid": server.pid, "url": server.url, "running": running}
+    server, running = None, 0
+    if read_state() is not None:
+        with lock():
+            server = find()
+            if server is not None:
+                running = _drain(server, timeout)
+                _end(server, min(timeout, 10.0))
+    pid, url = (None, None) if server is None else (server.pid, server.url)
+    return {"stopped": server is not None, "pid": pid, "url": url, "running": running}
 
 
 def status() -> dict[str, Any]:
@@ -244,21 +245,17 @@ def _drain(server: LocalServer, timeout: float) -> int:
     """Wait until no flow run is active and the records do not change; return the number of active runs."""
     deadline = time.monotonic() + timeout
     under_way = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}}
-    counts: list[Any] = []
+    # The recorder writes once a second: three equal counts, half a second apart, are a second without writes.
+    counts = deque([-3, -2, -1], maxlen=3)
     running = 0
-    while True:
-        try:
+    with contextlib.suppress(ServerError, ValueError):  # it does not answer: waiting is of no use
+        while True:
             running = int(server.ask("/flow_runs/count", under_way))
-            counts.append(server.ask("/task_runs/count", {}))
-        except (ServerError, ValueError):
-            return running  # it does not answer: waiting is of no use
-        # The recorder writes once a second: three equal counts, half a second apart, are a second without writes.
-        still = len(counts) > 2 and len(set(counts[-3:])) == 1  # noqa: PLR2004
-        if still and not running:
-            return 0
-        if time.monotonic() > deadline:
-            return running
-        time.sleep(0.5)
+            counts.append(int(server.ask("/task_runs/count", {})))
+            if (not running and len(set(counts)) == 1) or time.monotonic() > deadline:
+                break
+            time.sleep(0.5)
+    return running
 
 
 def _end(server: LocalServer, timeout: float) -> None:

@@ -29,7 +29,7 @@ from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.server.api import ANSWER, WITHOUT_PREFECT, ask
+from sinagot_catalog.flows.server.api import ANSWER, WITHOUT_PREFECT
 from sinagot_catalog.journal import is_same_process
 from sinagot_catalog.startup import dataclass
 
@@ -110,7 +110,9 @@ class LocalServer:
         return False
 
     def ask(self, path: str, body: object = None, *, timeout: float = ANSWER) -> Any:
-        """Get JSON from its API, or post JSON to it; see `api.ask`."""
+        """Get JSON from its API, or post JSON to it; see `api_client.ask`."""
+        from sinagot_catalog.flows.server.api_client import ask
+
         return ask(f"{self.api_url}{path}", auth=self.auth, timeout=timeout, body=body)
 
     @property
@@ -164,7 +166,7 @@ def home() -> Path:
     """
     shared = _shared_home()
     own = shared / "hosts" / socket.gethostname()
-    return own if _is_in_use_here(own) or _is_in_use_elsewhere(shared) else shared
+    return own if find(own) or (not find(shared) and _is_in_use(shared)) else shared
 
 
 def _shared_home() -> Path:
@@ -174,15 +176,8 @@ def _shared_home() -> Path:
     return Path(state).expanduser().absolute() / "sinagot-catalog"
 
 
-def _is_in_use_here(folder: Path) -> bool:
-    server = _read_state(folder)
-    return server is not None and server.is_alive
-
-
-def _is_in_use_elsewhere(folder: Path) -> bool:
-    """Whether a server lives whose process this host cannot see."""
-    if _is_in_use_here(folder):
-        return False
+def _is_in_use(folder: Path) -> bool:
+    """Whether a server lives there, perhaps on another host."""
     try:
         with (folder / ALIVE).open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -193,13 +188,16 @@ def _is_in_use_elsewhere(folder: Path) -> bool:
     return False
 
 
-def find() -> LocalServer | None:
+def find(folder: Path | None = None) -> LocalServer | None:
     """Find the running local server; it may still be starting.
+
+    Args:
+        folder: The folder with its state; by default the one of this host.
 
     Returns:
         The server, or None if its process is not running, even if a state file exists.
     """
-    server = read_state()
+    server = read_state(folder)
     return server if server is not None and server.is_alive else None
 
 
@@ -230,14 +228,10 @@ def lock() -> Iterator[None]:
         ) from error
 
 
-def read_state() -> LocalServer | None:
+def read_state(folder: Path | None = None) -> LocalServer | None:
     """The server started last; None without a readable state file."""
-    return _read_state(home())
-
-
-def _read_state(folder: Path) -> LocalServer | None:
     try:
-        values = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        values = json.loads(((folder or home()) / "server.json").read_text(encoding="utf-8"))
         return LocalServer(**{field.name: values[field.name] for field in fields(LocalServer)})
     except (OSError, ValueError, KeyError, TypeError):
         return None
