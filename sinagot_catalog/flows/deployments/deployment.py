@@ -6,7 +6,7 @@ Prefect is not imported here; `deployer` sends the description to Prefect.
 from __future__ import annotations
 
 import re
-from dataclasses import field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sinagot_catalog.catalog import Query, sql_predicate
@@ -172,7 +172,6 @@ def describe(
             f"where: a {type(where).__name__} cannot be deployed",
             "Write the filter as a text in SQL, such as \"status = 'DATA_READY'\".",
         )
-    wanted = Deployment(name=name, parameters={}, **how)
     if source.span is not None:
         raise SelectionError(
             "the workspace was opened with records=…, which a deployment does not know",
@@ -186,12 +185,13 @@ def describe(
     check_start(source, query, draft, options.steps)
     asked = {"where": where, "step": step, "workers": workers, "limit": limit, "config": config}
     parameters = {key: value for key, value in asked.items() if value is not None}
-    return replace(
-        wanted,
+    return Deployment(
+        name=name,
         parameters={"workspace": workspace, **parameters, "downstream": downstream},
         tags=tuple(dict.fromkeys(["sinagot-catalog", *source.config.prefect.tags, *tags])),
         version=source.config.info.version,
         n_rows=draft.n_run,
+        **how,
     )
 
 
