@@ -123,8 +123,8 @@ def test_line_that_is_longer_than_a_piece_reaches_the_bucket(moto, tmp_path):
     path = journal_path(str(tmp_path), "r1", "w01")
     Path(tmp_path).mkdir(exist_ok=True)
     with JournalWriter(path, run_id="r1") as journal:
-        lines = ["a" * 9 * 2**20 + "\n", "b\n"]
+        lines = [b"a" * 9 * 2**20 + b"\n", b"b\n"]
         for line in lines:
             journal.write(line)
     JournalUploader(RemoteStore(f"{moto.url}/LOG", moto.options), str(tmp_path), "r1").send("w01")
-    assert b"".join(moto.read(key) for key in moto.keys("LOG/journal/r1")) == "".join(lines).encode()
+    assert b"".join(moto.read(key) for key in moto.keys("LOG/journal/r1")) == b"".join(lines)
