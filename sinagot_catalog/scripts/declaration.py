@@ -8,14 +8,14 @@ import ast
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import field
+from math import inf
 from pathlib import Path, PurePath
 from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
 from sinagot_catalog.patterns import InputPattern, is_table
 from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
-from sinagot_catalog.scripts.step_function import KEYWORDS
-from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
+from sinagot_catalog.scripts.subprocess_reader import evaluate
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import read_regular
 
@@ -77,22 +77,21 @@ def read_script(
     *,
     scripts: str | None = None,
     name: str | None = None,
-    trusted: bool = False,
-    distrust: Callable[[], str | None] | None = None,
+    distrust: Callable[[], str | None] = str,
     cache: MutableMapping[str, Any] | None = None,
 ) -> ScriptSource:
     """Read the patterns and settings of a script from its source, without running it.
 
     Reads literals, module constants, earlier class attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...`
-    over those. Any other expression is computed: a child process evaluates it, but only when `trusted`, or when
-    `distrust` returns None.
+    over those. Any other expression is computed: a child process evaluates it, but only when `distrust` returns
+    None.
 
     Args:
         script: The path of the file.
         scripts: The scripts folder, whose modules the script may import; by default the script's own folder.
         name: The name of the file in messages; by default its path.
-        trusted: Whether the script may be run to evaluate what it computes.
-        distrust: Returns why the script may not be run, or None if it may; called only if something is computed.
+        distrust: Returns why the script may not be run, or None if it may; called only if something is computed. By
+            default it may not.
         cache: Stores evaluated values (JSON) by content; also entries with an `error`.
 
     Returns:
@@ -100,8 +99,20 @@ def read_script(
     """
     name = name or script
     try:
-        judge = distrust or (lambda: None if trusted else "")
-        return _read(script, scripts or str(Path(script).parent), name, distrust=judge, cache=cache)
+        source = read_regular(script, _SIZE_LIMIT)
+    except FileNotFoundError:
+        return ScriptSource(script, name=name, error=_absence(Path(script), name))
+    except OSError as error:
+        fault = f"script file {name} cannot be read: {error.strerror or error}"
+        return ScriptSource(script, name=name, error=fault)
+    try:
+        reading = Reading(_parse(source))
+        if reading.computed and (reason := distrust()) is not None:
+            _refuse_computed(reading, reason)
+        elif reading.computed:
+            folder = scripts or str(Path(script).parent)
+            _add(reading, evaluate(script, folder, source, {} if cache is None else cache))
+        return _checked(reading, script, name)
     except FaultError as fault:
         where = f"{name}:{fault.line}: " if fault.line else f"{name}: "
         return ScriptSource(script, name=name, error=where + fault.sentence, line=fault.line)
@@ -117,71 +128,6 @@ def _absence(script: Path, name: str) -> str:
         return f"there is no folder {folder} of scripts; make it, and move {script.name} there"
     near = did_you_mean(folder.name, [path.name for path in folder.parent.glob("*/")], most=1)
     return f"there is no folder {folder} of scripts{near}"
-
-
-def _read(
-    script: str,
-    scripts: str,
-    name: str,
-    *,
-    distrust: Callable[[], str | None],
-    cache: MutableMapping[str, Any] | None,
-) -> ScriptSource:
-    try:
-        source = read_regular(script, _SIZE_LIMIT)
-    except FileNotFoundError:
-        return ScriptSource(script, name=name, error=_absence(Path(script), name))
-    except OSError as error:
-        return ScriptSource(
-            script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"
-        )
-    reading = Reading(_parse(source))
-    values, computed, line = reading.script()
-    words = {attribute: word for word, attribute in KEYWORDS.items()} if reading.is_function else {}
-    if computed:
-        reason = distrust()
-        if reason is None:
-            key = content_key(script, scripts, source)
-            if cache is None or key not in cache:
-                cache = {} if cache is None else cache
-                cache[key] = evaluate(script, scripts)
-            values |= _evaluated(cache[key], computed)
-        else:
-            needed = [name for name in computed if name in PATHS]
-            if needed:
-                raise FaultError(
-                    f"{words.get(needed[0], needed[0])} is computed; "
-                    "patterns of a workspace that is not trusted are read, not run: "
-                    "write it as a literal or open the workspace with trust=True"
-                    + (f" ({reason})" if reason else ""),
-                    computed[needed[0]] or line,
-                )
-    lines = {**{item: at or line for item, at in computed.items()}, **reading.lines}
-    for path in PATHS:
-        values[path] = _checked_path(words.get(path, path), values.get(path), lines.get(path, line))
-
-    def setting(name: str) -> tuple[str, Any, int | None]:
-        return words.get(name, name), values.get(name), lines.get(name, line)
-
-    return ScriptSource(
-        script=script,
-        path_in=values["PATH_IN"],
-        path_out=values["PATH_OUT"],
-        path_control=values["PATH_CONTROL"],
-        version=_checked_version(*setting("VERSION")),
-        retries=_checked_retries(*setting("RETRIES")),
-        timeout=_checked_timeout(*setting("TIMEOUT")),
-        computed=tuple(computed),
-        line=line,
-        lines=lines,
-        name=name,
-        words=words,
-        by=_checked_by(*setting("BY")),
-        partial=_checked_flag(*setting("PARTIAL")),
-        columns=_checked_flag(*setting("COLUMNS")),
-        report=_checked_flag(*setting("REPORT")),
-        resources=_checked_table(*setting("RESOURCES")),
-    )
 
 
 def _parse(source: bytes) -> ast.Module:
@@ -200,87 +146,122 @@ def _parse(source: bytes) -> ast.Module:
         raise FaultError(f"the file cannot be parsed: {error}") from None
 
 
-def _checked_path(name: str, value: Any, line: int | None) -> object:
+def _refuse_computed(reading: Reading, reason: str) -> None:
+    """Refuse paths that only running the script can tell."""
+    needed = next((name for name in reading.computed if name in PATHS), None)
+    if needed is not None:
+        raise FaultError(
+            f"{reading.words.get(needed, needed)} is computed; "
+            "patterns of a workspace that is not trusted are read, not run: "
+            "write it as a literal or open the workspace with trust=True"
+            + (f" ({reason})" if reason else ""),
+            reading.computed[needed] or reading.line,
+        )
+
+
+def _add(reading: Reading, result: Mapping[str, Any]) -> None:
+    """Add the values of what the script computes."""
+    if "error" in result:
+        names = ", ".join(reading.computed)
+        raise FaultError(f"{names} cannot be computed: {result['error']}", result.get("line"))
+    reading.values |= {name: result.get(name) for name in reading.computed}
+
+
+def _checked(reading: Reading, script: str, name: str) -> ScriptSource:
+    """The declaration of a script whose attributes have the right types."""
+    lines = {**{item: at or reading.line for item, at in reading.computed.items()}, **reading.lines}
+    checked: dict[str, Any] = {}
+    for attribute, value in reading.values.items():
+        if value is not None:
+            word = reading.words.get(attribute, attribute)
+            try:
+                checked[attribute.lower()] = (
+                    _checked_path(word, value)
+                    if attribute in PATHS
+                    else _checked_setting(attribute, word, value)
+                )
+            except FaultError as fault:
+                raise FaultError(fault.sentence, lines.get(attribute, reading.line)) from None
+    return ScriptSource(
+        script,
+        computed=tuple(reading.computed),
+        line=reading.line,
+        lines=lines,
+        name=name,
+        words=reading.words,
+        **checked,
+    )
+
+
+def _checked_path(name: str, value: Any) -> object:
     """A path as a text, a tuple of texts, or a dict of those."""
-    if value is None:
-        return None
     if isinstance(value, Mapping) and not is_table(value):
         if not all(isinstance(label, str) for label in value):
-            raise FaultError(f"{name} is a dict whose labels are not all texts", line)
-        return {label: _checked_input(f"{name}[{label!r}]", item, line) for label, item in value.items()}
-    return _checked_input(name, value, line)
+            raise FaultError(f"{name} is a dict whose labels are not all texts")
+        return {label: _checked_input(f"{name}[{label!r}]", item) for label, item in value.items()}
+    return _checked_input(name, value)
 
 
-def _checked_input(name: str, value: Any, line: int | None) -> object:
+def _checked_input(name: str, value: Any) -> object:
     """One port: a pattern, or several alternatives; only an input has these."""
     if isinstance(value, Mapping) and is_table(value):
         value = InputPattern(tuple(value["any_of"]), is_optional=bool(value.get("optional")))
     if not isinstance(value, InputPattern):
-        return _checked_parts(name, value, line)
+        return _checked_parts(name, value)
     if not name.startswith(("PATH_IN", "inputs")):
-        raise FaultError(f"{name} uses many, optional or any_of, which only inputs have", line)
-    patterns = tuple(_checked_parts(name, pattern, line) for pattern in value.patterns)
-    return InputPattern(patterns, value.is_optional)
+        raise FaultError(f"{name} uses many, optional or any_of, which only inputs have")
+    return InputPattern(tuple(_checked_parts(name, item) for item in value.patterns), value.is_optional)
 
 
-def _checked_parts(name: str, value: Any, line: int | None) -> str | tuple[str, ...]:
+def _checked_parts(name: str, value: Any) -> str | tuple[str, ...]:
     if isinstance(value, (str, PurePath)):
         return str(value)
-    if isinstance(value, (tuple, list)):
-        wrong = [part for part in value if not isinstance(part, (str, PurePath))]
-        if not wrong:
-            return tuple(str(part) for part in value)
-        raise FaultError(f"{name} has a part of type {type(wrong[0]).__name__}: its parts are texts", line)
-    raise FaultError(
-        f"{name} is of type {type(value).__name__}: a path pattern is a tuple of texts, a text, "
-        "or (not within a dict) a dict of those",
-        line,
-    )
+    if not isinstance(value, (tuple, list)):
+        raise FaultError(
+            f"{name} is of type {type(value).__name__}: a path pattern is a tuple of texts, a text, "
+            "or (not within a dict) a dict of those"
+        )
+    for part in value:
+        if not isinstance(part, (str, PurePath)):
+            raise FaultError(f"{name} has a part of type {type(part).__name__}: its parts are texts")
+    return tuple(map(str, value))
 
 
-def _checked_version(name: str, value: Any, line: int | None) -> str | None:
-    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
-        return None if value is None else str(value)
-    raise FaultError(f"{name} is of type {type(value).__name__}: it is a text or a number", line)
+def _checked_setting(attribute: str, name: str, value: Any) -> Any:
+    """A setting as `ScriptSource` has it."""
+    convert, fault = _SETTINGS[attribute]
+    if not _is_right(attribute, value):
+        raise FaultError(f"{name} is {fault.format(type=type(value).__name__)}")
+    return convert(value)
 
 
-def _checked_retries(name: str, value: Any, line: int | None) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise FaultError(f"{name} is not a whole number from 0", line)
+def _is_right(attribute: str, value: Any) -> bool:  # noqa: PLR0911  # a case per kind
+    """Whether a setting has a value that it can have."""
+    match attribute, value:
+        case "PARTIAL" | "COLUMNS" | "REPORT", bool():
+            return True
+        case _, bool():
+            return False
+        case "VERSION", str() | int() | float():
+            return True
+        case "RETRIES", int():
+            return value >= 0
+        case "TIMEOUT", int() | float():
+            return 0 < value < inf
+        case ("BY", tuple() | list()) | ("RESOURCES", Mapping()):
+            return all(isinstance(item, str) for item in value)
+    return False
 
 
-def _checked_timeout(name: str, value: Any, line: int | None) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
-        return float(value)
-    raise FaultError(f"{name} is not a number of seconds above 0", line)
-
-
-def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if isinstance(value, (tuple, list)) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    if isinstance(value, str):
-        raise FaultError(f"{name} is not a list of names of fields: write [{value!r}]", line)
-    raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
-
-
-def _checked_flag(name: str, value: Any, line: int | None) -> bool:
-    if value is None or isinstance(value, bool):
-        return bool(value)
-    raise FaultError(f"{name} is not True or False", line)
-
-
-def _checked_table(name: str, value: Any, line: int | None) -> Mapping[str, Any]:
-    if value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
-        return value or {}
-    raise FaultError(f"{name} is not a dict such as {{'cpus': 4, 'memory': '8GB'}}", line)
-
-
-def _evaluated(result: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:
-    if "error" in result:
-        raise FaultError(f"{', '.join(computed)} cannot be computed: {result['error']}", result.get("line"))
-    return {name: result.get(name) for name in computed}
+_FLAG = bool, "not True or False"
+_SETTINGS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+    "VERSION": (str, "of type {type}: it is a text or a number"),
+    "RETRIES": (int, "not a whole number from 0"),
+    "TIMEOUT": (float, "not a number of seconds above 0"),
+    "BY": (tuple, "not a list of names of fields, such as ['sub']"),
+    "PARTIAL": _FLAG,
+    "COLUMNS": _FLAG,
+    "REPORT": _FLAG,
+    "RESOURCES": (dict, "not a dict such as {{'cpus': 4, 'memory': '8GB'}}"),
+}
+"""By setting what converts its value, and what a wrong value is."""

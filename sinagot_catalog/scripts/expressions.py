@@ -6,8 +6,8 @@ have a value here; any other expression is *computed*. A hostile source costs bo
 
 import ast
 import posixpath
-from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
@@ -58,49 +58,53 @@ _NUMBER_LIMIT = 10**15
 _SIZE_LIMIT = 10_000
 
 
+class Scope:
+    """The names of a module or of a class body: their values, and the lines that set them.
+
+    Args:
+        around: The scope around it, where names that it lacks are looked up.
+    """
+
+    def __init__(self, around: "Scope | None" = None) -> None:
+        self.values: dict[str, Any] = {}
+        self.lines: dict[str, int] = {}
+        self._around = around
+
+    def set(self, name: str, value: Any, line: int) -> None:
+        """Bind a name."""
+        self.values[name] = value
+        self.lines[name] = line
+
+    def get(self, name: str) -> Any:
+        """The value of a name; `COMPUTED` if it has none."""
+        if name in self.values or self._around is None:
+            return self.values.get(name, COMPUTED)
+        return self._around.get(name)
+
+    def visible(self) -> dict[str, Any]:
+        """The values of all names in this scope and around it."""
+        return self.values if self._around is None else {**self._around.visible(), **self.values}
+
+
 @dataclass
 class ClassValue:
-    """A class of the script: its bases, its attributes, and whether every base is known."""
+    """A class of the script: its bases, whether every base is known, and its attributes."""
 
     name: str
     line: int
     bases: tuple["ClassValue", ...]
     is_whole: bool
-    attributes: dict[str, Any] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)
+    scope: Scope
 
     def find(self, name: str) -> tuple[Any, int]:
         """The value and line of an own or inherited attribute; `UNKNOWN` if another file may define it."""
-        if name in self.attributes:
-            return self.attributes[name], self.lines[name]
+        if name in self.scope.values:
+            return self.scope.values[name], self.scope.lines[name]
         for base in self.bases:
             value, line = base.find(name)
             if value is not ABSENT:
                 return value, line
         return (ABSENT if self.is_whole else UNKNOWN), 0
-
-
-Scope = MutableMapping[str, Any]
-"""The values of names."""
-
-
-class ClassScope(dict[str, Any]):
-    """The scope of a class body: looks up the enclosing scope too, and stores in the class."""
-
-    def __init__(self, own: dict[str, Any], around: Scope) -> None:
-        super().__init__()
-        self.own, self.around = own, around
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of a name in this scope or in the enclosing one."""
-        return self.own[name] if name in self.own else self.around.get(name, default)
-
-    def items(self) -> Any:
-        """All names with their values."""
-        return {**self.around, **self.own}.items()
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.own[name] = value
 
 
 def value_of(node: ast.expr, scope: Scope) -> Any:
@@ -124,7 +128,7 @@ def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911  # a 
         case ast.Constant(value=str() | int() | float() | None as constant):
             return constant
         case ast.Name(id=name):
-            variable = scope.get(name, COMPUTED)
+            variable = scope.get(name)
             if variable is COMPUTED:
                 raise _ComputedError
             return variable

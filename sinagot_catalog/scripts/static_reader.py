@@ -19,7 +19,6 @@ from sinagot_catalog.scripts.expressions import (
     STEP,
     TEMPLATE,
     UNKNOWN,
-    ClassScope,
     ClassValue,
     Marker,
     Scope,
@@ -32,7 +31,6 @@ _MEANT = re.compile("PATHS?(IN|OUT|CONTROL)(?:S|PUTS?)?")
 """Matches likely misspellings of a name of `PATHS`, in capitals and without underscores."""
 _SIMILAR = 0.87
 """How similar a misspelt name is: one letter of eight differs, or two changed places."""
-SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY", "PARTIAL", "COLUMNS", "REPORT", "RESOURCES")
 
 
 class FaultError(Exception):
@@ -45,61 +43,72 @@ class FaultError(Exception):
 
 
 class Reading:
-    """A module, read statement by statement from top to bottom without running it."""
+    """A module, read statement by statement from top to bottom without running it.
+
+    Attributes:
+        values: The attributes of the class `Script` or of the step function.
+        computed: The attributes whose values cannot be read, with their lines where these are known.
+        line: The line of the class or the function.
+        lines: The lines of the values.
+        words: The file's own names for the attributes, if they differ (keywords of `@step`).
+
+    Raises:
+        FaultError: When the module has no class `Script` or step function, or another fault.
+    """
 
     def __init__(self, module: ast.Module) -> None:
-        self.names: dict[str, Any] = {}
-        self.module = module
+        self.values: dict[str, Any] = {}
+        self.computed: dict[str, int | None] = {}
         self.lines: dict[str, int] = {}
-        self.is_function = False
+        self.words: dict[str, str] = {}
+        self._module = module
+        self._names = Scope()
         self._functions: list[ClassValue] = []
         rebound = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
         try:
             for statement in module.body:
-                self._statement(statement, self.names, {})
-                for name in rebound & set(self.names):
-                    self.names[name] = COMPUTED
+                self._statement(statement, self._names)
+                self._names.values |= {name: COMPUTED for name in rebound if name in self._names.values}
         except RecursionError:
             raise FaultError("the file nests too deeply to be read") from None
+        self.line = self._declaration()
 
-    def script(self) -> tuple[dict[str, Any], dict[str, int | None], int]:
-        """The attributes of the class `Script` or the step function: values, computed names with lines, line."""
-        declaration = self.names.get("Script")
+    def _declaration(self) -> int:
+        """Note the attributes of the class `Script` or the step function; returns its line."""
+        declaration = self._names.values.get("Script")
         if self._functions:
             declaration = self._only_function(declaration)
         if declaration is None:
             raise FaultError(*self._no_script())
         if not isinstance(declaration, ClassValue):
-            line = next((n.lineno for n in self.module.body if "Script" in _bound_names(n)), 1)
-            return {}, dict.fromkeys((*PATHS, *SETTINGS), line), line
-        values: dict[str, Any] = {}
-        computed: dict[str, int | None] = {}
+            line = next((n.lineno for n in self._module.body if "Script" in _bound_names(n)), 1)
+            self.computed = dict.fromkeys(KEYWORDS.values(), line)
+            return line
         unknown = []
-        for name in (*PATHS, *SETTINGS):
+        for name in KEYWORDS.values():
             value, line = declaration.find(name)
             if value is ABSENT:
                 continue
             if value is UNKNOWN:
                 unknown.append(name)
             elif isinstance(value, (Marker, ClassValue)) or callable(value):
-                computed[name] = line
+                self.computed[name] = line
             else:
-                values[name] = value
+                self.values[name] = value
                 self.lines[name] = line
-        _check_names(declaration, {*values, *computed, *unknown})
+        _check_names(declaration, {*self.values, *self.computed, *unknown})
         # A base class in another file may set these; it is evaluated if the script itself has no input or output.
         needed = {"PATH_IN", "PATH_OUT"} & set(unknown)
-        computed |= {name: declaration.line if name in needed else None for name in unknown}
-        if unknown and not needed:
-            computed = {
-                name: line for name, line in computed.items() if name not in PATHS or line is not None
-            }
-        return values, computed, declaration.line
+        if needed:
+            self.computed |= {name: declaration.line if name in needed else None for name in unknown}
+        else:
+            self.computed |= {name: None for name in unknown if name not in PATHS}
+        return declaration.line
 
     def _only_function(self, script: Any) -> ClassValue:
         """The single function under `@step`; a file is one step."""
         first, *others = self._functions
-        self.is_function = True
+        self.words = {attribute: word for word, attribute in KEYWORDS.items()}
         if others:
             names = ", ".join(f"{step.name} (line {step.line})" for step in self._functions)
             raise FaultError(f"more than one step function: {names}; a file is one step", others[0].line)
@@ -108,7 +117,7 @@ class Reading:
         return first
 
     def _no_script(self) -> tuple[str, int]:
-        classes = {node.name: node.lineno for node in self.module.body if isinstance(node, ast.ClassDef)}
+        classes = {node.name: node.lineno for node in self._module.body if isinstance(node, ast.ClassDef)}
         if not classes:
             return (
                 "no class Script: a script defines class Script(ScriptTemplate), or a function under @step(…)",
@@ -117,37 +126,36 @@ class Reading:
         only = ", ".join(list(classes)[:5])
         return f"no class Script: the file has {only}; a step's class is called Script", min(classes.values())
 
-    def _statement(self, node: ast.stmt, scope: Scope, lines: dict[str, int]) -> None:
+    def _statement(self, node: ast.stmt, scope: Scope) -> None:
         match node:
             case ast.Assign(targets=targets, value=value):
                 result = value_of(value, scope)
                 for target in targets:
-                    self._assign(target, result, value.lineno, scope, lines)
+                    self._assign(target, result, value.lineno, scope)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
-                self._assign(target, value_of(value, scope), value.lineno, scope, lines)
+                self._assign(target, value_of(value, scope), value.lineno, scope)
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
                 both = ast.BinOp(ast.copy_location(ast.Name(name, ast.Load()), node), op, value)
-                self._set(name, value_of(ast.copy_location(both, node), scope), node.lineno, scope, lines)
+                scope.set(name, value_of(ast.copy_location(both, node), scope), node.lineno)
             case ast.Import() | ast.ImportFrom():
-                self._import(node, scope)
+                _import(node, scope)
             case ast.ClassDef():
-                scope[node.name] = self._class(node, scope)
-                lines[node.name] = node.lineno
+                scope.set(node.name, self._class(node, scope), node.lineno)
             case ast.Pass() | ast.AnnAssign() | ast.Global():
                 pass
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if scope is self.names and (
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if scope is self._names and (
                 decorator := self._decorator(node)
             ):
                 self._function(node, decorator)
             case _:
-                self._mark_computed(node, scope, lines)
+                _mark_computed(node, scope)
 
     def _decorator(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:
         """The `@step(…)` decorator of a function; None if it has none."""
         for decorator in node.decorator_list:
             called = decorator.func if isinstance(decorator, ast.Call) else decorator
-            known = isinstance(called, ast.Name) and called.id == "step" and "step" not in self.names
-            if known or value_of(called, self.names) is STEP:
+            known = isinstance(called, ast.Name) and called.id == "step" and "step" not in self._names.values
+            if known or value_of(called, self._names) is STEP:
                 return decorator
         return None
 
@@ -158,76 +166,44 @@ class Reading:
         if decorator.args:
             raise FaultError("@step takes keywords: write @step(inputs=…, outputs=…)", decorator.lineno)
         _check_parameters(node)
-        step = ClassValue(node.name, node.lineno, (), is_whole=True)
+        step = ClassValue(node.name, node.lineno, (), is_whole=True, scope=Scope())
         for word in decorator.keywords:
             line = word.value.lineno
             if word.arg is None:
                 for name in KEYWORDS.values():
-                    self._set(name, COMPUTED, line, step.attributes, step.lines)
+                    step.scope.set(name, COMPUTED, line)
             elif word.arg in KEYWORDS:
-                value = value_of(word.value, self.names)
-                self._set(KEYWORDS[word.arg], value, line, step.attributes, step.lines)
+                step.scope.set(KEYWORDS[word.arg], value_of(word.value, self._names), line)
             elif word.arg != CHECK:
                 known = (*KEYWORDS, CHECK)
                 near = did_you_mean(word.arg, known, most=1) or f"; known here: {', '.join(known)}"
                 raise FaultError(f"@step has no {word.arg!r}{near}", line)
-        self.names[node.name] = step
+        self._names.set(node.name, step, node.lineno)
         self._functions.append(step)
 
-    def _mark_computed(self, node: ast.AST, scope: Scope, lines: dict[str, int]) -> None:
-        """Mark as computed the names that a statement may bind, and the lists and dicts that it may change."""
-        names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
-        touched = [scope.get(name) for name in names if isinstance(scope.get(name), (list, dict))]
-        changed = {name for name, value in scope.items() if any(value is item for item in touched)}
-        for name in _bound_names(node) | changed:
-            self._set(name, COMPUTED, getattr(node, "lineno", 1), scope, lines)
-
-    def _assign(self, target: ast.expr, result: Any, line: int, scope: Scope, lines: dict[str, int]) -> None:
+    def _assign(self, target: ast.expr, result: Any, line: int, scope: Scope) -> None:
         match target:
             case ast.Name(id=name):
-                self._set(name, result, line, scope, lines)
+                scope.set(name, result, line)
             case ast.Attribute(value=ast.Name(id=owner), attr=name):
                 if isinstance(changed := scope.get(owner), ClassValue):
-                    self._set(name, result, line, changed.attributes, changed.lines)
+                    changed.scope.set(name, result, line)
             case ast.Tuple(elts=targets) | ast.List(elts=targets) if (
                 isinstance(result, (tuple, list))
                 and len(result) == len(targets)
                 and all(isinstance(target, ast.Name) for target in targets)
             ):
                 for element, part in zip(targets, result, strict=True):
-                    self._set(getattr(element, "id", ""), part, line, scope, lines)
+                    self._assign(element, part, line, scope)
             case _:
-                self._mark_computed(target, scope, lines)
-
-    @staticmethod
-    def _set(name: str, value: Any, line: int, scope: Scope, lines: dict[str, int]) -> None:
-        scope[name] = value
-        lines[name] = line
-
-    @staticmethod
-    def _import(node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
-        module = (node.module or "") if isinstance(node, ast.ImportFrom) else None
-        for alias in node.names:
-            if module is None:
-                top = alias.name if alias.asname else alias.name.partition(".")[0]
-                scope[alias.asname or top] = MODULES.get(top, COMPUTED)
-                continue
-            if alias.name == "*":
-                # A star import may rebind any name.
-                scope.update(dict.fromkeys(scope, COMPUTED))
-                continue
-            full = f"{'os.path' if module == 'posixpath' else module}.{alias.name}"
-            is_ours = module.partition(".")[0] in ("sinagot_catalog", "sinagot")
-            named = {"ScriptTemplate": TEMPLATE, "step": STEP, **{port.__name__: port for port in PORTS}}
-            ours = named.get(alias.name) if is_ours else None
-            scope[alias.asname or alias.name] = ours or MEMBERS.get(full, COMPUTED)
+                _mark_computed(target, scope)
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> ClassValue:
         bases, is_whole = [], True
         for base in node.bases:
             match base:
                 case ast.Name(id=name):
-                    base_value = scope.get(name, self.names.get(name))
+                    base_value = scope.get(name)
                     is_template = base_value is TEMPLATE or name in ("ScriptTemplate", "object")
                 case _:
                     base_value = None
@@ -236,18 +212,43 @@ class Reading:
                 bases.append(base_value)
             elif not is_template:
                 is_whole = False
-        read = ClassValue(node.name, node.lineno, tuple(bases), is_whole)
-        inner = ClassScope(read.attributes, scope)
+        inner = Scope(scope)
         for statement in node.body:
-            self._statement(statement, inner, read.lines)
-        for name in read.attributes:
-            read.lines.setdefault(name, node.lineno)
-        return read
+            self._statement(statement, inner)
+        return ClassValue(node.name, node.lineno, tuple(bases), is_whole, inner)
+
+
+def _mark_computed(node: ast.AST, scope: Scope) -> None:
+    """Mark as computed the names that a statement may bind, and the lists and dicts that it may change."""
+    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    visible = scope.visible()
+    touched = [value for name in names if isinstance(value := scope.get(name), (list, dict))]
+    changed = {name for name, value in visible.items() if any(value is item for item in touched)}
+    for name in _bound_names(node) | changed:
+        scope.set(name, COMPUTED, getattr(node, "lineno", 1))
+
+
+def _import(node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
+    module = (node.module or "") if isinstance(node, ast.ImportFrom) else None
+    for alias in node.names:
+        if module is None:
+            top = alias.name if alias.asname else alias.name.partition(".")[0]
+            scope.set(alias.asname or top, MODULES.get(top, COMPUTED), node.lineno)
+            continue
+        if alias.name == "*":
+            # A star import may rebind any name.
+            scope.values |= dict.fromkeys(scope.values, COMPUTED)
+            continue
+        full = f"{'os.path' if module == 'posixpath' else module}.{alias.name}"
+        is_ours = module.partition(".")[0] in ("sinagot_catalog", "sinagot")
+        named = {"ScriptTemplate": TEMPLATE, "step": STEP, **{port.__name__: port for port in PORTS}}
+        ours = named.get(alias.name) if is_ours else None
+        scope.set(alias.asname or alias.name, ours or MEMBERS.get(full, COMPUTED), node.lineno)
 
 
 def _check_names(script: ClassValue, names: Collection[str]) -> None:
     """Refuse a name such as `PATH_OUTPUT` if `PATH_OUT` is not set: it would have no effect."""
-    for name, line in script.lines.items():
+    for name, line in script.scope.lines.items():
         meant = _MEANT.fullmatch(name.replace("_", ""))
         as_long = [path for path in PATHS if len(path) == len(name)]
         similar = get_close_matches(name, as_long, n=1, cutoff=_SIMILAR)

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,13 +19,13 @@ from typing import Any
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.patterns import InputPattern
 from sinagot_catalog.scripts.importer import ScriptHost
-from sinagot_catalog.scripts.static_reader import PATHS, SETTINGS
+from sinagot_catalog.scripts.step_function import KEYWORDS
 
 TIME_LIMIT = 30.0
 """Seconds that a child process may take."""
 
 
-def content_key(script: str, scripts: str, source: bytes) -> str:
+def _content_key(script: str, scripts: str, source: bytes) -> str:
     """A cache key: a hash of the script's content and of the times and sizes of modules that it can import."""
     digest = hashlib.sha256(source)
     for folder in dict.fromkeys((str(Path(script).parent), scripts)):
@@ -36,18 +36,28 @@ def content_key(script: str, scripts: str, source: bytes) -> str:
     return digest.hexdigest()
 
 
-def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict[str, Any]:
-    """Load a script in a child process; returns its attributes as JSON values, or an `error` and its `line`."""
-    seconds = TIME_LIMIT if time_limit is None else time_limit
+def evaluate(
+    script: str, scripts: str, source: bytes, cache: MutableMapping[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """The attributes of a script as JSON values, or an `error` and its `line`; loads it once per content.
+
+    Args:
+        script: The path of the file.
+        scripts: The scripts folder.
+        source: The content of the file.
+        cache: Stores the results by content.
+    """
+    key = _content_key(script, scripts, source)
+    if key not in cache:
+        cache[key] = _load(script, scripts)
+    return cache[key]
+
+
+def _load(script: str, scripts: str) -> dict[str, Any]:
+    """Load a script in a child process."""
+    paths = [str(Path(path).absolute()) for path in (script, scripts)]
     child = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-        [
-            sys.executable,
-            "-P",
-            "-m",
-            "sinagot_catalog.scripts",
-            str(Path(script).absolute()),
-            str(Path(scripts).absolute()),
-        ],
+        [sys.executable, "-P", "-m", "sinagot_catalog.scripts", *paths],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -55,9 +65,9 @@ def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict
         start_new_session=True,
     )
     try:
-        output, _ = child.communicate(timeout=seconds)
+        output, _ = child.communicate(timeout=TIME_LIMIT)
     except subprocess.TimeoutExpired:
-        return {"error": f"the script did not load within {seconds:g} seconds", "line": None}
+        return {"error": f"the script did not load within {TIME_LIMIT:g} seconds"}
     finally:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -65,10 +75,7 @@ def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict
     try:
         attributes: dict[str, Any] = json.loads(output)
     except ValueError:
-        return {
-            "error": f"the script ended its process when loaded (exit code {child.returncode})",
-            "line": None,
-        }
+        attributes = {"error": f"the script ended its process when loaded (exit code {child.returncode})"}
     return attributes
 
 
@@ -94,9 +101,9 @@ def _plain(value: Any) -> Any:
 def _ask(script: str, scripts: str) -> dict[str, Any]:
     try:
         found = ScriptHost(scripts).load(script)
-        return {name: _plain(getattr(found, name, None)) for name in (*PATHS, *SETTINGS)}
+        return {name: _plain(getattr(found, name, None)) for name in KEYWORDS.values()}
     except SinagotError as error:
-        return {"error": error.message, "line": None}
+        return {"error": error.message}
     except BaseException as error:  # noqa: BLE001  # a script may raise anything, SystemExit too
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == script]
         line = error.lineno if isinstance(error, SyntaxError) else (frames[-1].lineno if frames else None)
@@ -107,7 +114,7 @@ def answer(script: str, scripts: str) -> None:
     """The main function of the child process; discards what the script prints."""
     out = os.dup(1)
     os.dup2(2, 1)
-    told = json.dumps(_ask(script, scripts)).encode()
-    with os.fdopen(out, "wb") as pipe:
+    told = json.dumps(_ask(script, scripts))
+    with os.fdopen(out, "w") as pipe:
         pipe.write(told)
     os._exit(0)

@@ -274,18 +274,18 @@ def test_a_trusted_script_is_evaluated_in_a_child_once_per_content(write, monkey
     write("helper.py", "FOLDER = 'out'")
     script = write("step.py", COMPUTED)
     cache = {}
-    source = read_script(script, trusted=True, cache=cache)
+    source = read_script(script, distrust=lambda: None, cache=cache)
     assert source.error is None
     assert source.path_out == {"a": ("out", "{id}.csv"), "b": ("out/x", "{id}")}
     assert source.version == "1.2"
     assert source.computed == ("PATH_OUT", "VERSION")
 
     monkeypatch.setattr(subprocess_reader, "TIME_LIMIT", 0.0)  # another child would end at once
-    assert read_script(script, trusted=True, cache=cache) == source
+    assert read_script(script, distrust=lambda: None, cache=cache) == source
     monkeypatch.undo()
 
     write("helper.py", "FOLDER = 'elsewhere'")
-    again = read_script(script, trusted=True, cache=cache)
+    again = read_script(script, distrust=lambda: None, cache=cache)
     assert again.path_out["a"] == ("elsewhere", "{id}.csv")
 
 
@@ -306,7 +306,7 @@ def test_a_trusted_script_that_cannot_be_evaluated_says_why(write, monkeypatch, 
         "step.py",
         f"{ALONE}{body}\nclass Base: PATH_IN = ''.join('ab')\nScript = globals().get('Script', Base)",
     )
-    source = read_script(script, name="step.py", trusted=True)
+    source = read_script(script, name="step.py", distrust=lambda: None)
     assert sentence in source.error
     assert source.error.startswith("step.py:")
 

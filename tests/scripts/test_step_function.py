@@ -74,9 +74,9 @@ def test_reading_a_function_runs_nothing(write, tmp_path):
 def test_what_the_decorator_computes_is_evaluated_only_where_the_workspace_is_trusted(write):
     path = write(HEAD + "def made(): return 'out/{id}'\n@step(outputs=made())\ndef count(output): ...\n")
     assert read_script(path, name="count.py").error.startswith("count.py:3: outputs is computed; ")
-    assert read_script(path, trusted=True).path_out == "out/{id}"
+    assert read_script(path, distrust=lambda: None).path_out == "out/{id}"
     path = write(HEAD + "OPTIONS = dict(outputs='o/{id}')\n@step(**OPTIONS)\ndef count(output): ...\n")
-    assert read_script(path, trusted=True).path_out == "o/{id}"
+    assert read_script(path, distrust=lambda: None).path_out == "o/{id}"
 
 
 @pytest.mark.parametrize(
