@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 from sinagot_catalog.scripts import USER_SCRIPTS
 from sinagot_catalog.worker.process.signal_state import SignalState
@@ -31,6 +31,42 @@ _ALL: int = import_module("_locale").LC_ALL
 _LIMITS = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
 """The resource limits that a script may lower: open files, file size, memory."""
 _STREAMS = ("stdin", "stdout", "stderr")
+
+
+class _Part(Protocol):
+    """A part of the process state."""
+
+    def note(self) -> None:
+        """Remember the present state."""
+
+    def is_changed(self) -> bool:
+        """Whether the state is another one."""
+
+    def undo(self) -> None:
+        """Restore the state."""
+
+
+class _Value:
+    """A part of the process state that is one value.
+
+    Args:
+        read: Returns the value.
+        write: Restores a value.
+    """
+
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
+        self._read = read
+        self._write = write
+        self._before: Any = None
+
+    def note(self) -> None:
+        self._before = self._read()
+
+    def is_changed(self) -> bool:
+        return bool(self._read() != self._before)
+
+    def undo(self) -> None:
+        self._write(self._before)
 
 
 class ProcessStateGuard:
@@ -43,195 +79,133 @@ class ProcessStateGuard:
     def __init__(self, *, is_shared: bool = True) -> None:
         self._is_shared = is_shared
         self._process = os.getpid()
-        self._umask = os.umask(0o022)
-        os.umask(self._umask)
-        self._folder = os.getcwd()
         self._environ = os.environ
-        self._descriptors = _Descriptors()
-        self._limits = [resource.getrlimit(kind) for kind in _LIMITS]
-        self._at_start: tuple[Any, ...] = ()
-        with suppress(ValueError):  # a stream that is detached: each row restores all
-            self._at_start = self._fixed()
+        umask = os.umask(0o022)
+        os.umask(umask)
+        self._streams = _Streams()
+        folder = _Value(lambda: (os.umask(umask) == umask, os.getcwd()), lambda before: os.chdir(before[1]))
+        folder.note()
         self._warnings = warnings.catch_warnings()
-        self._signals = SignalState()
-        self._is_main = False
-        self._figures: list[int] = []
-        self._method: str | None = None
-        self._noted = _look()
-        self._is_noted = False
-        self._undoing = (
-            self._undo_signals,
-            self._undo_folder,
-            self._undo_environment,
-            self._undo_sys,
-            self._undo_hooks,
-            self._undo_figures,
-            self._undo_logging,
-            self._undo_warnings,
-            self._undo_locale,
-            self._undo_start_method,
-            self._undo_limits,
+        self._noted: tuple[_Part, ...] = (
+            SignalState(),
+            _Value(self._environment, self._set_environment),
+            self._streams,
+            _Value(lambda: (sys.path.copy(), sys.argv.copy()), _set_path_and_argv),
+            _Value(sys.getrecursionlimit, sys.setrecursionlimit),
+            _Value(_hooks, _set_hooks),
+            _Value(_figures, _close_other_figures),
+            _Value(lambda: logging.root.manager.disable, logging.disable),
+            _Value(_captures, logging.captureWarnings),
+            _Value(_loggers, _set_loggers),
+            _Value(_locale, _set_locale),
+            _Value(_start_method, _set_start_method),
+            _Value(lambda: [resource.getrlimit(kind) for kind in _LIMITS], _set_limits),
         )
+        self._parts = (folder, *self._noted)
+        self._is_noted = False
 
     def forget(self) -> None:
         """Note the state anew before the next script: an import may have changed it."""
         self._is_noted = False
 
     def __enter__(self) -> None:
-        if self._descriptors.were_changed:
+        if self._streams.were_replaced:
             # A thread that took the number of a closed stream may have closed it again after it was restored.
-            self._descriptors.undo()
+            self._streams.restore_descriptors()
         if self._is_shared or not self._is_noted:
             self._note()
+            if _start_method() is not None:
+                # The program around the run may have set it; a script may set it as in a new process.
+                _set_start_method(None)
         self._warnings = warnings.catch_warnings()
         self._warnings.__enter__()
 
     def _note(self) -> None:
-        self._is_main = threading.get_ident() == threading.main_thread().ident
-        if self._is_main:
-            self._signals.note()
-        self._noted, self._is_noted = _look(), True
-        self._figures = _figures()
-        self._method = _start_method()
-        if self._method is not None:
-            # The program around the run may have set it; a script may set it as in a new process.
-            sys.modules["multiprocessing"].set_start_method(None, force=True)
+        for part in self._noted:
+            part.note()
+        self._is_noted = True
 
     def __exit__(self, kind: object, *_: object) -> None:
         if os.getpid() != self._process:
             # A child that the script forked returned from run(): it must not continue as a second worker.
             os._exit(0 if kind is None else 1)
         try:
-            if not self._is_changed():
-                self._undo_warnings()
-                return
-        except Exception:  # noqa: BLE001, S110 - a script may replace or remove anything
-            pass
-        for undo in self._undoing:
-            try:
-                undo()
-            except Exception:  # noqa: BLE001, S112 - one failure must not keep the rest from being restored
-                continue
-        self.forget()
-
-    def _is_changed(self) -> bool:
-        return (
-            self._fixed() != self._at_start
-            or not self._noted.is_present()
-            or (self._is_main and self._signals.are_changed())
-            or _start_method() != self._method
-            or _figures() != self._figures
-        )
-
-    def _fixed(self) -> tuple[Any, ...]:
-        """The state that stays as it was when the process started; sets the umask back."""
-        return (
-            os.umask(self._umask),
-            os.getcwd(),
-            os.environ is self._environ,
-            self._descriptors.now(),
-            getattr(sys.stdin, "closed", False),
-            getattr(sys.stdout, "closed", False),
-            getattr(sys.stderr, "closed", False),
-            [resource.getrlimit(kind) for kind in _LIMITS],
-        )
+            is_changed = any(part.is_changed() for part in self._parts)
+        except Exception:  # noqa: BLE001 - a script may replace or remove anything
+            is_changed = True
+        with suppress(Exception):
+            self._warnings.__exit__(None, None, None)
+        if is_changed:
+            for part in self._parts:
+                with suppress(Exception):  # one failure must not keep the rest from being restored
+                    part.undo()
+            self.forget()
 
     def close(self) -> None:
         """Close the copies of the standard streams."""
-        self._descriptors.close()
+        self._streams.close()
 
-    def _undo_signals(self) -> None:
-        if self._is_main:
-            self._signals.undo()
+    def _environment(self) -> tuple[bool, dict[bytes, bytes]]:
+        """The dict inside `os.environ`: copying and comparing `os.environ` itself would decode every value."""
+        return os.environ is self._environ, os.environ._data.copy()  # type: ignore[attr-defined]  # noqa: SLF001
 
-    def _undo_folder(self) -> None:
-        os.umask(self._umask)
-        os.chdir(self._folder)
-
-    def _undo_environment(self) -> None:
+    def _set_environment(self, before: tuple[bool, dict[bytes, bytes]]) -> None:
         os.environ = self._environ  # noqa: B003 - the original object, not a new environment
-        wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._noted.environment.items()}
+        wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in before[1].items()}
         for name in set(os.environ) - set(wanted):
             del os.environ[name]
         os.environ.update(wanted)
 
-    def _undo_sys(self) -> None:
-        self._descriptors.undo()
-        before = self._noted
-        for name, stream in zip(_STREAMS, before.streams, strict=True):
-            setattr(sys, name, stream)
-            if stream is not None and _is_closed(stream):
-                self._descriptors.reopen(name, stream)
-        sys.path[:], sys.argv[:] = before.path, before.argv
-        sys.setrecursionlimit(before.recursion_limit)
 
-    def _undo_hooks(self) -> None:
-        if _hooks() != self._noted.hooks:
-            sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, *more = (
-                self._noted.hooks
-            )
-            sys.settrace(more[0])
-            sys.setprofile(more[1])
-            gc.enable() if more[2] else gc.disable()
+class _Streams:
+    """The standard streams, and the files behind their descriptors as they were when the process started.
 
-    def _undo_logging(self) -> None:
-        _undo_logging(self._noted)
-
-    def _undo_warnings(self) -> None:
-        self._warnings.__exit__(None, None, None)
-
-    def _undo_locale(self) -> None:
-        if self._noted.locale is not None:
-            import locale
-
-            locale.setlocale(locale.LC_ALL, self._noted.locale)
-
-    def _undo_start_method(self) -> None:
-        """Reset the start method: multiprocessing allows a script to set it only once in a process."""
-        if _start_method() != self._method:
-            sys.modules["multiprocessing"].set_start_method(self._method, force=True)
-
-    def _undo_limits(self) -> None:
-        for kind, (soft, _) in zip(_LIMITS, self._limits, strict=True):
-            resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
-
-    def _undo_figures(self) -> None:
-        """Close figures that the row left open: the next row would draw into them."""
-        left = [number for number in _figures() if number not in self._figures]
-        for number in left:
-            with suppress(Exception):
-                sys.modules["matplotlib.pyplot"].close(number)
-
-
-class _Descriptors:
-    """Standard input, output and error as they were when the process started."""
+    Attributes:
+        were_replaced: Whether a script ever replaced such a file.
+    """
 
     def __init__(self) -> None:
         import fcntl
 
-        self.were_changed = False
-        self._kept: dict[int, tuple[int, _File]] = {}
+        self.were_replaced = False
+        self._files: dict[int, tuple[int, tuple[int, int]]] = {}
         for fd in (0, 1, 2):
             with suppress(OSError):
-                self._kept[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), _file_of(fd)
+                self._files[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), _file_of(fd)
+        self.note()
 
-    def now(self) -> list["_File"]:
-        """The files that they are now."""
-        return [os.fstat(fd)[1:3] for fd in self._kept]
+    def note(self) -> None:
+        self._before = sys.stdin, sys.stdout, sys.stderr
+        self._closed = list(map(_is_closed, self._before))
+
+    def is_changed(self) -> bool:
+        streams = sys.stdin, sys.stdout, sys.stderr
+        return (
+            streams != self._before
+            or list(map(_is_closed, streams)) != self._closed
+            or any(_file_of(fd) != file for fd, (_, file) in self._files.items())
+        )
 
     def undo(self) -> None:
-        for fd, (copy, wanted) in self._kept.items():
+        self.restore_descriptors()
+        for name, stream in zip(_STREAMS, self._before, strict=True):
+            setattr(sys, name, stream)
+            if _is_closed(stream):
+                self._reopen(name, stream)
+
+    def restore_descriptors(self) -> None:
+        for fd, (copy, wanted) in self._files.items():
             with suppress(OSError):
                 if _file_of(fd) == wanted:
                     continue
-            self.were_changed = True
+            self.were_replaced = True
             with suppress(OSError):
                 os.dup2(copy, fd)
 
-    def reopen(self, name: str, stream: Any) -> None:
+    def _reopen(self, name: str, stream: Any) -> None:
         """Replace a standard stream that a script closed, if it was the process' original one."""
         fd = _STREAMS.index(name)
-        if stream is not getattr(sys, f"__{name}__") or fd not in self._kept:
+        if stream is not getattr(sys, f"__{name}__") or fd not in self._files:
             return
         anew = open(  # noqa: SIM115 - it stays open
             fd, "w" if fd else "r", encoding=stream.encoding, errors=stream.errors, closefd=False
@@ -241,10 +215,11 @@ class _Descriptors:
         setattr(sys, f"__{name}__", anew)
 
     def close(self) -> None:
-        for copy, _ in self._kept.values():
+        """Close the copies of the descriptors."""
+        for copy, _ in self._files.values():
             with suppress(OSError):
                 os.close(copy)
-        self._kept.clear()
+        self._files.clear()
 
 
 def _is_closed(stream: Any) -> bool:
@@ -255,103 +230,18 @@ def _is_closed(stream: Any) -> bool:
         return True
 
 
-_File = tuple[int, int]
-
-
-def _file_of(fd: int) -> _File:
+def _file_of(fd: int) -> tuple[int, int]:
     """The inode and the device of an open file."""
     return os.fstat(fd)[1:3]
 
 
-_Logger = tuple[logging.Logger, int, bool, bool, list[Any], list[Any]]
-"""A logger with its level, whether it is disabled and propagates, its handlers and its filters."""
+def _set_path_and_argv(before: tuple[list[str], list[str]]) -> None:
+    sys.path[:], sys.argv[:] = before
 
 
-class _Noted(NamedTuple):
-    """The state that imports and the program around a run may change, too."""
-
-    environment: dict[bytes, bytes]
-    path: list[str]
-    argv: list[str]
-    streams: tuple[Any, ...]
-    recursion_limit: int
-    hooks: tuple[Any, ...]
-    locale: str | None
-    disabled: int
-    captures: bool
-    names: dict[str, Any]
-    loggers: list[_Logger]
-
-    def is_present(self) -> bool:
-        """Whether this is still the state; compares it in place, as copies of it would cost every row more."""
-        return bool(
-            os.environ._data == self.environment  # type: ignore[attr-defined]  # noqa: SLF001
-            and sys.path == self.path
-            and sys.argv == self.argv
-            and (sys.stdin, sys.stdout, sys.stderr) == self.streams
-            and sys.getrecursionlimit() == self.recursion_limit
-            and _hooks() == self.hooks
-            and _locale() == self.locale
-            and logging.root.manager.disable == self.disabled
-            and _captures() == self.captures
-            and logging.root.manager.loggerDict == self.names
-            and all(
-                logger.level == level
-                and logger.disabled == disabled
-                and logger.propagate == propagate
-                and logger.handlers == handlers
-                and logger.filters == filters
-                for logger, level, disabled, propagate, handlers, filters in self.loggers
-            )
-        )
-
-
-def _look() -> _Noted:
-    """The present state.
-
-    It has the dict inside `os.environ`: copying and comparing `os.environ` itself would decode every value.
-    """
-    return _Noted(
-        os.environ._data.copy(),  # type: ignore[attr-defined]  # noqa: SLF001
-        sys.path.copy(),
-        sys.argv.copy(),
-        (sys.stdin, sys.stdout, sys.stderr),
-        sys.getrecursionlimit(),
-        _hooks(),
-        _locale(),
-        logging.root.manager.disable,
-        _captures(),
-        logging.root.manager.loggerDict.copy(),
-        [
-            (logger, logger.level, logger.disabled, logger.propagate, [*logger.handlers], [*logger.filters])
-            for logger in (logging.root, *logging.root.manager.loggerDict.values())
-            if isinstance(logger, logging.Logger)
-        ],
-    )
-
-
-def _undo_logging(noted: _Noted) -> None:
-    """Restore all loggers; a logger that a library created on import keeps its state."""
-    now = _look()
-    logging.disable(noted.disabled)
-    if now.captures != noted.captures:
-        logging.captureWarnings(noted.captures)
-    before = {logger[0]: logger for logger in noted.loggers}
-    for state in now.loggers:
-        logger = state[0]
-        if logger not in before and _is_of_library(logger.name):
-            continue
-        old = before.get(logger, (logger, logging.NOTSET, False, True, [], []))
-        if state != old:
-            _, level, logger.disabled, logger.propagate, handlers, filters = old
-            logger.handlers[:], logger.filters[:] = handlers, filters
-            logger.setLevel(level)
-
-
-def _is_of_library(name: str) -> bool:
-    """Whether a logger is named after a module of a library, or below one."""
-    top = name.partition(".")[0]
-    return top in sys.modules and top != "__main__" and not name.startswith(USER_SCRIPTS)
+def _set_limits(before: list[tuple[int, int]]) -> None:
+    for kind, (soft, _) in zip(_LIMITS, before, strict=True):
+        resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
 
 
 def _hooks() -> tuple[Any, ...]:
@@ -359,9 +249,44 @@ def _hooks() -> tuple[Any, ...]:
     return *hooks, threading.excepthook, sys.gettrace(), sys.getprofile(), gc.isenabled()
 
 
+def _set_hooks(before: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, trace, profile, collects = (
+        before
+    )
+    sys.settrace(trace)
+    sys.setprofile(profile)
+    gc.enable() if collects else gc.disable()
+
+
 def _captures() -> bool:
     """Whether warnings go to a logger."""
     return getattr(logging, "_warnings_showwarning", None) is not None
+
+
+def _loggers() -> dict[logging.Logger, tuple[Any, ...]]:
+    """Each logger's level, whether it is disabled and propagates, its handlers and its filters."""
+    return {
+        logger: (logger.level, logger.disabled, logger.propagate, [*logger.handlers], [*logger.filters])
+        for logger in (logging.root, *logging.root.manager.loggerDict.values())
+        if isinstance(logger, logging.Logger)
+    }
+
+
+def _set_loggers(before: dict[logging.Logger, tuple[Any, ...]]) -> None:
+    """Restore all loggers; a logger that a library created on import keeps its state."""
+    for logger, state in _loggers().items():
+        if logger not in before and _is_of_library(logger.name):
+            continue
+        wanted = before.get(logger, (logging.NOTSET, False, True, [], []))
+        if state != wanted:
+            level, logger.disabled, logger.propagate, logger.handlers[:], logger.filters[:] = wanted
+            logger.setLevel(level)
+
+
+def _is_of_library(name: str) -> bool:
+    """Whether a logger is named after a module of a library, or below one."""
+    top = name.partition(".")[0]
+    return top in sys.modules and top != "__main__" and not name.startswith(USER_SCRIPTS)
 
 
 def _locale() -> str | None:
@@ -374,10 +299,23 @@ def _locale() -> str | None:
         return None
 
 
+def _set_locale(before: str | None) -> None:
+    if before is not None:
+        import locale
+
+        locale.setlocale(locale.LC_ALL, before)
+
+
 def _start_method() -> str | None:
     """The start method of multiprocessing; None if no script set it."""
     module = sys.modules.get("multiprocessing")
     return None if module is None else module.get_start_method(allow_none=True)
+
+
+def _set_start_method(before: str | None) -> None:
+    """Set the start method: multiprocessing allows a script to set it only once in a process."""
+    if _start_method() != before:
+        sys.modules["multiprocessing"].set_start_method(before, force=True)
 
 
 def _figures() -> list[int]:
@@ -388,3 +326,10 @@ def _figures() -> list[int]:
     with suppress(Exception):
         return list(pyplot.get_fignums())
     return []
+
+
+def _close_other_figures(before: list[int]) -> None:
+    """Close figures that the row left open: the next row would draw into them."""
+    for number in set(_figures()) - set(before):
+        with suppress(Exception):
+            sys.modules["matplotlib.pyplot"].close(number)

@@ -1,6 +1,7 @@
 """The signal state: which signal handlers, blocked signals and timers a script changed, and their restoring."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -26,12 +27,14 @@ class SignalState:
 
     def __init__(self) -> None:
         self._mask = _raw_mask(signal.SIG_BLOCK, ())
+        self._is_main = False
         self._handlers: list[Any] = []
         self._timer = _NO_TIMER
         self._since = 0.0
 
     def note(self) -> None:
         """Record the present handlers, and the timer of the program around the run."""
+        self._is_main = threading.current_thread() is threading.main_thread()
         self._handlers = list(map(_raw_handler, _SIGNALS))
         self._timer, self._since = signal.getitimer(signal.ITIMER_REAL), time.monotonic()
 
@@ -50,9 +53,9 @@ class SignalState:
         left, interval = self._wanted_timer()
         return now[1] != interval or abs(now[0] - left) > _TIMER_PRECISION
 
-    def are_changed(self) -> bool:
+    def is_changed(self) -> bool:
         """Whether a handler, the mask or the timer is another one."""
-        return (
+        return self._is_main and (
             self._is_timer_changed()
             or _raw_mask(signal.SIG_BLOCK, ()) != self._mask
             or list(map(_raw_handler, _SIGNALS)) != self._handlers
@@ -60,6 +63,8 @@ class SignalState:
 
     def undo(self) -> None:
         """Restore the handlers, the mask and the timer, and stop other timers."""
+        if not self._is_main:
+            return
         if self._is_timer_changed():
             signal.setitimer(signal.ITIMER_REAL, *self._wanted_timer())
         signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
