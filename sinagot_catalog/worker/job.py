@@ -226,7 +226,7 @@ class JobRunner:
             if state.outputs and not self._outputs.is_repeated(state) and self._outputs.exist(state):
                 return Result(number, "already_done")
             self._inputs.find(state)
-            return self._unstarted(state, failures, tried) or self._attempts(state, tried)
+            result = self._unstarted(state, failures, tried) or self._attempts(state, tried)
         except OSError as error:
             # `_attempts` handles the script's errors; this one is of the journal, or of an unreadable folder.
             error_type, message = describe_error(error)
@@ -240,6 +240,9 @@ class JobRunner:
                     paths=state.half_published,
                 )
             return Result(number, "error", 0.0, state.attempt, error_type, bounded(message, _SHORT))
+        if state.raised is not None:
+            raise state.raised
+        return result
 
     def _unstarted(self, row: RowState, failures: dict[str, str], tried: int) -> Result | None:
         """The result of a row that does not start; None if it may start."""
@@ -310,10 +313,9 @@ class JobRunner:
                     with suppress(OSError):
                         step.lines.cancelled(row.record_id)
                 raise
-            result = self._failed_somehow(row, root, error)
             if self._raising:
-                raise
-            return result
+                row.raised = error
+            return self._failed_somehow(row, root, error)
         finally:
             self._log.rest()
             self._announce(-1, 0, 0)

@@ -184,6 +184,7 @@ class RowState:
         files: The staged paths that are plain files.
         left_out: The staged paths that are neither published nor part of an output.
         folders: For each staged folder, size and time of its files by name.
+        raised: The script's exception, to be raised after its event.
         is_in_steps: Whether publishing has begun and takes several renames or uploads.
         records: What `done` records of the published paths.
         input_files: The local files that it reads.
@@ -199,6 +200,7 @@ class RowState:
     files: Collection[str] = ()
     left_out: Collection[str] = ()
     is_in_steps = False
+    raised: BaseException | None = None
     script: ScriptTemplate | None = None
     attempt = mark = 0
     started = 0.0

@@ -766,11 +766,12 @@ def test_nothing_but_the_journal_is_left_in_the_log(bench):
     assert sorted(path.name for path in log.iterdir() if any(path.rglob("*"))) == ["journal"]
 
 
-def test_debug_in_the_main_process_raises_what_the_script_raises(tmp_path):
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError])
+def test_debug_in_the_main_process_raises_what_the_script_raises(tmp_path, kind):
     bench = Bench(tmp_path, "main_process")
     bench.raw("A")
-    bench.step("bad", "raise ValueError('here')")
-    with pytest.raises(ValueError, match="here"):
+    bench.step("bad", f"raise {kind.__name__}('here')")
+    with pytest.raises(kind, match="here"):
         bench.run("A", debug=True)
     assert bench.kinds() == ["start", "error"]
 
