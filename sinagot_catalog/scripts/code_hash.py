@@ -12,19 +12,26 @@ import os
 import shlex
 import sys
 import tokenize
-import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
+from typing import NamedTuple
 
 from sinagot_catalog.scripts.importer import SOURCE_BOUND, is_step
+from sinagot_catalog.scripts.static_reader import FaultError, parse
 from sinagot_catalog.storage import file_stamp, read_regular
 
 _BYTES = 8
 _INDENT, _DEDENT = "\x01", "\x02"
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
-_File = tuple[tuple[int, int], str, tuple[str, ...], bool]
-"""Time and size of a file, the hash of its code, the modules that it may import, whether it is a step script."""
+
+class _File(NamedTuple):
+    """The hash of a file; of a module also what it may import, and whether it is a step script."""
+
+    digest: str
+    imports: tuple[str, ...] = ()
+    is_step: bool = False
 
 
 def source_hash(source: bytes) -> str:
@@ -56,12 +63,9 @@ def _digest(content: bytes) -> str:
 
 
 def _tree(source: bytes) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+    with suppress(FaultError):
+        return parse(source)
+    return None
 
 
 def _decoded(source: bytes) -> str:
@@ -147,7 +151,7 @@ class CodeHashes:
     """Code hashes of steps, cached; a file is read again when its time or size has changed."""
 
     def __init__(self) -> None:
-        self._files: dict[str, _File] = {}
+        self._files: dict[tuple[str, str | None], tuple[tuple[int, int] | None, _File]] = {}
 
     def of_script(self, script: str, scripts: str) -> str | None:
         """The hash of a script and of what it imports from the scripts folder; None if it cannot be read.
@@ -161,17 +165,17 @@ class CodeHashes:
         if own is None:
             return None
         files = {script: own}
-        waiting = list(own[2])
+        waiting = list(own.imports)
         while waiting:
             path_and_package = _find(waiting.pop(), folders)
             if path_and_package is None or path_and_package[0] in files:
                 continue
             path, package = path_and_package
             file = self._file(path, package)
-            if file is not None and not (file[3] and _is_installed(path)):
+            if file is not None and not (file.is_step and _is_installed(path)):
                 files[path] = file
-                waiting += file[2]
-        lines = sorted(f"{os.path.relpath(path, scripts)}\0{file[1]}" for path, file in files.items())
+                waiting += file.imports
+        lines = sorted(f"{os.path.relpath(path, scripts)}\0{file.digest}" for path, file in files.items())
         return _digest("\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def of_command(self, command: str, scripts: str) -> str:
@@ -188,36 +192,31 @@ class CodeHashes:
         parts = [part for word in words for part in (word, self._content_hash(word, scripts))]
         return _digest("\0".join(parts).encode("utf-8", "surrogateescape"))
 
-    def _file(self, path: str, package: str) -> _File | None:
+    def _file(self, path: str, package: str | None) -> _File | None:
+        """The hash of a module of a package, or of any file (without a package); None if it cannot be read."""
         stamp = file_stamp(path)
-        known = self._files.get(path)
-        if stamp is None or (known is not None and known[0] == stamp):
-            return known if stamp is not None else None
-        try:
-            source = read_regular(path, SOURCE_BOUND)
-        except OSError:
-            return None
-        tree = _tree(source)
-        imports = () if tree is None else tuple(sorted(_imports(tree, package)))
-        made = self._files[path] = (stamp, _parsed_hash(source, tree), imports, is_step(source))
-        return made
+        known = self._files.get((path, package))
+        if known is None or known[0] != stamp:
+            try:
+                content = read_regular(path) if package is None else read_regular(path, SOURCE_BOUND)
+            except OSError:
+                return None
+            file = _File(_digest(content)) if package is None else _module(content, package)
+            known = self._files[path, package] = stamp, file
+        return known[1]
 
     def _content_hash(self, word: str, scripts: str) -> str:
         """The hash of the file that a word of a command names; empty if it names no file in the scripts folder."""
         base = os.path.realpath(scripts)
         path = os.path.realpath(os.path.join(base, word))  # noqa: PTH118 - a word may be absolute
-        if not path.startswith(f"{base}/"):
-            return ""
-        stamp = file_stamp(path)
-        known = self._files.get(f"{path}\0")
-        if stamp is not None and known is not None and known[0] == stamp:
-            return known[1]
-        try:
-            content = read_regular(path)
-        except OSError:
-            return ""
-        made = self._files[f"{path}\0"] = (stamp or (0, 0), _digest(content), (), False)
-        return made[1]
+        file = self._file(path, None) if path.startswith(f"{base}/") else None
+        return "" if file is None else file.digest
+
+
+def _module(source: bytes, package: str) -> _File:
+    tree = _tree(source)
+    imports = () if tree is None else tuple(sorted(_imports(tree, package)))
+    return _File(_parsed_hash(source, tree), imports, is_step(source))
 
 
 def _is_installed(script: str) -> bool:

@@ -79,9 +79,7 @@ def _pieces(word: str, names: Collection[str] | None) -> Iterator[tuple[str, str
         name_like = (name if literal is None else literal).partition(".")[0].isidentifier()
         if not name_like:
             continue
-        is_known = names is None or name is None or name in names or name.startswith("record.")
-        if not is_known:
-            assert names is not None  # noqa: S101
+        if not (names is None or name is None or name in names or name.startswith("record.")):
             known = f"; known here: {', '.join(names)}"
             raise PatternError(
                 f"unknown placeholder {{{name}}}{did_you_mean(name, names, most=1) or known}",
@@ -134,11 +132,7 @@ class CommandScript(ScriptTemplate):
         Raises:
             CommandError: When the program cannot be started, or ends with an exit code other than 0.
         """
-        values = self._values()
-        for kind, name in (piece for argument in self.arguments for piece in argument):
-            if kind == "field" and name not in values:
-                values[name] = self._parameter(name)
-        command = [text for argument in self.arguments for text in _texts(argument, values)]
+        command = self._command()
         code, tail = _run(command, self.folder)
         if code:
             name = Path(command[0]).name
@@ -146,27 +140,36 @@ class CommandScript(ScriptTemplate):
             told = f": {lines[-1].strip()}" if lines else ""
             raise CommandError(f"{name} {_ended(code)}{told}")
 
-    def _values(self) -> dict[str, str | list[str]]:
-        """The value of each placeholder: a list for many files and for an input that is absent."""
-        values: dict[str, str | list[str]] = dict(self.ids.values_of(self.id, self.BY) or {"id": self.id})
-        values |= {"task": self.task or "", "modality": self.modality or ""}
+    def _command(self) -> list[str]:
+        """The program and its arguments, filled in."""
+        values = self._values()
+        for kind, name in (piece for argument in self.arguments for piece in argument):
+            if kind == "field" and name not in values:
+                values[name] = self._parameter(name)
+        return [word for argument in self.arguments for word in _words(argument, values)]
+
+    def _values(self) -> dict[str, list[str]]:
+        """The words for each placeholder: one for each of many files, none for an input that is absent."""
+        fields = self.ids.values_of(self.id, self.BY) or {"id": self.id}
+        fields = {**fields, "task": self.task or "", "modality": self.modality or ""}
+        values = {name: [value] for name, value in fields.items()}
         for role in ("input", "output", "control"):
             paths = getattr(self.path, role)
             if isinstance(paths, Mapping):
-                values |= {f"{role}.{label}": _value(path) for label, path in paths.items()}
+                values |= {f"{role}.{label}": _flat(path) for label, path in paths.items()}
             else:
-                values[role] = _value(paths)
+                values[role] = _flat(paths)
         return values
 
-    def _parameter(self, name: str) -> str | list[str]:
-        """The text of a parameter, or of a value of the record; a list for a list."""
+    def _parameter(self, name: str) -> list[str]:
+        """The words of a parameter, or of a value of the record: one for each item of a list."""
         group, _, rest = name.partition(".")
         value: Any = self.params if group == "params" else self.record
         for key in rest.split("."):
             value = value[key]
         if isinstance(value, Parameters):
             raise PatternError(f"{{{name}}} is a table: name one of its keys, {', '.join(value)}")
-        return [_word(word) for word in value] if isinstance(value, list) else _word(value)
+        return [_word(word) for word in (value if isinstance(value, list) else [value])]
 
 
 def _word(value: object) -> str:
@@ -189,21 +192,19 @@ def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) ->
     return type("Script", (CommandScript,), made)
 
 
-def _value(path: Any) -> str | list[str]:
-    if isinstance(path, list):
-        values = map(_value, path)
-        return [text for value in values for text in ([value] if isinstance(value, str) else value)]
-    return [] if path is None else str(path)
+def _flat(paths: Any) -> list[str]:
+    """The texts of a path, of many paths, or of those of the members of a group."""
+    if isinstance(paths, list):
+        return [text for path in paths for text in _flat(path)]
+    return [] if paths is None else [str(paths)]
 
 
-def _texts(argument: Argument, values: Mapping[str, str | list[str]]) -> list[str]:
-    """The texts of one argument: one for each of many files, none if an optional input is absent."""
-    texts = [""]
+def _words(argument: Argument, values: Mapping[str, list[str]]) -> list[str]:
+    """The words of one argument: one for each of many files, none if an optional input is absent."""
+    words = [""]
     for kind, value in argument:
-        filled = value if kind == "text" else values[value]
-        several = [filled] if isinstance(filled, str) else filled
-        texts = [text + word for text in texts for word in several]
-    return texts
+        words = [word + end for word in words for end in ([value] if kind == "text" else values[value])]
+    return words
 
 
 def _run(command: list[str], folder: str) -> tuple[int, bytes]:

@@ -4,8 +4,6 @@
 workspace is trusted.
 """
 
-import ast
-import warnings
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import field
 from math import inf
@@ -14,7 +12,7 @@ from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
 from sinagot_catalog.patterns import InputPattern, is_table
-from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
+from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading, parse
 from sinagot_catalog.scripts.subprocess_reader import evaluate
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import read_regular
@@ -106,7 +104,7 @@ def read_script(
         fault = f"script file {name} cannot be read: {error.strerror or error}"
         return ScriptSource(script, name=name, error=fault)
     try:
-        reading = Reading(_parse(source))
+        reading = Reading(parse(source))
         if reading.computed and (reason := distrust()) is not None:
             _refuse_computed(reading, reason)
         elif reading.computed:
@@ -128,22 +126,6 @@ def _absence(script: Path, name: str) -> str:
         return f"there is no folder {folder} of scripts; make it, and move {script.name} there"
     near = did_you_mean(folder.name, [path.name for path in folder.parent.glob("*/")], most=1)
     return f"there is no folder {folder} of scripts{near}"
-
-
-def _parse(source: bytes) -> ast.Module:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except SyntaxError as error:
-        if "codec can't decode" in str(error.msg) or isinstance(error.__cause__, UnicodeError):
-            raise FaultError("the file is not UTF-8") from None
-        text = (error.text or "").strip()
-        raise FaultError(
-            f"{type(error).__name__}: {error.msg}" + (f": {text[:80]}" if text else ""), error.lineno
-        ) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise FaultError(f"the file cannot be parsed: {error}") from None
 
 
 def _refuse_computed(reading: Reading, reason: str) -> None:

@@ -120,7 +120,7 @@ def value_of(node: ast.expr, scope: Scope) -> Any:
         return COMPUTED
 
 
-def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911  # a case per kind of node
+def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911, PLR0912  # a case per kind of node
     def value(inner: ast.expr) -> Any:
         return _bounded(_evaluate(inner, scope))
 
@@ -135,7 +135,12 @@ def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911  # a 
         case ast.Attribute(value=owner, attr=name):
             return _member(value(owner), name)
         case ast.JoinedStr(values=parts):
-            return _joined(parts, value)
+            return "".join(_bounded(_items(parts, value)))
+        # Format specs are not read, because their width is unbounded.
+        case ast.FormattedValue(value=inner, conversion=-1 | 115, format_spec=None) if isinstance(
+            found := value(inner), (str, int, float, PurePosixPath)
+        ):
+            return str(found)
         case ast.Tuple(elts=parts):
             return tuple(_items(parts, value))
         case ast.List(elts=parts):
@@ -189,25 +194,6 @@ def _member(owner: Any, name: str) -> Any:
             return found
     elif isinstance(owner, Marker) and f"{owner.name}.{name}" in MEMBERS:
         return MEMBERS[f"{owner.name}.{name}"]
-    raise _ComputedError
-
-
-def _joined(parts: Sequence[ast.expr], value: Value) -> str:
-    text = ""
-    for part in parts:
-        text = _bounded(text + _piece(part, value))
-    return text
-
-
-def _piece(part: ast.expr, value: Value) -> str:
-    """The text of one part of an f-string; format specs are not read, because their width is unbounded."""
-    match part:
-        case ast.Constant(value=str() as text):
-            return text
-        case ast.FormattedValue(value=inner, conversion=-1 | 115, format_spec=None):
-            found = value(inner)
-            if isinstance(found, (str, int, float, PurePosixPath)):
-                return str(found)
     raise _ComputedError
 
 

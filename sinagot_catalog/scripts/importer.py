@@ -48,12 +48,16 @@ class _SourceLoader(importlib.machinery.SourceFileLoader):
         return self.source_to_code(read_regular(path, SOURCE_BOUND), path)
 
     def exec_module(self, module: types.ModuleType) -> None:
+        """Execute a module; it stays in `sys.modules`, so that its functions can be pickled."""
         module.__name__ = name = f"{self._package}.{self.name}"
+        before = sys.modules.get(name)
         sys.modules[name] = module
         try:
             exec(self.get_code(self.name), module.__dict__)  # noqa: S102
         except BaseException:
             sys.modules.pop(name, None)
+            if before is not None:
+                sys.modules[name] = before
             raise
 
 
@@ -128,15 +132,9 @@ class Folder:
         if self.depth > 1:
             return
         modules = sys.modules
-        for name in self.helpers:
-            if name in modules:
-                self.hidden |= {
-                    module: modules[module]
-                    for module in list(modules)
-                    if module == name or module.startswith(f"{name}.")
-                }
-        for name in self.hidden:
-            del modules[name]
+        if any(name in modules for name in self.helpers):
+            own = [name for name in modules if name.partition(".")[0] in self.helpers]
+            self.hidden = {name: modules.pop(name) for name in own}
         modules.update(self.modules)
         self.main = modules.get("__main__")
         modules["__main__"] = NO_MAIN
@@ -159,23 +157,12 @@ class Folder:
             self.hidden.clear()
 
     def run_script(self, script: str) -> types.ModuleType:
-        """Execute a script as a module; it stays in `sys.modules`, so that its functions can be pickled."""
-        try:
-            source = read_regular(script, SOURCE_BOUND)
-        except FileNotFoundError:
-            raise NotFoundError(f"script file {script} is missing") from None
-        name = f"{self.package}.{escape(Path(script).stem)}"
-        module = types.ModuleType(name)
+        """Execute a script as a module."""
+        if file_stamp(script) is None:
+            raise NotFoundError(f"script file {script} is missing")
+        module = types.ModuleType("")
         module.__file__ = script
-        before = sys.modules.get(name)
-        sys.modules[name] = module
-        try:
-            exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-        except BaseException:
-            del sys.modules[name]
-            if before is not None:
-                sys.modules[name] = before
-            raise
+        _SourceLoader(self.package, escape(Path(script).stem), script).exec_module(module)
         return module
 
     def _spec(self, name: str, folders: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
@@ -217,7 +204,6 @@ class ScriptHost:
     def __init__(self, scripts: str) -> None:
         self._scripts = str(Path(scripts).absolute())
         self._folders: dict[str, Folder] = {}
-        self._by_script: dict[str, Folder] = {}
         self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
 
     def load(self, script: str, name: str = "Script") -> type:
@@ -243,12 +229,10 @@ class ScriptHost:
         return self._folder(script)
 
     def _folder(self, script: str) -> Folder:
-        folder = self._by_script.get(script)
-        if folder is None:
-            own = str(Path(script).absolute().parent)
-            folder = self._folders.setdefault(own, Folder([own, self._scripts]))
-            self._by_script[script] = folder
-        return folder
+        own = str(Path(script).absolute().parent)
+        if own not in self._folders:
+            self._folders[own] = Folder([own, self._scripts])
+        return self._folders[own]
 
 
 def _class_of(module: types.ModuleType, script: str, name: str) -> type:

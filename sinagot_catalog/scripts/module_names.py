@@ -17,6 +17,7 @@ import sys
 import types
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from sinagot_catalog.scripts.importer import Folder
@@ -51,12 +52,6 @@ def escape(text: str) -> str:
     return "".join(_ESCAPED.get(letter, letter) for letter in text)
 
 
-def _unescaped(text: str) -> str:
-    for letter in (".", ":", "+", "%"):  # the escape character comes last
-        text = text.replace(_ESCAPED[letter], letter)
-    return text
-
-
 def make_importable() -> None:
     """Make users' modules importable by their names in this process."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -89,7 +84,7 @@ class _Finder:
 
         token = token.removesuffix(_HELPERS)
         if token not in self._entered:
-            folder = Folder([_unescaped(folder) for folder in token.split(":")])
+            folder = Folder([unquote(folder) for folder in token.split(":")])
             folder.look()
             folder.__enter__()
             self._entered[token] = folder
@@ -110,7 +105,7 @@ class _Loader(importlib.abc.Loader):
         if self._is_helper:
             module = importlib.import_module(self._module)
         else:
-            file = f"{self._folder.folders[0]}/{_unescaped(self._module)}.py"
+            file = f"{self._folder.folders[0]}/{unquote(self._module)}.py"
             module = self._folder.run_script(file)
         self._spec = module.__spec__
         return module

@@ -75,17 +75,19 @@ class Parameters(Mapping[str, Any]):
         self._reads[f"{self._path}{name}"] = self._values.get(name)  # type: ignore[call-overload]
         return name in self._values
 
-    def __iter__(self) -> Iterator[str]:
+    def _whole(self) -> Mapping[str, Any]:
+        """All values; records that the whole table was read."""
         self._reads[self._path[:-1]] = self._values
-        return iter(self._values)
+        return self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
 
     def __len__(self) -> int:
-        self._reads[self._path[:-1]] = self._values
-        return len(self._values)
+        return len(self._whole())
 
     def __repr__(self) -> str:
-        self._reads[self._path[:-1]] = self._values
-        return f"{type(self).__name__}({self._values!r})"
+        return f"{type(self).__name__}({self._whole()!r})"
 
     def to_dict(self) -> dict[str, Any]:
         """A copy of the whole table, with plain dicts in it.
@@ -94,8 +96,7 @@ class Parameters(Mapping[str, Any]):
             >>> Parameters({"filter": {"low": 0.5}}).to_dict()
             {'filter': {'low': 0.5}}
         """
-        self._reads[self._path[:-1]] = self._values
-        return deepcopy(dict(self._values))
+        return deepcopy(dict(self._whole()))
 
 
 def to_json(value: object) -> str:

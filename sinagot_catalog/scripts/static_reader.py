@@ -5,6 +5,7 @@ It goes through the statements from top to bottom, as Python does. `expressions`
 
 import ast
 import re
+import warnings
 from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Any
@@ -40,6 +41,27 @@ class FaultError(Exception):
         super().__init__(sentence)
         self.sentence = sentence
         self.line = line
+
+
+def parse(source: bytes) -> ast.Module:
+    """The syntax tree of a file.
+
+    Raises:
+        FaultError: When it is no Python.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except SyntaxError as error:
+        if "codec can't decode" in str(error.msg) or isinstance(error.__cause__, UnicodeError):
+            raise FaultError("the file is not UTF-8") from None
+        text = (error.text or "").strip()
+        raise FaultError(
+            f"{type(error).__name__}: {error.msg}" + (f": {text[:80]}" if text else ""), error.lineno
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise FaultError(f"the file cannot be parsed: {error}") from None
 
 
 class Reading:
@@ -201,16 +223,11 @@ class Reading:
     def _class(self, node: ast.ClassDef, scope: Scope) -> ClassValue:
         bases, is_whole = [], True
         for base in node.bases:
-            match base:
-                case ast.Name(id=name):
-                    base_value = scope.get(name)
-                    is_template = base_value is TEMPLATE or name in ("ScriptTemplate", "object")
-                case _:
-                    base_value = None
-                    is_template = isinstance(base, ast.Attribute) and base.attr == "ScriptTemplate"
-            if isinstance(base_value, ClassValue):
-                bases.append(base_value)
-            elif not is_template:
+            value = value_of(base, scope)
+            name = getattr(base, "id", getattr(base, "attr", None))
+            if isinstance(value, ClassValue):
+                bases.append(value)
+            elif value is not TEMPLATE and name not in ("ScriptTemplate", "object"):
                 is_whole = False
         inner = Scope(scope)
         for statement in node.body:
@@ -273,26 +290,15 @@ def _check_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
 
 def _bound_names(node: ast.AST) -> set[str]:
     """Every name that a statement may bind, in its own scope or in an inner one."""
-    names = {
-        child.id
-        for child in ast.walk(node)
-        if isinstance(child, ast.Name) and not isinstance(child.ctx, ast.Load)
-    }
-    kinds = (
-        ast.FunctionDef,
-        ast.AsyncFunctionDef,
-        ast.ClassDef,
-        ast.ExceptHandler,
-        ast.MatchAs,
-        ast.MatchStar,
-    )
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return {node.name}
-    names |= {child.name for child in ast.walk(node) if isinstance(child, kinds) and child.name}
-    names |= {
-        (alias.asname or alias.name).partition(".")[0]
-        for child in ast.walk(node)
-        if isinstance(child, (ast.Import, ast.ImportFrom))
-        for alias in child.names
-    }
+    names = set[str]()
+    for child in ast.walk(node):
+        match child:
+            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+                names.add(name)
+            case ast.alias():
+                names.add((child.asname or child.name).partition(".")[0])
+            case _ if isinstance(own := getattr(child, "name", None), str):  # such as of `except ... as`
+                names.add(own)
     return names

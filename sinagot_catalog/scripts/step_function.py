@@ -52,22 +52,9 @@ class FunctionScript(ScriptTemplate):
 
     Attributes:
         function: The function itself, for calls by hand.
-        asked: The names of its parameters: first the positional-only ones, then the others.
     """
 
     function: ClassVar[Callable[..., object]]
-    asked: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
-
-    def run(self) -> None:
-        """Call the function with the values of its parameters."""
-        self._call(type(self).function, self.asked)
-
-    def _call(self, function: Callable[..., object], asked: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
-        by_place, by_name = asked
-        function(*map(self._given, by_place), **{name: self._given(name) for name in by_name})
-
-    def _given(self, name: str) -> Any:
-        return getattr(self.path if name in _OF_PATH else self, name)
 
 
 def step(
@@ -125,6 +112,8 @@ def step(
     given = {KEYWORDS[name]: value for name, value in locals().items() if name in KEYWORDS}
     if function is not None:
         raise UsageError(_at(function, "@step has arguments: write @step(inputs=…, outputs=…)"))
+    if check is not None and not callable(check):
+        raise UsageError(f"@step: check is a function, not {type(check).__name__} ({check!r:.60})")
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -134,8 +123,8 @@ def step(
         attributes = {
             **given,
             "function": staticmethod(function),
-            "asked": _asked(function),
-            **({} if check is None else {"check": _checker(check)}),
+            "run": _method(function),
+            **({} if check is None else {"check": _method(check)}),
             "__module__": function.__module__,
             "__qualname__": function.__qualname__,
             "__doc__": function.__doc__,
@@ -145,8 +134,8 @@ def step(
     return made
 
 
-def _asked(function: Callable[..., object]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a function's parameters: first the positional-only ones, then the others."""
+def _method(function: Callable[..., object]) -> Callable[[FunctionScript], None]:
+    """The method that calls a function with the values of its parameters."""
     by_place: list[str] = []
     by_name: list[str] = []
     for parameter in inspect.signature(function).parameters.values():
@@ -156,19 +145,14 @@ def _asked(function: Callable[..., object]) -> tuple[tuple[str, ...], tuple[str,
         if fault is not None:
             raise UsageError(_at(function, fault))
         (by_place if parameter.kind is parameter.POSITIONAL_ONLY else by_name).append(parameter.name)
-    return tuple(by_place), tuple(by_name)
 
+    def method(self: FunctionScript) -> None:
+        def given(name: str) -> Any:
+            return getattr(self.path if name in _OF_PATH else self, name)
 
-def _checker(function: Callable[..., object]) -> Callable[[FunctionScript], None]:
-    """The method `check` that calls a function with the values of its parameters."""
-    if not callable(function):
-        raise UsageError(f"@step: check is a function, not {type(function).__name__} ({function!r:.60})")
-    names = _asked(function)
+        function(*map(given, by_place), **{name: given(name) for name in by_name})
 
-    def check(self: FunctionScript) -> None:
-        self._call(function, names)
-
-    return check
+    return method
 
 
 def parameter_fault(function: str, name: str, *, is_several: bool = False) -> str | None:

@@ -79,8 +79,8 @@ def _load(script: str, scripts: str) -> dict[str, Any]:
     return attributes
 
 
-def _plain(value: Any) -> Any:
-    """A class attribute as JSON.
+def _plain(value: object) -> object:
+    """A value that JSON has no form for, as one that it has.
 
     Raises:
         SinagotError: When the value is no path, text, number or collection of these.
@@ -88,33 +88,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, InputPattern):
-        return {"any_of": [_plain(pattern) for pattern in value.patterns], "optional": value.is_optional}
+        return {"any_of": value.patterns, "optional": value.is_optional}
     if isinstance(value, Mapping):
-        return {str(label): _plain(item) for label, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, (str, int, float)):
-        return value
+        return dict(value)
     raise SinagotError(f"{type(value).__name__} is not a path pattern")
 
 
-def _ask(script: str, scripts: str) -> dict[str, Any]:
+def _ask(script: str, scripts: str) -> str:
     try:
         found = ScriptHost(scripts).load(script)
-        return {name: _plain(getattr(found, name, None)) for name in KEYWORDS.values()}
+        return json.dumps({name: getattr(found, name, None) for name in KEYWORDS.values()}, default=_plain)
     except SinagotError as error:
-        return {"error": error.message}
+        return json.dumps({"error": error.message})
     except BaseException as error:  # noqa: BLE001  # a script may raise anything, SystemExit too
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == script]
         line = error.lineno if isinstance(error, SyntaxError) else (frames[-1].lineno if frames else None)
-        return {"error": f"{type(error).__name__}: {error}"[:500], "line": line}
+        return json.dumps({"error": f"{type(error).__name__}: {error}"[:500], "line": line})
 
 
 def answer(script: str, scripts: str) -> None:
     """The main function of the child process; discards what the script prints."""
     out = os.dup(1)
     os.dup2(2, 1)
-    told = json.dumps(_ask(script, scripts))
+    told = _ask(script, scripts)
     with os.fdopen(out, "w") as pipe:
         pipe.write(told)
     os._exit(0)
