@@ -26,7 +26,7 @@ class MainProcess:
         self.width = 1
         self._setup: RunSetup | None = None
         self._interrupts = MainInterrupts()
-        self._output: MainOutput | None = None
+        self._output = MainOutput()
         self._jobs: JobRunner | None = None
         self._lock = threading.Lock()
         self._is_stopping = False
@@ -45,7 +45,6 @@ class MainProcess:
         setup = self._setup
         if setup is None:
             raise RuntimeError("MainProcess.start(setup) comes before any row")
-        self._output = None if setup.spec.debug else MainOutput()  # a debugger needs the real streams
         self._jobs = JobRunner(
             setup.spec,
             "main",
@@ -96,7 +95,8 @@ class MainProcess:
         done = 0
         jobs = self._jobs
         if jobs is not None and not self._is_stopping:
-            with self._output or contextlib.nullcontext():
+            # A debugger needs the real streams.
+            with contextlib.nullcontext() if jobs.spec.debug else self._output:
                 for result in jobs.run((group, [], {})):
                     done += 1
                     yield result

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         DONE_BOUND,
         ERROR_BOUND,
         MainOutput,
-        NoOutput,
         Output,
         OutputFile,
         cut_file,
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.scripts.script import (
         ScriptPath,
         ScriptTemplate,
+        mapped,
         own_check,
-        port_path,
         port_paths,
-        port_value,
         reads_of,
     )
     from sinagot_catalog.scripts.step_function import step

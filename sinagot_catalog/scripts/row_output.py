@@ -30,18 +30,6 @@ class Output(Protocol):
         """The beginning and the end of the output since a mark; None if there is none."""
 
 
-class NoOutput:
-    """Records nothing: output goes to the streams of the process."""
-
-    def mark(self) -> int:
-        """Always 0."""
-        return 0
-
-    def since(self, mark: int, bound: int) -> str | None:  # noqa: ARG002 part of the protocol
-        """None: nothing is recorded."""
-        return None
-
-
 # -- a worker's file -------------------------------------------------------------------------------------------
 
 
@@ -112,7 +100,10 @@ def cut_file(fd: int, mark: int) -> None:
 
 
 class MainOutput:
-    """The output in the main process: a context in which `sys.stdout` and `sys.stderr` are printed and recorded."""
+    """The output in the main process: a context in which `sys.stdout` and `sys.stderr` are printed and recorded.
+
+    Where the context is not entered, nothing is recorded.
+    """
 
     def __init__(self) -> None:
         self._head = self._tail = ""

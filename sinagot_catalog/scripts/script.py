@@ -180,7 +180,9 @@ class ScriptTemplate:
             'file:///data/a.csv'
         """
         return (
-            ScriptPath(_uris(self.path.input), _uris(self.path.output))
+            ScriptPath(
+                mapped("file://{}".format, self.path.input), mapped("file://{}".format, self.path.output)
+            )
             if self._urls is None
             else self._urls()
         )
@@ -287,18 +289,20 @@ def port_paths(ports: Iterable[tuple[str | None, Any]]) -> Any:
     """The value that a script sees for its paths: one `Path`, a list of them, a dict by label, or None."""
     labelled: dict[str, Any] = {}
     for label, path in ports:
-        item = port_value(path)
+        item = mapped(port_path, path)
         if label is None:
             return item
         labelled[label] = item
     return labelled or None
 
 
-def port_value(path: Any) -> Any:
-    """The value that a script sees for one port: a `Path`, a list of many or of a group's members, or None."""
-    if path is None or isinstance(path, str):
-        return None if path is None else port_path(path)
-    return [port_value(part) for part in path]
+def mapped(function: Callable[[Any], Any], paths: Any) -> Any:
+    """The result of a function for each path of a list or a dict, however deep; None stays None."""
+    if isinstance(paths, list):
+        return [mapped(function, path) for path in paths]
+    if isinstance(paths, dict):
+        return {label: mapped(function, path) for label, path in paths.items()}
+    return None if paths is None else function(paths)
 
 
 def port_path(text: str) -> Path:
@@ -310,14 +314,6 @@ def port_path(text: str) -> Path:
 @lru_cache(maxsize=256)
 def _folder(text: str) -> Path:
     return Path(text)
-
-
-def _uris(paths: Any) -> Any:
-    if isinstance(paths, dict):
-        return {label: _uris(path) for label, path in paths.items()}
-    if isinstance(paths, list):
-        return [_uris(path) for path in paths]
-    return None if paths is None else f"file://{paths}"
 
 
 def _listed(paths: Any) -> list[Path]:

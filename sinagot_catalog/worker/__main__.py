@@ -31,6 +31,7 @@ import sys
 import threading
 import time
 from collections import deque
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any
 
@@ -142,11 +143,7 @@ class _Worker:
 
     def _coming(self) -> list[Task]:
         """The next tasks. Meanwhile the frames thread may return some of them to the parent."""
-        tasks: list[Task] = []
-        with contextlib.suppress(IndexError):
-            for number in range(PREFETCHED_ROWS):
-                tasks.append(self._pending[number])  # noqa: PERF401 - until the queue ends
-        return tasks
+        return list(islice(self._pending, PREFETCHED_ROWS))
 
     def _sync(self, journal: JournalWriter) -> None:
         """Sync the journal to the disk whenever a batch is complete."""
@@ -157,11 +154,7 @@ class _Worker:
 
     def _drain(self) -> list[tuple[Any, ...]]:
         """The results that are not sent yet, as plain tuples, which pickle eight times as fast."""
-        results: list[tuple[Any, ...]] = []
-        with contextlib.suppress(IndexError):
-            while True:
-                results.append(tuple(self._done.popleft()))
-        return results
+        return [tuple(self._done.popleft()) for _ in range(len(self._done))]
 
     def _listen(self) -> None:
         """Read frames until the end. Any error here means that the parent is gone."""

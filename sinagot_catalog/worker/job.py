@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, UsageError
 from sinagot_catalog.journal import (
@@ -39,24 +39,22 @@ from sinagot_catalog.journal import (
     Task,
     bounded,
     journal_path,
-    unpack_metadata,
 )
-from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import (
     DONE_BOUND,
     ERROR_BOUND,
-    NoOutput,
+    MainOutput,
     Output,
     ScriptHost,
     own_check,
 )
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
-from sinagot_catalog.worker.files.local_files import LocalFiles, NextRow
+from sinagot_catalog.worker.files.local_files import LocalFiles, RowPaths, is_related
 from sinagot_catalog.worker.files.moved_inputs import MovedInputError, describe_moved_inputs
 from sinagot_catalog.worker.files.staging import StagingFolder, clear_folder, staging_path
 from sinagot_catalog.worker.group_members import GroupMembers
-from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
+from sinagot_catalog.worker.prepared_step import PreparedStep, RecordValues, RowState
 from sinagot_catalog.worker.process.process_state import ProcessStateGuard
 from sinagot_catalog.worker.process.row_interrupts import MainInterrupts, RowInterrupts
 from sinagot_catalog.worker.row_inputs import RowInputs
@@ -101,12 +99,12 @@ class JobRunner:
         spec: RunSpec,
         name: str,
         *,
-        announce: Callable[[int, int, int], None] | None = None,
+        announce: Callable[[int, int, int], None] = lambda *_: None,
         output: Output | None = None,
         console: logging.Logger | None = None,
         options: StorageOptions | None = None,
         raising: bool = False,
-        after_run: Callable[[], None] | None = None,
+        after_run: Callable[[], None] = lambda: None,
         provenance: dict[int, str] | None = None,
         interrupts: RowInterrupts | None = None,
     ) -> None:
@@ -118,22 +116,21 @@ class JobRunner:
             claim=spec.claim,
             workspace_version=spec.workspace_version,
         )
-        self._after_run = after_run if after_run is not None else _nothing
+        self._after_run = after_run
         self.prefetches = spec.remote is not None
         self._name = name
         self._files, self._uploader = _open_files(spec, name, options or {})
         self._staging = self._files.staging
-        self._ids = IdPattern(spec.id_pattern)
-        self._path_values = {} if spec.path_values is None else unpack_metadata(spec.path_values)
+        self._values = RecordValues(spec)
         self._members = GroupMembers(spec)
-        self._inputs = RowInputs(spec, self._files, self._ids, self._path_values)
+        self._inputs = RowInputs(spec, self._files, self._values)
         self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
-        self._announce = announce if announce is not None else _announce_nothing
-        self._output: Output = output if output is not None else NoOutput()
+        self._announce = announce
+        self._output: Output = output if output is not None else MainOutput()
         self._raising = raising
         self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
         self._state_guard = ProcessStateGuard(is_shared=self._interrupts.is_shared)
-        self._scripts = RowScripts(spec, self._files, self._ids, self._interrupts, self._path_values)
+        self._scripts = RowScripts(spec, self._files, self._values, self._interrupts)
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         common = {
             "data_path": Path(self._files.data_path),
@@ -165,22 +162,17 @@ class JobRunner:
                 failures.update(self._makes(row))
             yield result
 
-    def _values(self, record_id: str, step: PreparedStep) -> dict[str, str] | None:
-        """The values of the placeholders for a record or a group; None if the id does not fit."""
-        values = self._ids.values_of(record_id, step.spec.by)
-        if self._path_values and values is not None:
-            return values | self._path_values.get(record_id, {})
-        return values
-
     def _prefetch(self, coming: Sequence[Row]) -> None:
         """Announce the paths that a row and the next ones read and write."""
-        rows: list[NextRow] = []
+        rows: list[RowPaths] = []
         for _, index, record_id in coming[:PREFETCHED_ROWS]:
             step = self._steps[index]
-            values = self._values(record_id, step)
+            values = self._values.of(record_id, step.spec.by)
             if values is not None:
                 with suppress(PatternError):
-                    rows.append((step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries))
+                    rows.append(
+                        RowPaths(step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries)
+                    )
         self._files.prefetch(rows)
 
     def close(self) -> None:
@@ -200,29 +192,27 @@ class JobRunner:
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         step = self._steps[row[1]]
-        values = self._values(row[2], step)
-        if values is None:
-            return []
-        try:
-            return [(path, step.spec.step) for path in step.outputs.fill(values)]
-        except PatternError:
-            return []  # the row itself reports the error
+        values = self._values.of(row[2], step.spec.by)
+        if values is not None:
+            with suppress(PatternError):  # the row itself reports it
+                return [(path, step.spec.step) for path in step.outputs.fill(values)]
+        return []
 
     # -- one row ------------------------------------------------------------------------------------------
 
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         step = self._steps[index]
-        values = self._values(record_id, step)
+        values = self._values.of(record_id, step.spec.by)
         try:
             if values is None:
-                raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
+                raise SelectionError(f"{record_id!r} {self._values.ids.refusal(record_id)}")
             state = RowState(row, step, values)
         except UsageError as error:
             return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
             state.members = self._members.of(index, step.spec, record_id)
-            self._files.prepare(state.inputs, state.outputs, step.inputs.queries)
+            self._files.prepare(RowPaths(state.inputs, state.outputs, step.inputs.queries))
             if state.outputs and not self._outputs.is_repeated(state) and self._outputs.exist(state):
                 return Result(number, "already_done")
             self._inputs.find(state)
@@ -231,14 +221,7 @@ class JobRunner:
             # `_attempts` handles the script's errors; this one is of the journal, or of an unreadable folder.
             error_type, message = describe_error(error)
             with suppress(OSError):
-                step.lines.error(
-                    record_id,
-                    message,
-                    error_type=error_type,
-                    seconds=0.0,
-                    attempts=state.attempt,
-                    paths=state.half_published,
-                )
+                return self._error(state, error_type, message)
             return Result(number, "error", 0.0, state.attempt, error_type, bounded(message, _SHORT))
         if state.raised is not None:
             raise state.raised
@@ -265,9 +248,7 @@ class JobRunner:
             f"{foreign} is there already, and no run made it as it is now: nothing was run. Write to another path, "
             f"or move it away{force}{accept}"
         )
-        kind = ForeignFileError(message).error_type
-        lines.error(row.record_id, message, error_type=kind, seconds=0.0, attempts=0)
-        return Result(number, "error", 0.0, 0, kind, bounded(message, _SHORT))
+        return self._error(row, ForeignFileError.error_type, message)
 
     # -- attempts -----------------------------------------------------------------------------------------
 
@@ -354,9 +335,7 @@ class JobRunner:
         script_class = self._scripts.load(step)
         if step.loaded_at != loaded_at:
             self._state_guard.forget()
-        folders = step.folders
-        if folders is None:
-            folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}
+        folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}
         if not step.staged or not folders <= step.staged:
             self._staging.make_folders(root, folders, step.staged)
         self._files.note_inputs(row.input_files)
@@ -364,9 +343,13 @@ class JobRunner:
         row.script = script = self._scripts.make(script_class, row, root)
         # The time limit of the attempt starts here, after the script's imports.
         self._announce(row.number, row.attempt, row.mark)
+        self._call(script.run, step)
+
+    def _call(self, method: Callable[[], object], step: PreparedStep) -> None:
+        """Call a method of a script, and undo what it changes in the process."""
         try:
             with self._state_guard, step.importing, self._interrupts:
-                script.run()
+                method()
         finally:
             self._after_run()
 
@@ -376,11 +359,7 @@ class JobRunner:
         check = None if row.script is None else own_check(row.script)
         if check is None:
             return checked
-        try:
-            with self._state_guard, row.step.importing:
-                check()
-        finally:
-            self._after_run()
+        self._call(check, row.step)
         return self._outputs.to_publish(row, root)  # `check` may have changed the outputs
 
     # -- a failed row -------------------------------------------------------------------------------------
@@ -401,22 +380,33 @@ class JobRunner:
         extras: list[str] = []
         if row.controls and row.published is None:
             extras = self._outputs.publish_controls(row, root)
-        seconds = time.monotonic() - row.started
         error_type, message = describe_error(error)
         if self.spec.memory_limit is not None and isinstance(error, MemoryError):
             message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
-        message += describe_moved_inputs(row.moved_inputs)
+        return self._error(
+            row,
+            error_type,
+            message + describe_moved_inputs(row.moved_inputs),
+            extras,
+            traceback=None if is_plain(error) else own_traceback(error, _OURS),
+            output=self._output.since(row.mark, ERROR_BOUND),
+            inputs=row.stamps,
+            **self._scripts.reads(row),
+        )
+
+    def _error(
+        self, row: RowState, error_type: str, message: str, extras: Sequence[str] = (), **members: Any
+    ) -> Result:
+        """Write the event of a row that failed for good; returns its result."""
+        seconds = time.monotonic() - row.started if row.started else 0.0
         row.step.lines.error(
             row.record_id,
             message,
             error_type=error_type,
             seconds=seconds,
             attempts=row.attempt,
-            traceback=None if is_plain(error) else own_traceback(error, _OURS),
-            output=self._output.since(row.mark, ERROR_BOUND),
             paths=row.half_published,
-            inputs=row.stamps,
-            **self._scripts.reads(row),
+            **members,
         )
         short = bounded(message, _SHORT)
         return Result(row.number, "error", seconds, row.attempt, error_type, short, tuple(extras))
@@ -435,18 +425,7 @@ def _open_files(
     return RemoteFiles(spec, options, staging=staging, fetched=fetched), open_uploader(spec, options)
 
 
-def _announce_nothing(row: int, attempt: int, mark: int) -> None:
-    """Default of `announce`: no observer."""
-
-
-def _nothing() -> None:
-    """Default of `after_run`: no check."""
-
-
 def _maker(paths: list[str], failures: dict[str, str]) -> str | None:
     """The failed step that makes one of these paths, a folder that contains it, or a file inside it."""
-    for path in paths:
-        for made, step in failures.items():
-            if path == made or path.startswith(f"{made}/") or made.startswith(f"{path}/"):
-                return step
-    return None
+    makers = (step for path in paths for made, step in failures.items() if is_related(path, made))
+    return next(makers, None)

@@ -5,9 +5,18 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.journal import Made, Port, Row, Stamp, UnitStepLines, UnitStepSpec
-from sinagot_catalog.patterns import Template
-from sinagot_catalog.scripts import ScriptTemplate, port_paths, port_value
+from sinagot_catalog.journal import (
+    Made,
+    Port,
+    Row,
+    RunSpec,
+    Stamp,
+    UnitStepLines,
+    UnitStepSpec,
+    unpack_metadata,
+)
+from sinagot_catalog.patterns import IdPattern, Template
+from sinagot_catalog.scripts import ScriptTemplate, port_paths
 from sinagot_catalog.worker.files.local_files import PathQuery
 from sinagot_catalog.worker.files.target_folders import parents
 
@@ -16,6 +25,27 @@ if TYPE_CHECKING:
 
 FoundPath: TypeAlias = "str | list[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
+
+
+class RecordValues:
+    """What the placeholders of patterns stand for: the fields of an id, and the metadata that patterns name.
+
+    Args:
+        spec: The run.
+
+    Attributes:
+        ids: The pattern of record ids.
+        metadata: The metadata that patterns name, by record.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.ids = IdPattern(spec.id_pattern)
+        self.metadata = {} if spec.path_values is None else unpack_metadata(spec.path_values)
+
+    def of(self, record_id: str, by: tuple[str, ...] | None) -> dict[str, str] | None:
+        """The values for a record or a group; None if the id does not fit."""
+        values = self.ids.values_of(record_id, by)
+        return values if values is None or not self.metadata else values | self.metadata.get(record_id, {})
 
 
 class StepPorts:
@@ -28,16 +58,10 @@ class StepPorts:
 
     def __init__(self, ports: tuple[Port, ...], *, follow_links: bool = False) -> None:
         self.ports = ports
-        self.queries = [
-            PathQuery(port.template.is_directory, port.roots, () if follow_links else port.template.varies)
-            for port in ports
-        ]
         self.labels = [port.label for port in ports]
         self.has_only_plain = all(port.is_plain for port in ports)
         """Whether each port is exactly one path; else `RowInputs` finds out which paths a row has."""
-        if not self.has_only_plain:
-            self.queries = []
-        self.is_single = self.labels[:1] == [None]
+        self.queries = [query_of(port, follow_links=follow_links) for port in ports if self.has_only_plain]
         # An id is always a valid part of a path; other fields are checked for each row.
         is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
         self._formats = [_format_of(port.template) for port in ports] if is_plain else None
@@ -54,37 +78,23 @@ class StepPorts:
             return [port.template.format(values) for port in self.ports]
         return [text % values for text in self._formats]
 
-    def folders(self) -> set[str] | None:
-        """The folders that contain all paths, relative; None if they depend on the record."""
-        templates = [port.template for port in self.ports]
-        is_flat = all(template.text.rpartition("/")[0] == template.prefix[:-1] for template in templates)
-        return {template.prefix[:-1] for template in templates} if is_flat else None
-
     def ways(self, values: dict[str, str]) -> list[list[tuple[Port, Template | str]]]:
         """For each port its alternatives for a record: a path, or a pattern with wildcards.
 
         Raises:
             PatternError: When a port that is a single path has none for the record.
         """
-        ways: list[list[tuple[Port, Template | str]]] = []
-        for port in self.ports:
-            if port.per != "row":  # `RowInputs` fills it for each member
-                ways.append([])
-                continue
-            ways.append(ways_of(port, values))
-        return ways
+        # `RowInputs` fills the others for each member.
+        return [ways_of(port, values) if port.per == "row" else [] for port in self.ports]
 
     def as_seen(self, paths: Sequence[FoundPath]) -> Any:
         """The value that a script sees: one `Path`, a list of them, a dict by label, or None."""
-        if not paths:
-            return None
-        if self.is_single:
-            return None if paths[0] is None else port_value(paths[0])
         return port_paths(zip(self.labels, paths, strict=True))
 
     def by_label(self, urls: Sequence[object]) -> object:
         """One URL for a single port, a dict by label for several, None for none."""
-        return urls[0] if self.is_single else dict(zip(self.labels, urls, strict=True)) or None
+        labelled = dict(zip(self.labels, urls, strict=True))
+        return labelled.get(None, labelled) or None
 
 
 def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
@@ -94,6 +104,12 @@ def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
             yield path
         elif path is not None:
             yield from flat_paths(path)
+
+
+def query_of(port: Port, *, follow_links: bool) -> PathQuery:
+    """How to search for the path of a port."""
+    template = port.template
+    return PathQuery(template.is_directory, port.roots, () if follow_links else template.varies)
 
 
 def ways_of(port: Port, values: dict[str, str]) -> list[tuple[Port, Template | str]]:
@@ -128,7 +144,6 @@ class PreparedStep:
         name: The name of its staging folder.
         keep: The folders of its staging folder that stay for the next row, relative.
         staged: The folders that exist in its staging folder now.
-        folders: The folders of all its outputs and controls; None if they depend on the record.
         attributes: The attributes of its scripts that do not depend on the row.
         unit: The members that a log line on the console gets.
         input_fields: The fields and metadata columns that its inputs name.
@@ -160,7 +175,6 @@ class PreparedStep:
         self.outputs = StepPorts(spec.outputs, follow_links=follow_links)
         self.controls = StepPorts(spec.controls)
         self.declares_folder = any(port.template.is_directory for port in spec.outputs)
-        self.folders = StepPorts(spec.outputs + spec.controls).folders()
         self.unit = {"task": spec.task, "modality": spec.modality, "step_label": spec.step}
         self.attributes = {
             **common,

@@ -2,18 +2,24 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from types import MappingProxyType
 
 from sinagot_catalog.errors import PatternError, StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
-from sinagot_catalog.patterns import IdPattern, RawFolder, Template
+from sinagot_catalog.patterns import RawFolder, Template
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import fingerprint
 from sinagot_catalog.worker.files.local_files import LocalFiles, PathQuery
-from sinagot_catalog.worker.files.moved_inputs import InputFile
-from sinagot_catalog.worker.prepared_step import FoundPath, RowState, flat_paths, ways_of
+from sinagot_catalog.worker.files.moved_inputs import InputFile, relative
+from sinagot_catalog.worker.prepared_step import (
+    FoundPath,
+    RecordValues,
+    RowState,
+    flat_paths,
+    query_of,
+    ways_of,
+)
 
 
 class RowInputs:
@@ -22,23 +28,14 @@ class RowInputs:
     Args:
         spec: The run.
         files: The files of the run.
-        ids: The pattern of record ids.
-        path_values: The metadata that patterns name, by record.
+        values: What the placeholders of patterns stand for.
     """
 
-    def __init__(
-        self,
-        spec: RunSpec,
-        files: LocalFiles,
-        ids: IdPattern,
-        path_values: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-    ) -> None:
-        self._path_values = path_values
-        self._dataset = spec.dataset
+    def __init__(self, spec: RunSpec, files: LocalFiles, values: RecordValues) -> None:
         self._ignores_missing = spec.ignore_missing
         self._follow_links = spec.follow_links
         self._files = files
-        self._ids = ids
+        self._values = values
 
     def find(self, row: RowState) -> None:
         """Find the inputs of a row, and record their sizes and times.
@@ -92,7 +89,7 @@ class RowInputs:
         """The first alternative of an input that is there."""
         for way, finder in ways:
             if isinstance(finder, str):
-                query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
+                query = query_of(way, follow_links=self._follow_links)
                 full, stamp, is_there = self._find_one(row, way, finder, query)
                 if is_there:
                     return _Found(finder, full, stamp, [(finder, stamp)])
@@ -136,9 +133,9 @@ class RowInputs:
     def _ways_of(
         self, port: Port, member: str, by: tuple[str, ...] | None
     ) -> list[tuple[Port, Template | str]]:
-        values = self._ids.values_of(member, by)
+        values = self._values.of(member, by)
         with suppress(PatternError):
-            return [] if values is None else ways_of(port, {**values, **self._path_values.get(member, {})})
+            return [] if values is None else ways_of(port, values)
         return []
 
     def settle(self, row: RowState) -> tuple[list[str], list[str]]:
@@ -167,10 +164,7 @@ class RowInputs:
 
     def _named(self, paths: list[str]) -> str:
         """The first of some full paths, relative to its root, and the number of the others."""
-        roots = (self._files.dataset, self._files.outputs)
-        first = next(
-            (paths[0].removeprefix(f"{root}/") for root in roots if paths[0].startswith(f"{root}/")), paths[0]
-        )
+        first = relative(paths[0], (self._files.dataset, self._files.outputs)) or paths[0]
         return first if len(paths) == 1 else f"{first} (and {len(paths) - 1} more)"
 
     def _stamp(self, row: RowState, port: Port, path: str, full: str, info: os.stat_result) -> Stamp | None:
@@ -181,13 +175,11 @@ class RowInputs:
             row.input_files.append(InputFile(full, info.st_size, info.st_mtime_ns))
         return info.st_size, info.st_mtime_ns
 
-    def _varies(self, port: Port) -> tuple[bool, ...]:
-        return () if self._follow_links else port.template.varies
-
     def _check_dataset(self) -> None:
         """Raise an error if the dataset folder is gone, such as an unmounted disk: that is no missing input."""
-        if "://" not in self._dataset and not os.path.isdir(self._dataset):  # noqa: PTH112
-            raise StorageError(f"the dataset folder {self._dataset} is gone")
+        dataset = self._files.dataset
+        if "://" not in dataset and not os.path.isdir(dataset):  # noqa: PTH112
+            raise StorageError(f"the dataset folder {dataset} is gone")
 
     def _has_own(self, row: RowState, port: Port, path: str, full: str, info: os.stat_result) -> bool:
         """Whether a folder holds files that no step declares."""
@@ -196,8 +188,9 @@ class RowInputs:
 
     def _raw_folder(self, row: RowState, port: Port) -> RawFolder | None:
         """The matcher for files of a folder that steps declare; None if all its files count."""
-        values = self._ids.values(row.record_id) if port.inside and row.members is None else None
-        return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
+        ids = self._values.ids
+        values = ids.values(row.record_id) if port.inside and row.members is None else None
+        return None if values is None else RawFolder(port.template, port.inside, ids, values)
 
     def _folder_stamp(self, row: RowState, port: Port, path: str, full: str) -> Stamp | None:
         """Bytes, number and fingerprint of the files of a folder; None if they cannot be listed."""

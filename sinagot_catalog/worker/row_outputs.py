@@ -1,7 +1,7 @@
 """The outputs of a row: checks what its script wrote, and publishes it (see `files.publication`)."""
 
 # A `Path` costs a few microseconds.
-# ruff: noqa: PTH116
+# ruff: noqa: PTH112, PTH116
 
 import os
 import stat
@@ -115,7 +115,7 @@ class RowOutputs:
         if not files.issuperset(written):
             row.folders = _staged_folders(self._staging, root, written, units, checked=row.outputs)
         if self._spec.empty_outputs == "error":
-            _check_sizes(self._staging, root, row.outputs, row.folders)
+            _check_sizes(root, row.outputs, row.folders)
         if written == row.outputs:
             return written, is_tidy
         declared = set(row.outputs)
@@ -182,24 +182,18 @@ class RowOutputs:
             return []
         with suppress(OSError, SinagotError):
             row.folders = _staged_folders(self._staging, root, written, written)
-            row.files = ()
             publication = self._publication(row, root, written)
             publication.check()
-            publication.run(partial(self._announce, row) if publication.folders else _announce_nothing)
+            # A rename publishes each plain control file whole.
+            publication.run(partial(self._announce, row) if publication.folders else lambda *_: None)
             return written
         return []
 
     def _publication(self, row: RowState, root: str, paths: Sequence[str]) -> Publication:
-        return Publication(
-            self._publisher,
-            self._staging,
-            root,
-            paths=paths,
-            declared={*row.outputs, *row.controls},
-            files=row.files,
-            folders={path: files for path, files in row.folders.items() if path in paths},
-            before=Provenance(self._provenance.get(row.number)),
-        )
+        declared = {*row.outputs, *row.controls}
+        folders = {path: files for path, files in row.folders.items() if path in paths}
+        before = Provenance(self._provenance.get(row.number))
+        return Publication(self._publisher, self._staging, root, paths, declared, folders, before)
 
     def _announce(self, row: RowState, paths: Sequence[str], records: Sequence[Made]) -> None:
         """Write the event `publishing` before the first path appears, so that a killed row is known."""
@@ -231,10 +225,6 @@ def _check_not_inputs(outputs: str, paths: Iterable[str], inputs: Iterable[str])
                 )
 
 
-def _announce_nothing(paths: Sequence[str], records: Sequence[Made]) -> None:
-    """Skip the event for plain control files: a rename publishes each of them whole."""
-
-
 def _staged_folders(
     staging: StagingFolder,
     root: str,
@@ -261,7 +251,7 @@ def _staged_folders(
         fault = None if path in checked else staging.find_fault(root, path)
         if fault is not None:
             raise InvalidOutputError(f"{path} {fault}")
-        if staging.is_folder(root, path):
+        if os.path.isdir(f"{root}/{path}"):
             try:
                 folders[path] = staging.files_below(root, path)
             except StorageError as error:
@@ -269,7 +259,7 @@ def _staged_folders(
     return folders
 
 
-def _check_sizes(staging: StagingFolder, root: str, outputs: Iterable[str], folders: Folders) -> None:
+def _check_sizes(root: str, outputs: Iterable[str], folders: Folders) -> None:
     """Refuse empty outputs, for `[run] empty_outputs = "error"`.
 
     Raises:
@@ -277,6 +267,6 @@ def _check_sizes(staging: StagingFolder, root: str, outputs: Iterable[str], fold
     """
     for path in outputs:
         files = folders.get(path)
-        size = staging.size_of(root, path) if files is None else sum(size for size, _ in files.values())
+        size = os.stat(f"{root}/{path}").st_size if files is None else sum(size for size, _ in files.values())
         if not size:
             raise InvalidOutputError(f'{path} is empty, and [run] empty_outputs is "error"')

@@ -1,19 +1,15 @@
 """The script of a row: loads its class, and makes the object whose `run()` the job runner calls."""
 
 import time
-from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from sinagot_catalog.journal import Reads, RunSpec, unpack_metadata
-from sinagot_catalog.patterns import IdPattern
-from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate, reads_of
+from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate, mapped, reads_of
 from sinagot_catalog.worker.error_text import note_line
 from sinagot_catalog.worker.files.local_files import LocalFiles
-from sinagot_catalog.worker.prepared_step import FoundPath, PreparedStep, RowState
+from sinagot_catalog.worker.prepared_step import PreparedStep, RecordValues, RowState
 from sinagot_catalog.worker.process.row_interrupts import RowInterrupts
-
-_NOTHING: Reads = {}
 
 _RELOAD_AFTER = 0.5
 """Seconds between checks of a script's file for changes."""
@@ -25,23 +21,17 @@ class RowScripts:
     Args:
         spec: The run.
         files: The files of the run.
-        ids: The pattern of record ids.
+        values: What the placeholders of patterns stand for.
         interrupts: Tells an interrupt that an import raises from the user's.
-        path_values: The metadata that patterns name, by record.
     """
 
     def __init__(
-        self,
-        spec: RunSpec,
-        files: LocalFiles,
-        ids: IdPattern,
-        interrupts: RowInterrupts,
-        path_values: Mapping[str, Mapping[str, str]],
+        self, spec: RunSpec, files: LocalFiles, values: RecordValues, interrupts: RowInterrupts
     ) -> None:
-        self._path_values = path_values
         self._spec = spec
         self._files = files
-        self._ids = ids
+        self._values = values
+        self._ids = values.ids
         self._interrupts = interrupts
         self._host = ScriptHost(spec.scripts)
         self._metadata: dict[str, dict[str, Any]] | None = None
@@ -86,13 +76,13 @@ class RowScripts:
         return {"record_id": record_id, **own, **self._metadata.get(record_id, {})}
 
     def reads(self, row: RowState) -> Reads:
-        """What a row read of its parameters and its record, also for the paths of its inputs; empty for nothing."""
+        """What a row read, as members of its event: of its parameters, and of its record, also for its paths."""
         script = row.script
         # A group has no metadata.
-        values = self._path_values.get(row.record_id, {}) if row.members is None else {}
+        values = self._values.metadata.get(row.record_id, {}) if row.members is None else {}
         named = {name: value for name, value in values.items() if name in row.step.input_fields}
         if script is None or (script._read_params is None and script._read_record is None and not named):  # noqa: SLF001
-            return _NOTHING
+            return {}
         params, record = reads_of(script, ("record_id", *self._ids.groups))
         return {"params": params, "record": list({**named, **dict(record)}.items())}
 
@@ -108,7 +98,7 @@ class RowScripts:
         return ScriptPath(
             step.inputs.as_seen(row.full_inputs),
             step.outputs.as_seen([f"{root}/{path}" for path in row.outputs]),
-            step.controls.as_seen([f"{root}/{path}" for path in row.controls]) if row.controls else None,
+            step.controls.as_seen([f"{root}/{path}" for path in row.controls]),
             previous,
         )
 
@@ -116,13 +106,6 @@ class RowScripts:
         """The URLs of a row's paths."""
         step, url_of = row.step, self._files.url_of
         return ScriptPath(
-            step.inputs.by_label([_each(partial(url_of, is_input=True), path) for path in row.input_paths]),
+            step.inputs.by_label(mapped(partial(url_of, is_input=True), row.input_paths)),
             step.outputs.by_label([url_of(path, is_input=False) for path in row.outputs]),
         )
-
-
-def _each(url_of: Callable[[str], str], path: FoundPath) -> object:
-    """The URL of an input: a list for many, None if it is absent."""
-    if path is None or isinstance(path, str):
-        return None if path is None else url_of(path)
-    return [_each(url_of, part) for part in path]

@@ -5,8 +5,8 @@ import logging
 from sinagot_catalog.journal import UnitStepLines
 
 
-class ScriptLog:
-    """`self.logger` of the rows that one process runs.
+class ScriptLog(logging.Handler):
+    """`self.logger` of the rows that one process runs: its handler writes a `log` event of the running row.
 
     Args:
         level: The lowest level that is recorded.
@@ -14,52 +14,43 @@ class ScriptLog:
     """
 
     def __init__(self, level: int | str, console: logging.Logger | None = None) -> None:
-        self._handler = _Journaling(console)
-        self._level = level
+        super().__init__()
+        self._console = console
+        self._lines: UnitStepLines | None = None
+        self._record_id = ""
+        self._unit: dict[str, str | None] = {}
+        self._threshold = level
         # A separate manager: the logging configuration of a script or a user does not affect this logger.
         self.logger = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("script")
         self._ready()
 
     def _ready(self) -> None:
-        self.logger.handlers[:] = [self._handler]
+        self.logger.handlers[:] = [self]
         self.logger.propagate = False
         self.logger.disabled = False
         self.logger.filters.clear()
-        self.logger.setLevel(self._level)
+        self.logger.setLevel(self._threshold)
         self._number = self.logger.level
 
     def point(self, lines: UnitStepLines, record_id: str, unit: dict[str, str | None]) -> None:
         """Assign the following log lines to this row, and undo what the last row did to the logger."""
         logger = self.logger
-        is_changed = logger.handlers != [self._handler] or logger.level != self._number
+        is_changed = logger.handlers != [self] or logger.level != self._number
         if is_changed or logger.filters or logger.disabled or logger.propagate:
             self._ready()
-        self._handler.lines = lines
-        self._handler.record_id = record_id
-        self._handler.unit = unit
+        self._lines, self._record_id, self._unit = lines, record_id, unit
 
     def rest(self) -> None:
         """End the row: later log lines go to the console only."""
-        self._handler.lines = None
-
-
-class _Journaling(logging.Handler):
-    """Writes the records of a script's logger as `log` events of the running row."""
-
-    def __init__(self, console: logging.Logger | None) -> None:
-        super().__init__()
-        self.lines: UnitStepLines | None = None
-        self.record_id = ""
-        self.unit: dict[str, str | None] = {}
-        self._console = console
+        self._lines = None
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one event; `logging` handles a full disk, so the script does not fail."""
         try:
-            if self.lines is not None:
-                self.lines.log(self.record_id, self.format(record), record.levelname)
+            if self._lines is not None:
+                self._lines.log(self._record_id, self.format(record), record.levelname)
         except Exception:  # noqa: BLE001 as every handler of logging does
             self.handleError(record)
         if self._console is not None and self._console.isEnabledFor(record.levelno):
-            record.__dict__.update(record_id=self.record_id, **self.unit)
+            record.__dict__.update(record_id=self._record_id, **self._unit)
             self._console.handle(record)

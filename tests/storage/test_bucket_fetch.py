@@ -10,7 +10,7 @@ from sinagot_catalog.journal.writer import JournalWriter, journal_path
 from sinagot_catalog.storage.remote.store import RemoteStore
 from sinagot_catalog.worker.buckets import remote_files
 from sinagot_catalog.worker.buckets.remote_files import RemoteFiles
-from sinagot_catalog.worker.files.local_files import PathQuery
+from sinagot_catalog.worker.files.local_files import PathQuery, RowPaths
 from sinagot_catalog.worker.files.staging import StagingFolder
 
 
@@ -27,16 +27,21 @@ def place(moto, tmp_path):
     one.close()
 
 
+def paths_of(*inputs):
+    """The paths of a row that makes an output of each input."""
+    return RowPaths(inputs, [f"out/{path}" for path in inputs], [PathQuery()] * len(inputs))
+
+
 def ahead(place, *rows):
     """Look at rows ahead, to the end of it."""
-    place.prefetch([((one,), (f"out/{one}",), (PathQuery(),)) for one in rows])
+    place.prefetch([paths_of(one) for one in rows])
     place._prefetcher.wait()
 
 
 def read(place, *paths):
     """Fetch the inputs of a row as it would; their contents, None where one is absent."""
-    place.prepare(paths, [f"out/{path}" for path in paths])
-    found = [place.find_input(path) for path in paths]
+    place.prepare(paths_of(*paths))
+    found = [place.find_input(path, PathQuery()) for path in paths]
     place.fetch()
     return [None if stat is None else Path(full).read_bytes() for full, stat in found]
 
@@ -54,7 +59,7 @@ def test_row_that_begins_keeps_what_was_prefetched_for_it(place, moto):
     pending = dict(place._prefetcher._pending)
     ahead(place, "raw/A", "raw/B")  # as a run does when the row of A begins
     assert place._prefetcher._pending == pending
-    place.prepare(["raw/A"], ["out/raw/A"])
+    place.prepare(paths_of("raw/A"))
     assert list(place._prefetcher._pending) == [(("raw/B",), ("out/raw/B",))]
 
 
@@ -73,7 +78,7 @@ def test_what_a_row_writes_beside_its_outputs_is_seen_by_the_next(place, moto):
     staged = Path(place.staging.path, "c0", "extra")
     staged.mkdir(parents=True)
     (staged / "A").write_text("beside")
-    place.publisher.publish(str(staged.parent), ["extra/A"], {"extra/A"})
+    place.publisher.publish(str(staged.parent), ["extra/A"])
     assert moto.read("extra/A") == b"beside"
     assert read(place, "extra/A") == [b"beside"]
 
@@ -107,7 +112,7 @@ def test_input_that_a_script_reads_is_not_replaced_ahead(place, moto):
 def test_rows_run_where_no_thread_is_to_be_had_to_look_ahead(place, moto):
     moto.put({"raw/A": "text"})
     place._prefetcher._threads.shutdown()  # it refuses as it does where the system gives no thread
-    place.prefetch([(("raw/A",), ("out/raw/A",), (PathQuery(),))])
+    place.prefetch([paths_of("raw/A")])
     assert read(place, "raw/A") == [b"text"]
 
 

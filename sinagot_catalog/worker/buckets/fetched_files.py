@@ -11,14 +11,19 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
 from sinagot_catalog.storage import Info, RemoteStore
 from sinagot_catalog.worker.buckets.outages import OutageRetry, TransferError
+from sinagot_catalog.worker.files.local_files import is_related
 
 Answers = dict[tuple[str, str], Info | None]
 """What the stores answer for paths, by root and path; None if nothing is there."""
+_Version = tuple[str, str, int]
+"""The root, etag (or time) and size that identify a version of an object."""
+_Copy = tuple[int, int, int]
+"""The inode, size and time of a fetched copy, which a script may have changed or removed."""
 
 
 class FetchedFiles:
@@ -42,8 +47,7 @@ class FetchedFiles:
         self._limit = limit
         self._stores = stores
         self._retry = retry
-        self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
-        self._copies: dict[str, tuple[int, int, int] | None] = {}
+        self._held: OrderedDict[str, tuple[_Version, _Copy | None]] = OrderedDict()
         self._lock = threading.Lock()
         self._reserved = 0
         self._prefetched: set[str] = set()
@@ -56,7 +60,8 @@ class FetchedFiles:
 
     def holds(self, root: str, path: str, info: Info | None) -> bool:
         """Whether this version of a file is in the folder."""
-        return info is not None and self._held.get(path) == _version(root, info)
+        held = self._held.get(path)
+        return held is not None and info is not None and held[0] == _version(root, info)
 
     def fetch(self, wait_for_prefetches: Callable[[], object]) -> None:
         """Fetch the wanted inputs that are not in the folder yet; several at once.
@@ -73,7 +78,7 @@ class FetchedFiles:
         missing = []
         with self._lock:
             for path, (root, info) in files.items():
-                if self.holds(root, path, info) and self._copies.get(path) == self._copy_of(path):
+                if self.holds(root, path, info) and self._held[path][1] == self._copy_of(path):
                     self._held.move_to_end(path)
                 else:
                     missing.append(path)
@@ -85,21 +90,11 @@ class FetchedFiles:
             with self._lock:
                 self._reserved -= size
 
-    def prefetch(self, path: str, roots: Sequence[str], answers: Answers) -> None:
-        """Fetch one file if there is room for it and the running script does not read it.
-
-        Args:
-            path: The file, relative.
-            roots: The roots in which to search for it, in order.
-            answers: What the stores answered for the row's paths.
-        """
-        root = next((root for root in roots if answers.get((root, path)) is not None), None)
-        info = None if root is None else answers[root, path]
-        if root is None or info is None or info.is_directory:
-            return
+    def prefetch(self, path: str, root: str, info: Info) -> None:
+        """Fetch one file if there is room for it and the running script does not read it."""
         size = info.size or 0
         with self._lock:
-            used = sum(version[2] for version in self._held.values()) + self._reserved
+            used = sum(version[2] for version, _ in self._held.values()) + self._reserved
             if path in {*self._held, *self.wanted, *self._prefetched} or used + size > self._limit:
                 return
             self._reserved += size
@@ -141,8 +136,7 @@ class FetchedFiles:
                 if not (self._is_closed.is_set() or is_read):
                     os.makedirs(os.path.dirname(target), exist_ok=True)
                     os.replace(part, target)
-                    self._held[path] = _version(root, info)
-                    self._copies[path] = self._copy_of(path)
+                    self._held[path] = _version(root, info), self._copy_of(path)
         finally:
             with suppress(OSError):
                 os.unlink(part)  # left over if the download failed or was dropped
@@ -164,16 +158,15 @@ class FetchedFiles:
             wait_for_prefetches()
         with self._lock:
             others = [path for path in self._held if path not in files]
-            used = sum(self._held[path][2] for path in others) + self._reserved
+            used = sum(self._held[path][0][2] for path in others) + self._reserved
             for path in others:
                 if needed + used <= self._limit:
                     break
-                used -= self._held[path][2]
+                used -= self._held[path][0][2]
                 self._drop(path)
             self._reserved += size
 
-    def _copy_of(self, path: str) -> tuple[int, int, int] | None:
-        """Identifies the fetched copy of a file, which a script may have changed or removed."""
+    def _copy_of(self, path: str) -> _Copy | None:
         with suppress(OSError):
             info = os.stat(f"{self.folder}/{path}")
             return info.st_ino, info.st_size, info.st_mtime_ns
@@ -181,18 +174,11 @@ class FetchedFiles:
 
     def _drop(self, path: str) -> None:
         self._held.pop(path, None)
-        self._copies.pop(path, None)
         with suppress(OSError):
             os.unlink(f"{self.folder}/{path}")
 
 
-def is_related(path: str, other: str) -> bool:
-    """Whether two paths are the same, or one contains the other."""
-    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
-
-
-def _version(root: str, info: Info) -> tuple[str, str, int]:
-    """The root, etag (or time) and size that identify a version of an object."""
+def _version(root: str, info: Info) -> _Version:
     return root, info.etag or str(info.mtime_ns), info.size or 0
 
 

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.journal import JournalUploader
 from sinagot_catalog.patterns import IdPattern, reductions
-from sinagot_catalog.storage import Info, RemoteStore, find_entry, is_url, join_url
+from sinagot_catalog.storage import Info, RemoteStore, is_url
 from sinagot_catalog.worker.buckets.fetched_files import Answers, FetchedFiles
 from sinagot_catalog.worker.buckets.outages import OutageRetry
-from sinagot_catalog.worker.buckets.prefetcher import Prefetcher
+from sinagot_catalog.worker.buckets.prefetcher import Prefetcher, TimedAnswers
 from sinagot_catalog.worker.buckets.remote_publisher import RemotePublisher
-from sinagot_catalog.worker.files.local_files import ANY, LocalFiles, PathQuery
+from sinagot_catalog.worker.files.local_files import LocalFiles
+from sinagot_catalog.worker.files.target_folders import parents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sinagot_catalog.journal import RunSpec
     from sinagot_catalog.patterns import RawFolder, Template
-    from sinagot_catalog.worker.files.local_files import NextRow
+    from sinagot_catalog.worker.files.local_files import PathQuery, RowPaths
     from sinagot_catalog.worker.files.publication import Publisher
     from sinagot_catalog.worker.files.staging import StagingFolder
 
@@ -67,13 +68,8 @@ class RemoteFiles(LocalFiles):
         super().__init__(spec, staging, self._open_publisher(spec))
         limit = spec.remote.fetch_limit if spec.remote is not None else 0
         self._fetched = FetchedFiles(fetched, limit, self._stores, self._retry)
-        self._prefetcher = Prefetcher(
-            self._fetched,
-            query=self._query_row,
-            roots_of=self.roots_of,
-            outputs=spec.outputs,
-            force=spec.force,
-        )
+        self._force = spec.force
+        self._prefetcher = Prefetcher(self._prefetch_row)
         self.data_path = fetched if is_url(spec.dataset) else spec.dataset
 
     def _open_publisher(self, spec: RunSpec) -> Publisher | None:
@@ -85,14 +81,12 @@ class RemoteFiles(LocalFiles):
             store, self._retry, query=lambda path: self._query(spec.outputs, path), forget=self._forget
         )
 
-    def prepare(
-        self, inputs: Sequence[str], outputs: Sequence[str], queries: Sequence[PathQuery] = ()
-    ) -> None:
+    def prepare(self, row: RowPaths) -> None:
         """Query the paths of the next row, several at once, unless prefetching has already done so."""
-        super().prepare(inputs, outputs, queries)
+        super().prepare(row)
         self._answers.clear()
         self._fetched.wanted.clear()
-        prefetched = self._prefetcher.take(inputs, outputs)
+        prefetched = self._prefetcher.take(row)
         if prefetched is not None:
             at, answers = prefetched
             # A fetched input keeps its version, which the row records; other paths may have changed since.
@@ -100,45 +94,45 @@ class RemoteFiles(LocalFiles):
             self._answers.update(
                 (key, info)
                 for key, info in answers.items()
-                if is_fresh or (key[1] not in outputs and self._fetched.holds(*key, info))
+                if is_fresh or (key[1] not in row.outputs and self._fetched.holds(*key, info))
             )
-        for root in self._stores:
-            paths = self._paths(root, inputs, outputs, queries)
-            unknown = [path for path in paths if (root, path) not in self._answers]
-            self._answers.update(self._retry(lambda root=root, unknown=unknown: self._ask(root, unknown)))  # type: ignore[misc]
+        self._answers |= self._retry(lambda: self._ask(row, self._answers))
 
-    def prefetch(self, rows: Iterable[NextRow]) -> None:
+    def prefetch(self, rows: Iterable[RowPaths]) -> None:
         """Query the next rows and fetch their inputs; see `Prefetcher.prefetch`."""
         self._prefetcher.prefetch(rows)
 
     def close(self) -> None:
         """End prefetching."""
         super().close()
+        self._fetched.close()
         self._prefetcher.close()
 
     # -- queries ------------------------------------------------------------------------------------------
 
-    def _paths(
-        self, root: str, inputs: Sequence[str], outputs: Iterable[str], queries: Sequence[PathQuery]
-    ) -> set[str]:
-        """The paths of a row to query in one root."""
-        pairs = zip(inputs, queries or [ANY] * len(inputs), strict=True)
-        paths = {path for path, query in pairs if root in self.roots_of(query)}
-        return paths | (set(outputs) if root == self.outputs else set())
-
-    def _ask(self, root: str, paths: Sequence[str]) -> Answers:
-        """The answers of one store, several at once."""
-        store = self._stores[root]
-        return dict(zip(((root, path) for path in paths), store.each(store.info, paths), strict=True))
-
-    def _query_row(
-        self, inputs: Sequence[str], outputs: Sequence[str], queries: Sequence[PathQuery]
-    ) -> Answers:
-        """The answers for all paths of a row."""
+    def _ask(self, row: RowPaths, known: Collection[tuple[str, str]] = ()) -> Answers:
+        """The answers for the paths of a row that are not known, several at once."""
         answers: Answers = {}
-        for root in self._stores:
-            answers |= self._ask(root, list(self._paths(root, inputs, outputs, queries)))
+        for root, store in self._stores.items():
+            inputs = zip(row.inputs, row.queries, strict=True)
+            paths = {path for path, query in inputs if root in self.roots_of(query)}
+            paths.update(row.outputs if root == self.outputs else ())
+            unknown = [path for path in paths if (root, path) not in known]
+            answers |= zip(((root, path) for path in unknown), store.each(store.info, unknown), strict=True)
         return answers
+
+    def _prefetch_row(self, row: RowPaths) -> TimedAnswers:
+        """Query the paths of a row, and fetch its inputs unless its outputs exist."""
+        answers = self._ask(row)
+        now = time.monotonic()
+        is_done = row.outputs and all(answers.get((self.outputs, path)) is not None for path in row.outputs)
+        if self._force or not is_done:
+            for path, query in zip(row.inputs, row.queries, strict=True):
+                places = ((root, answers.get((root, path))) for root in self.roots_of(query))
+                root, info = next((place for place in places if place[1] is not None), ("", None))
+                if info is not None and not info.is_directory:
+                    self._fetched.prefetch(path, root, info)
+        return now, answers
 
     def _query(self, root: str, path: str) -> Info | None:
         """The answer for one path of the running row."""
@@ -158,33 +152,23 @@ class RemoteFiles(LocalFiles):
         """Fetch the inputs that were found and are not fetched yet; see `FetchedFiles.fetch`."""
         self._fetched.fetch(self._prefetcher.wait)
 
-    def find_input(self, path: str, query: PathQuery = ANY) -> tuple[str, os.stat_result | None]:
-        """The path to which `fetch` brings an input, and its `stat`; None when it is absent."""
-        fetched = f"{self._fetched.folder}/{path}"
-        full, status = fetched, None
-        for root in self.roots_of(query):
-            if root not in self._stores:
-                full = f"{root}/{path}"
-                status = find_entry(root, path, is_directory=query.is_directory, varies=query.varies)
-            elif (info := self._query(root, path)) is not None and (
-                info.is_directory or not query.is_directory
-            ):
-                self._fetched.wanted[path] = root, info
-                full, status = fetched, _as_stat(info)
-            if status is not None:
-                self._root_of[path] = root
-                break
-        return full, status
+    def _find(self, root: str, path: str, query: PathQuery) -> os.stat_result | None:
+        """The `stat` of a path below one root; None when it is absent."""
+        if root not in self._stores:
+            return super()._find(root, path, query)
+        info = self._query(root, path)
+        return None if info is None or (query.is_directory and not info.is_directory) else _as_stat(info)
 
-    def find_many(self, template: Template, roots: Sequence[str]) -> dict[str, tuple[str, os.stat_result]]:
-        """The same as for local files; `fetch` brings the files of a bucket."""
-        files = super().find_many(template, roots)
-        for path, (full, info) in files.items():
-            if path in self._fetched.wanted:
-                files[path] = f"{self._fetched.folder}/{path}", info
-            else:
-                self._root_of[path] = full.removesuffix(f"/{path}")
-        return files
+    def _place(self, root: str, path: str) -> str:
+        """The full path by which a script reads a path: that to which `fetch` brings it, in a bucket."""
+        return super()._place(self._fetched.folder if root in self._stores else root, path)
+
+    def _take(self, root: str, path: str) -> str:
+        """Note that the row reads a path below a root; `fetch` brings it."""
+        info = self._query(root, path) if root in self._stores else None
+        if info is not None:
+            self._fetched.wanted[path] = root, info
+        return super()._take(root, path)
 
     def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
         """The paths that a pattern with wildcards has in a bucket, or below a local root."""
@@ -196,12 +180,13 @@ class RemoteFiles(LocalFiles):
         for path, info in infos.items():
             if path.startswith("LOG/"):
                 continue
-            cuts = [path] if not template.is_directory else _folders_of(path)
+            cuts = [path] if not template.is_directory else parents(path)[:-1]
             for cut in cuts:
                 if cut not in files and way.fits(cut):
-                    entry = info if cut == path else self._query(root, cut)
+                    if cut == path:
+                        self._answers[root, path] = info
+                    entry = self._query(root, cut)
                     if entry is not None:
-                        self._fetched.wanted.setdefault(cut, (root, entry))  # another input may name it, too
                         files[cut] = _as_stat(entry)
         return files
 
@@ -222,13 +207,6 @@ class RemoteFiles(LocalFiles):
         store = self._stores[self._fetched.wanted[path][0]]
         return self._retry(lambda: store.files_below(path))
 
-    def has_output(self, path: str, query: PathQuery = ANY) -> bool:
-        """Whether an output exists at its final path."""
-        if self.outputs not in self._stores:
-            return super().has_output(path, query)
-        info = self._query(self.outputs, path)
-        return info is not None and (info.is_directory or not query.is_directory)
-
     def has_file(self, path: str) -> bool:
         """Whether an object is at the final path of an output."""
         if self.outputs not in self._stores:
@@ -236,33 +214,9 @@ class RemoteFiles(LocalFiles):
         info = self._query(self.outputs, path)
         return info is not None and not info.is_directory
 
-    def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
-        """The path of a local copy of an output that exists; None if it does not."""
-        if self.outputs not in self._stores:
-            return super().find_output(path, query)
-        info = self._query(self.outputs, path)
-        if info is None or (query.is_directory and not info.is_directory):
-            return None
-        self._fetched.wanted[path] = self.outputs, info
-        self.fetch()
-        return f"{self._fetched.folder}/{path}"
-
-    def url_of(self, path: str, *, is_input: bool) -> str:
-        """The URL of a path, for scripts that read or write it themselves."""
-        wanted = self._fetched.wanted.get(path)
-        known = self._root_of.get(path) if wanted is None else wanted[0]
-        root = known if is_input and known is not None else self.outputs
-        return join_url(root, path) if is_url(root) else f"{root}/{path}"
-
 
 _ANY_ID = IdPattern(".+")
 """A filled pattern has no placeholder: no id matters."""
-
-
-def _folders_of(path: str) -> list[str]:
-    """The folders around a path, the outermost first."""
-    parts = path.split("/")
-    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _as_stat(info: Info) -> os.stat_result:

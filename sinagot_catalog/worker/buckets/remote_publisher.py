@@ -4,15 +4,14 @@ A store shows an object only when it is complete. A folder is uploaded object by
 announces it, so that the row of a killed worker is known to be half published.
 """
 
-# ruff: noqa: PTH108, PTH112, PTH114, PTH118
-
 import os
-import shutil
+import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sinagot_catalog.journal import ExistingFile, ExistingPath
-from sinagot_catalog.storage import Info, RemoteStore
+from sinagot_catalog.storage import Info, RemoteStore, walk
 from sinagot_catalog.worker.buckets.outages import OutageRetry, TransferError
+from sinagot_catalog.worker.files.file_moves import remove
 
 
 class RemotePublisher:
@@ -63,7 +62,6 @@ class RemotePublisher:
         self,
         root: str,
         paths: Sequence[str],
-        files: Collection[str] = (),  # noqa: ARG002 - part of the protocol
         *,
         new: Collection[str] = (),  # noqa: ARG002 - a store has no rename that fails if the name is taken
     ) -> None:
@@ -75,45 +73,33 @@ class RemotePublisher:
 
     def _upload(self, root: str, paths: Sequence[str]) -> None:
         before = {path: self._query(path) for path in paths}
+        folders = {path for path in paths if stat.S_ISDIR(os.lstat(f"{root}/{path}").st_mode)}
         uploads: list[tuple[str, str]] = []
         for path in paths:
             if path.partition("/")[0] == "LOG":
                 raise TransferError(f"cannot publish {path}: LOG is never data")
-            full = f"{root}/{path}"
-            uploads += _files_below(full, path) if _is_folder(full) else [(full, path)]
+            files = [""]
+            if path in folders:
+                below = walk(f"{root}/{path}")
+                files = [f"/{prefix}{entry.name}" for prefix, entry in below if entry.is_file()]
+            uploads += ((f"{root}/{path}{file}", f"{path}{file}") for file in files)
         self._retry(lambda: self._store.each(lambda upload: self._store.put(*upload), uploads))
         keys = {key for _, key in uploads}
-        self._retry(lambda: self._store.delete(self._outdated(root, before, keys)))
+        self._retry(lambda: self._store.delete(self._outdated(before, folders, keys)))
         for path in paths:
-            full = f"{root}/{path}"
-            if _is_folder(full):
-                shutil.rmtree(full, ignore_errors=True)
-            else:
-                os.unlink(full)
+            remove(f"{root}/{path}")
 
-    def _outdated(self, root: str, before: Mapping[str, Info | None], new: Collection[str]) -> list[str]:
+    def _outdated(
+        self, before: Mapping[str, Info | None], folders: Collection[str], new: Collection[str]
+    ) -> list[str]:
         """Keys of an earlier output: old keys in a directory, and a file that is now a directory."""
         old = []
         for path, info in before.items():
-            if os.path.isdir(f"{root}/{path}") or (info is not None and info.is_directory):
+            if path in folders or (info is not None and info.is_directory):
                 old += [key for key in self._store.tree(path) if key not in new]
             if info is not None and not info.is_directory and path not in new:
                 old.append(path)
         return old
-
-
-def _is_folder(full: str) -> bool:
-    return os.path.isdir(full) and not os.path.islink(full)
-
-
-def _files_below(full: str, path: str) -> list[tuple[str, str]]:
-    """The files in a staged folder, each with its key."""
-    return [
-        (file, f"{path}/{os.path.relpath(file, full)}")
-        for folder, _, names in os.walk(full)
-        for name in sorted(names)
-        if os.path.isfile(file := os.path.join(folder, name))  # noqa: PTH113
-    ]
 
 
 def _existing_file(info: Info) -> ExistingFile:

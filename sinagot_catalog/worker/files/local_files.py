@@ -6,11 +6,11 @@
 import os
 import stat
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from sinagot_catalog.journal import RunSpec
 from sinagot_catalog.patterns import RawFolder, Template
-from sinagot_catalog.storage import find_entry, find_many, input_files
+from sinagot_catalog.storage import find_entry, find_many, input_files, is_url, join_url
 from sinagot_catalog.worker.files.local_publisher import LocalPublisher
 from sinagot_catalog.worker.files.moved_inputs import InputFile, InputNotes, put_back_inputs
 from sinagot_catalog.worker.files.publication import Publisher
@@ -34,8 +34,19 @@ class PathQuery(NamedTuple):
 ANY = PathQuery()
 """Searches for a file or a folder."""
 
-NextRow: TypeAlias = tuple[Sequence[str], Sequence[str], Sequence[PathQuery]]
-"""A row to prefetch: its inputs, its outputs, and how to search for each input."""
+
+class RowPaths(NamedTuple):
+    """The paths of a row, relative.
+
+    Attributes:
+        inputs: What it reads.
+        outputs: What it writes.
+        queries: How to search for each input.
+    """
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    queries: Sequence[PathQuery]
 
 
 class LocalFiles:
@@ -63,16 +74,11 @@ class LocalFiles:
         self._root_of: dict[str, str] = {}
         self._input_notes = InputNotes(staging.path)
 
-    def prepare(
-        self,
-        inputs: Sequence[str],  # noqa: ARG002 - `RemoteFiles` uses them
-        outputs: Sequence[str],  # noqa: ARG002
-        queries: Sequence[PathQuery] = (),  # noqa: ARG002
-    ) -> None:
+    def prepare(self, row: RowPaths) -> None:  # noqa: ARG002 - `RemoteFiles` uses it
         """Get ready for the paths of the next row: forget those of the last row."""
         self._root_of.clear()
 
-    def prefetch(self, rows: Iterable[NextRow]) -> None:
+    def prefetch(self, rows: Iterable[RowPaths]) -> None:
         """Prefetch the inputs of a row and of those that follow it: a local disk needs nothing."""
 
     def close(self) -> None:
@@ -85,18 +91,16 @@ class LocalFiles:
     def url_of(self, path: str, *, is_input: bool) -> str:
         """The URL of a path."""
         root = self._root_of.get(path, self.dataset) if is_input else self.outputs
-        return f"file://{root}/{path}"
+        return join_url(root, path) if is_url(root) else f"file://{root}/{path}"
 
-    def find_input(self, path: str, query: PathQuery = ANY) -> tuple[str, os.stat_result | None]:
+    def find_input(self, path: str, query: PathQuery) -> tuple[str, os.stat_result | None]:
         """The full path of an input and its `stat`; None when it is absent. An empty folder is absent."""
         root = self.dataset
         for root in self.roots_of(query):
-            info = find_entry(root, path, is_directory=query.is_directory, varies=query.varies)
+            info = self._find(root, path, query)
             if info is not None:
-                if self._is_apart:
-                    self._root_of[path] = root
-                return f"{root}/{path}", info
-        return f"{root}/{path}", None
+                return self._take(root, path), info
+        return self._place(root, path), None
 
     def find_many(self, template: Template, roots: Sequence[str]) -> dict[str, tuple[str, os.stat_result]]:
         """The files of a pattern with wildcards: by relative path the full path and the `stat`, sorted.
@@ -109,14 +113,26 @@ class LocalFiles:
         for root in self.roots_of(PathQuery(roots=tuple(roots))):
             for path, info in self._list_many(root, template).items():
                 if path not in files:
-                    files[path] = f"{root}/{path}", info
-                    if self._is_apart:
-                        self._root_of[path] = root
+                    files[path] = self._take(root, path), info
         return dict(sorted(files.items()))
+
+    def _find(self, root: str, path: str, query: PathQuery) -> os.stat_result | None:
+        """The `stat` of a path below one root; None when it is absent."""
+        return find_entry(root, path, is_directory=query.is_directory, varies=query.varies)
 
     def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
         """The paths that a pattern with wildcards has below one root."""
         return find_many(root, template, follow_links=self._follow_links)
+
+    def _place(self, root: str, path: str) -> str:
+        """The full path by which a script reads a path below a root."""
+        return f"{root}/{path}"
+
+    def _take(self, root: str, path: str) -> str:
+        """Note the root of a path that the row reads; returns the full path."""
+        if self._is_apart:
+            self._root_of[path] = root
+        return self._place(root, path)
 
     def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
         """Whether a folder of raw data holds a file that no step declares.
@@ -165,9 +181,7 @@ class LocalFiles:
 
     def has_output(self, path: str, query: PathQuery = ANY) -> bool:
         """Whether an output exists at its final path."""
-        return (
-            find_entry(self.outputs, path, is_directory=query.is_directory, varies=query.varies) is not None
-        )
+        return self._find(self.outputs, path, query) is not None
 
     def has_file(self, path: str) -> bool:
         """Whether a regular file is at the final path of an output; a link is none."""
@@ -176,6 +190,15 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
-        """The full path of an output that exists; None if it does not."""
-        return f"{self.outputs}/{path}" if self.has_output(path, query) else None
+    def find_output(self, path: str, query: PathQuery) -> str | None:
+        """The full path of an output that exists, or of its fetched copy; None if it does not."""
+        if not self.has_output(path, query):
+            return None
+        full = self._take(self.outputs, path)
+        self.fetch()
+        return full
+
+
+def is_related(path: str, other: str) -> bool:
+    """Whether two paths are the same, or one contains the other."""
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")

@@ -5,9 +5,10 @@ only.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH104, PTH108, PTH114, PTH119
+# ruff: noqa: PTH104, PTH108, PTH114
 
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Collection, Sequence
@@ -27,10 +28,10 @@ from sinagot_catalog.worker.files.file_moves import (
 from sinagot_catalog.worker.files.staging import StagingFolder
 from sinagot_catalog.worker.files.target_folders import TargetFolders
 
-_NOT_SIMPLE = frozenset(
-    (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
-)
-"""Errors of a rename if a folder is in its way or is gone, or if the file has to be copied."""
+_IN_THE_WAY = frozenset((errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST))
+"""Errors of a rename if a folder is in its way, or is to take the place of a file."""
+_NOT_SIMPLE = _IN_THE_WAY | {errno.ENOENT, errno.EXDEV}
+"""The same, also if the folder of the final path is gone, or if the file has to be copied."""
 
 
 class LocalPublisher:
@@ -48,6 +49,7 @@ class LocalPublisher:
         self._staging = staging
         self._run_id = spec.run_id
         self._durable = spec.durable
+        self._numbers = itertools.count()
         self._folders = TargetFolders(spec, staging.stat)
 
     def existing(self, path: str, *, is_folder: bool) -> ExistingPath | None:  # noqa: ARG002 - for buckets
@@ -74,8 +76,7 @@ class LocalPublisher:
         """Move one plain staged file to its final path by one rename: the fast path of nearly every row."""
         if self._durable:
             return False
-        folder = self._folders.get(path.rpartition("/")[0])
-        if not folder.is_plain:
+        if not self._folders.of_output(path).is_plain:
             return False
         try:
             (os.replace if is_new else rename)(f"{root}/{path}", f"{self._outputs}/{path}")
@@ -85,121 +86,114 @@ class LocalPublisher:
             raise
         return True
 
-    def publish(
-        self, root: str, paths: Sequence[str], files: Collection[str] = (), *, new: Collection[str] = ()
-    ) -> None:
+    def publish(self, root: str, paths: Sequence[str], *, new: Collection[str] = ()) -> None:
         """Move staged paths to their final paths, each by one rename.
 
         Paths that need a copy to another file system are copied first, to a hidden file beside the final path. So
         all renames happen within a short time.
         """
-        moves = []
-        hidden = []
-        copied = []
+        moves: list[tuple[str, str]] = []
+        copies: dict[str, str] = {}
         try:
             for path in paths:
-                source, target = f"{root}/{path}", f"{self._outputs}/{path}"
-                parent, _, name = path.rpartition("/")
-                folder = self._folders.get(parent)
-                if not folder.has_own_name:
-                    self._folders.check_alias(path, folder)
-                is_link = path not in files and os.path.islink(source)
+                source = f"{root}/{path}"
+                folder = self._folders.of_output(path)
                 if (
-                    is_link
+                    os.path.islink(source)
                     or folder.device != self._staging.stat().st_dev
                     or not regroup(source, folder.group, sets_group=folder.sets_group)
                 ):
-                    hidden.append(self._hidden_path(parent, name, "tmp"))
-                    copy(source, hidden[-1])
-                    copied.append(source)
-                    source = hidden[-1]
+                    hidden = self._hidden_path(path)
+                    copies[hidden] = source
+                    copy(source, hidden)
+                    source = hidden
                 if self._durable:
                     sync(source)
-                moves.append((source, target, parent, path in new))
-            self._move_all(moves)
-            for source in copied:
+                moves.append((source, path))
+            self._move_all(moves, new)
+            for source in copies.values():
                 remove(source)  # otherwise it would count as an output of the next row
             if self._durable:
-                for parent in {parent for _, _, parent, _ in moves}:
+                for parent in {path.rpartition("/")[0] for path in paths}:
                     sync_one(f"{self._outputs}/{parent}")
         finally:
-            for path in hidden:
-                remove(path)
+            for hidden in copies:
+                remove(hidden)
 
-    def _move_all(self, moves: Sequence[tuple[str, str, str, bool]]) -> None:
+    def _move_all(self, moves: Sequence[tuple[str, str]], new: Collection[str]) -> None:
         """Move all paths, the new ones first; move none if a new path already exists."""
         linked: list[str] = []
-        for source, target, _, is_new in moves:
-            if not is_new:
-                continue
+        for source, path in moves:
             try:
-                if link(source, target):
-                    linked.append(target)
+                if path in new and link(source, f"{self._outputs}/{path}"):
+                    linked.append(path)
             except FileExistsError:
-                for path in linked:
-                    os.unlink(path)
-                path = os.path.relpath(target, self._outputs)
+                for other in linked:
+                    os.unlink(f"{self._outputs}/{other}")
                 raise ForeignFileError(
                     f"wrote {path}, which no output declares, and another row wrote it at the same time: "
                     "nothing was published. Write under a name with the record id in it, and join the files, "
                     "in a step with BY or with scan_outputs"
                 ) from None
-        for source, target, parent, _ in moves:
-            if target in linked:
+        for source, path in moves:
+            if path in linked:
                 os.unlink(source)
             else:
-                self._move(source, target, parent)
+                self._move(source, path)
 
-    def _hidden_path(self, folder: str, name: str, end: str, *, returns: bool = False) -> str:
+    def _hidden_path(self, path: str, *, is_old: bool = False) -> str:
         """The full path of a hidden file beside a final path, noted in staging so that it is removed in any case.
 
         Args:
-            folder: The folder of the final path, relative.
-            name: The name of the final path.
-            end: The ending of the hidden name.
-            returns: Whether `clear_staging` renames the file back if no replacement exists.
+            path: The final path.
+            is_old: Whether it is for the old file: `clear_staging` renames it back if no replacement exists.
         """
+        folder, _, name = path.rpartition("/")
         short = name.encode("utf-8", "surrogateescape")[:120].decode("utf-8", "surrogateescape")
-        hidden = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.{end}"
-        self._staging.note(f"{hidden}//{name}" if returns else hidden)
+        end = "old.tmp" if is_old else "tmp"
+        number = next(self._numbers)  # long names may have the same beginning
+        hidden = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.{number}.{end}"
+        self._staging.note(f"{hidden}//{name}" if is_old else hidden)
         full = f"{self._outputs}/{hidden}"
         remove(full)
         return full
 
-    def _move(self, source: str, target: str, folder: str) -> None:
+    def _move(self, source: str, path: str) -> None:
+        target = f"{self._outputs}/{path}"
         try:
             rename(source, target)
         except FileNotFoundError:
             # The folder was removed after it was checked: make it again.
             self._folders.forget()
-            self._folders.get(folder)
+            self._folders.of_output(path)
             rename(source, target)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 # Two mounts of one device: a rename between them is refused, although the device is the same.
-                hidden = self._hidden_path(folder, os.path.basename(target), "tmp")
+                hidden = self._hidden_path(path)
                 try:
                     copy(source, hidden)
-                    self._move(hidden, target, folder)
+                    self._move(hidden, path)
                     remove(source)
                 finally:
                     remove(hidden)
-            elif error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
-                self._swap(source, target, folder)
+            elif error.errno in _IN_THE_WAY:
+                self._swap(source, path)
             else:
                 raise
 
-    def _swap(self, source: str, target: str, folder: str) -> None:
+    def _swap(self, source: str, path: str) -> None:
         """Replace a path when a plain rename cannot, because one of the two is a folder.
 
         If the system can exchange two names atomically, one of them exists at each moment. Otherwise two renames do
         it, and the old path is kept until the second rename is done.
         """
+        target = f"{self._outputs}/{path}"
         if exchange(source, target):
             remove(source)
             return
         # Hidden beside the target: if this process is killed now, `clear_staging` renames it back.
-        old = self._hidden_path(folder, os.path.basename(target), "old.tmp", returns=True)
+        old = self._hidden_path(path, is_old=True)
         os.rename(target, old)
         try:
             os.rename(source, target)

@@ -100,7 +100,7 @@ def put_back_inputs(staging: str, roots: Collection[str]) -> list[str]:
     missing = [
         (file, name)
         for file in _read_note(f"{staging}/{_NOTE}")
-        if (name := _relative(file.path, roots)) is not None and file.is_gone()
+        if (name := relative(file.path, roots)) is not None and file.is_gone()
     ]
     if not missing:
         return []
@@ -174,7 +174,7 @@ def _put_back(source: str, target: str) -> None:
     os.unlink(source)
 
 
-def _relative(path: str, roots: Collection[str]) -> str | None:
+def relative(path: str, roots: Collection[str]) -> str | None:
     """A path relative to the root that holds it; None if it leaves all roots."""
     for root in roots:
         start = f"{root.rstrip('/')}/"

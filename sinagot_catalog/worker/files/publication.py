@@ -20,6 +20,7 @@ library only.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import field
 from typing import Protocol
 
 from sinagot_catalog.journal import (
@@ -32,6 +33,7 @@ from sinagot_catalog.journal import (
     made_of,
     spelled,
 )
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.worker.files.staging import StagingFolder
 
 
@@ -71,15 +73,12 @@ class Publisher(Protocol):
             OSError: When the disk refuses.
         """
 
-    def publish(
-        self, root: str, paths: Sequence[str], files: Collection[str] = (), *, new: Collection[str] = ()
-    ) -> None:
+    def publish(self, root: str, paths: Sequence[str], *, new: Collection[str] = ()) -> None:
         """Publish staged paths.
 
         Args:
             root: The staging folder.
             paths: The paths.
-            files: The paths that are known to be plain files.
             new: The paths that must replace nothing. On a local disk, nothing is published if one of them exists by
                 now; a bucket cannot test this.
 
@@ -90,46 +89,39 @@ class Publisher(Protocol):
         """
 
 
+@dataclass(frozen=True)
 class Publication:
     """The outputs that a row is about to publish.
 
-    Args:
+    Attributes:
         publisher: Moves the paths.
         staging: The staging folder of the process.
         root: The staging folder of the row.
         paths: The paths to publish, relative, declared outputs last.
         declared: The paths that outputs or controls declare.
-        files: The paths that are known to be plain files.
         folders: For each path that is a folder, size and time of its files by name.
         before: The journal's records of what the row made before.
+        new: The paths that no output declares and that nothing has yet; `check` finds them.
     """
 
-    def __init__(
-        self,
-        publisher: Publisher,
-        staging: StagingFolder,
-        root: str,
-        *,
-        paths: Sequence[str],
-        declared: Collection[str],
-        files: Collection[str],
-        folders: Mapping[str, Mapping[str, tuple[int, int]]],
-        before: Provenance,
-    ) -> None:
-        self._publisher = publisher
-        self._staging = staging
-        self._root = root
-        self.paths = paths
-        self.extras = [path for path in paths if path not in declared]
-        self._files = files
-        self.folders = folders
-        self._before = before
-        self._new: set[str] = set()
+    publisher: Publisher
+    staging: StagingFolder
+    root: str
+    paths: Sequence[str]
+    declared: Collection[str]
+    folders: Mapping[str, Mapping[str, tuple[int, int]]]
+    before: Provenance
+    new: set[str] = field(default_factory=set)
+
+    @property
+    def extras(self) -> list[str]:
+        """The paths that no output declares."""
+        return [path for path in self.paths if path not in self.declared]
 
     @property
     def is_in_steps(self) -> bool:
         """Whether publishing takes several renames or uploads, so that a killed row may be half published."""
-        return len(self.paths) > 1 or (self._publisher.is_file_by_file and bool(self.folders))
+        return len(self.paths) > 1 or (self.publisher.is_file_by_file and bool(self.folders))
 
     def check(self) -> None:
         """Check the final paths.
@@ -138,18 +130,17 @@ class Publication:
             ForeignFileError: When the row did not make what exists there.
             StorageError: When the store does not answer.
         """
-        extras = set(self.extras)
         for path in self.paths:
-            existing = self._publisher.existing(path, is_folder=path in self.folders)
-            if path in extras:
+            existing = self.publisher.existing(path, is_folder=path in self.folders)
+            if path not in self.declared:
                 if existing is None:
-                    self._new.add(path)
+                    self.new.add(path)
                 else:
-                    check_file(path, existing, self._before)
+                    check_file(path, existing, self.before)
             elif existing is not None and (
                 existing.kind == "folder" or (path in self.folders and existing.kind != "file")
             ):
-                check_folder(path, existing, self._before, self.folders.get(path, ()))
+                check_folder(path, existing, self.before, self.folders.get(path, ()))
 
     def run(self, announce: Callable[[Sequence[str], Sequence[Made]], None]) -> None:
         """Announce the paths if there is more than one plain file, then move them all.
@@ -164,7 +155,7 @@ class Publication:
         """
         if len(self.paths) > 1 or self.folders:
             announce(self.paths, self._announced())
-        self._publisher.publish(self._root, self.paths, self._files, new=self._new)
+        self.publisher.publish(self.root, self.paths, new=self.new)
 
     def _announced(self) -> list[Made]:
         """The records for `publishing`: the row's folders and undeclared files, as before and as they will be."""
@@ -172,28 +163,27 @@ class Publication:
         for path, files in self.folders.items():
             new = made_of(path, files)
             # Until the rename is done, the folder at the final path may be of any earlier attempt.
-            records += [*(old for old in self._before.earlier(path) if old != new), new]
+            records += [*(old for old in self.before.earlier(path) if old != new), new]
         for path in self.extras:
-            stamp = self._staging.stamp_of(self._root, path)
+            stamp = self.staging.stamp_of(self.root, path)
             # A stamp that publishing changes would not prove that the row made the file.
-            if stamp is not None and not self._publisher.changes_times(path):
-                records += [*self._before.earlier(spelled(path)), made_file(spelled(path), stamp)]
+            if stamp is not None and not self.publisher.changes_times(path):
+                records += [*self.before.earlier(spelled(path)), made_file(spelled(path), stamp)]
         return records
 
     def record(self) -> list[Made]:
         """The records for `done`: the row's folders as they are now, and its undeclared files."""
         records = []
         for path, files in self.folders.items():
-            existing = (
-                self._publisher.existing(path, is_folder=True)
-                if self._publisher.changes_times(path)
-                else None
-            )
+            existing = None
+            if self.publisher.changes_times(path):
+                existing = self.publisher.existing(path, is_folder=True)
             if existing is not None:
                 # Record the times that the folder has now; leave out files that others added meanwhile.
                 files = {  # noqa: PLW2901
                     name: (file.size, file.mtime_ns) for name, file in existing.files.items() if name in files
                 }
             records.append(made_of(path, files))
-        names = dict.fromkeys([*self.extras, *(self._before.earlier_files() if self.extras else ())])
+        extras = self.extras
+        names = dict.fromkeys([*extras, *(self.before.earlier_files() if extras else ())])
         return records + [Made(path) for path in names]

@@ -6,7 +6,7 @@ a killed process left. Standard library only.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH112, PTH114, PTH115, PTH116, PTH117, PTH119, PTH120, PTH208
+# ruff: noqa: PTH103, PTH104, PTH108, PTH114, PTH115, PTH116, PTH117, PTH119, PTH120, PTH208
 
 import os
 import shutil
@@ -121,14 +121,6 @@ class StagingFolder:
             return "is not a regular file or folder"
         return "is a file: its pattern ends in '/' and asks for a folder" if is_directory else None
 
-    def is_folder(self, root: str, path: str) -> bool:
-        """Whether a staged path is a folder."""
-        return os.path.isdir(f"{root}/{path}")
-
-    def size_of(self, root: str, path: str) -> int:
-        """The size of a staged file; a link is followed."""
-        return os.stat(f"{root}/{path}").st_size
-
     def stamp_of(self, root: str, path: str) -> tuple[int, int] | None:
         """Size and time of a staged file; None if it is not a regular file."""
         info = os.lstat(f"{root}/{path}")
@@ -196,23 +188,16 @@ def clear_staging(path: str, outputs: str, dataset: str) -> list[str]:
     run_id = path.partition("/.staging/")[2].partition("/")[0]
     if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
         return []
-    restored = []
-    for folder in (path, *(f"{path}/{name}" for name in _names(path))):
-        restored += put_back_inputs(folder, (dataset, outputs))
-    for file in (f"{path}/{_NOTE}", *(f"{path}/{name}/{_NOTE}" for name in _names(path))):
-        for note in _read_notes(file):
-            hidden, _, target = note.partition("//")
-            name = os.path.basename(hidden)
-            # Other users may have written the note: accept only names that this run can have made.
-            if (
-                name.startswith(".")
-                and name.endswith(".tmp")
-                and f".{run_id}." in name
-                and ".." not in hidden.split("/")
-            ):
-                with suppress(OSError):
-                    _put_back(f"{outputs}/{hidden}", target)
-                    remove(f"{outputs}/{hidden}")
+    folders = [path, *(f"{path}/{name}" for name in _names(path))]
+    restored = [name for folder in folders for name in put_back_inputs(folder, (dataset, outputs))]
+    for hidden, _, target in (note.partition("//") for folder in folders for note in _read_notes(folder)):
+        name = os.path.basename(hidden)
+        is_hidden = name.startswith(".") and name.endswith(".tmp")
+        # Other users may have written the note: accept only names that this run can have made.
+        if is_hidden and f".{run_id}." in name and ".." not in hidden.split("/"):
+            with suppress(OSError):
+                _put_back(f"{outputs}/{hidden}", target)
+                remove(f"{outputs}/{hidden}")
     clear_folder(path)
     return restored
 
@@ -233,10 +218,10 @@ def _names(folder: str) -> list[str]:
         return []
 
 
-def _read_notes(path: str) -> list[str]:
-    """The paths in a note file, relative to the outputs folder."""
+def _read_notes(folder: str) -> list[str]:
+    """The paths in the note of a staging folder, relative to the outputs folder."""
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+        with open(os.open(f"{folder}/{_NOTE}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
             return [os.fsdecode(note).lstrip("/") for note in file.read().split(b"\0") if note]
     except OSError:
         return []

@@ -35,7 +35,6 @@ class TargetFolder(NamedTuple):
         is_plain: Whether a file that is renamed into it equals a file that is written there.
         group: The group that published files get; None if staged files already have it.
         sets_group: Whether new entries inherit the group (set-group-id).
-        has_own_name: Whether no path in it can be an input by another name, through a link.
     """
 
     full: str
@@ -45,7 +44,6 @@ class TargetFolder(NamedTuple):
     is_plain: bool
     group: int | None
     sets_group: bool
-    has_own_name: bool
 
 
 class TargetFolders:
@@ -69,13 +67,32 @@ class TargetFolders:
         outputs = {port.template for step in spec.cells for port in step.outputs}
         inputs = {one.template for step in spec.cells for port in step.inputs for one in (port, *port.others)}
         # Only on a local disk an input can have a second name, through a link.
-        self._raw = () if is_url(spec.dataset) else tuple(inputs - outputs)
+        raw = () if is_url(spec.dataset) else inputs - outputs
+        self._raw = [_InputNames.of(spec.dataset, template) for template in raw]
         self._known: dict[str, TargetFolder] = {}
-        self._aliases: _Aliases | None = None
 
     def forget(self) -> None:
         """Forget all checked folders: the next `get` checks them again."""
         self._known.clear()
+
+    def of_output(self, path: str) -> TargetFolder:
+        """The folder of an output path; made if it is absent.
+
+        Raises:
+            StorageError: When publishing below it is not allowed, or the path is an input by another name.
+            OSError: When the disk refuses.
+        """
+        parent, _, name = path.rpartition("/")
+        folder = self.get(parent)
+        for pattern, by_name, by_real_path in self._raw:
+            if by_real_path.fullmatch(f"{folder.real}/{name}") and not by_name.fullmatch(
+                f"{self.outputs}/{path}"
+            ):
+                raise StorageError(
+                    f"cannot publish {path}: through a link it is a file of the input {pattern!r}, "
+                    "and an input is never replaced"
+                )
+        return folder
 
     def get(self, folder: str) -> TargetFolder:
         """A target folder; made if it is absent.
@@ -116,27 +133,23 @@ class TargetFolders:
             real = os.path.realpath(full)
         else:
             real = f"{parent.real}/{os.path.basename(full)}"
-        known = self._known[folder] = self._described(folder, full, real)
+        known = self._known[folder] = self._described(full, real)
         return known
 
-    def _described(self, folder: str, full: str, real: str) -> TargetFolder:
+    def _described(self, full: str, real: str) -> TargetFolder:
         info, staging = os.stat(full), self._stat_staging()
         own = os.getegid()
         sets_group = bool(info.st_mode & stat.S_ISGID)
         group = info.st_gid if sets_group else own
         is_of_group = group == own and not staging.st_mode & stat.S_ISGID
-        if self._aliases is None:
-            self._aliases = _Aliases(self._dataset, self.outputs, self._raw)
-        has_own_name = self._aliases.is_own_name(folder, real)
         return TargetFolder(
             full,
             real,
             info.st_dev,
             info.st_ino,
-            is_plain=info.st_dev == staging.st_dev and is_of_group and has_own_name,
+            is_plain=info.st_dev == staging.st_dev and is_of_group,
             group=None if is_of_group else group,
             sets_group=sets_group,
-            has_own_name=has_own_name,
         )
 
     def _check_folder(self, folder: str, full: str) -> None:
@@ -172,20 +185,6 @@ class TargetFolders:
                     "make the link yourself, or name the folder that it leads to"
                 )
 
-    def check_alias(self, path: str, folder: TargetFolder) -> None:
-        """Refuse an output path that is an input by another name.
-
-        Raises:
-            StorageError: When the path is a file of an input, reached through a link.
-        """
-        if self._aliases is not None:
-            pattern = self._aliases.pattern_of(path, folder.real)
-            if pattern is not None:
-                raise StorageError(
-                    f"cannot publish {path}: through a link it is a file of the input {pattern!r}, "
-                    "and an input is never replaced"
-                )
-
 
 def parents(folder: str) -> list[str]:
     """A folder and all above it, relative.
@@ -216,59 +215,24 @@ def _chain(link: str) -> list[str]:
     return chain
 
 
-class _Aliases:
-    """Finds inputs that have a second name through a symbolic link.
+class _InputNames(NamedTuple):
+    """The paths of an input that no step makes, by which an output is recognised as its second name.
 
-    Args:
-        dataset: The dataset folder, a root of inputs.
-        outputs: The outputs folder.
-        raw: The patterns of inputs that no step makes.
+    Attributes:
+        pattern: The pattern of the input.
+        by_name: Matches its paths as the pattern has them.
+        by_real_path: Matches its paths with the links among the literal folders resolved.
     """
 
-    def __init__(self, dataset: str, outputs: str, raw: Iterable[Template]) -> None:
-        self._outputs = outputs
-        self._real_outputs = os.path.realpath(outputs)
-        self._real_dataset = os.path.realpath(dataset)
-        self._meet = outputs != dataset and _is_nested(self._real_outputs, self._real_dataset)
-        self._inputs = []
-        for template in raw:
-            folder = os.path.realpath(f"{dataset}/{template.prefix}")
-            is_linked = folder != os.path.normpath(f"{self._real_dataset}/{template.prefix}")
-            by_name = _matcher(dataset, "", template)
-            by_real_path = _matcher(folder, template.prefix, template)
-            self._inputs.append((template.text, folder, is_linked, by_name, by_real_path))
+    pattern: str
+    by_name: re.Pattern[str]
+    by_real_path: re.Pattern[str]
 
-    def is_own_name(self, folder: str, real: str) -> bool:
-        """Whether no path in a folder can be an input by another name.
-
-        Args:
-            folder: The folder, relative to the outputs folder.
-            real: Its full path with all links resolved.
-        """
-        is_linked = real != os.path.normpath(f"{self._real_outputs}/{folder}") or self._meet
-        return not any(
-            (is_linked or is_linked_input) and _is_nested(real, input_folder)
-            for _, input_folder, is_linked_input, _, _ in self._inputs
-        )
-
-    def pattern_of(self, path: str, folder: str) -> str | None:
-        """The pattern of the input that a path is by another name; None if it is no such path.
-
-        Args:
-            path: The path, relative to the outputs folder.
-            folder: The full path of its folder with all links resolved.
-        """
-        nominal = f"{self._outputs}/{path}"
-        real = f"{folder}/{os.path.basename(path)}"
-        for text, _, _, by_name, by_real_path in self._inputs:
-            if by_real_path.fullmatch(real) and not by_name.fullmatch(nominal):
-                return text
-        return None
-
-
-def _is_nested(first: str, second: str) -> bool:
-    """Whether two folders are the same, or one contains the other."""
-    return f"{first}/".startswith(f"{second}/") or f"{second}/".startswith(f"{first}/")
+    @classmethod
+    def of(cls, dataset: str, template: Template) -> "_InputNames":
+        """The paths of an input below the dataset folder."""
+        real = os.path.realpath(f"{dataset}/{template.prefix}")
+        return cls(template.text, _matcher(dataset, "", template), _matcher(real, template.prefix, template))
 
 
 def _matcher(root: str, prefix: str, template: Template) -> re.Pattern[str]:

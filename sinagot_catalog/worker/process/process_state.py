@@ -40,7 +40,7 @@ class _Part(Protocol):
         """Remember the present state."""
 
     def is_changed(self) -> bool:
-        """Whether the state is another one."""
+        """Whether the state is another one; an exception counts as yes."""
 
     def undo(self) -> None:
         """Restore the state."""
@@ -130,11 +130,10 @@ class ProcessStateGuard:
             # A child that the script forked returned from run(): it must not continue as a second worker.
             os._exit(0 if kind is None else 1)
         try:
+            self._warnings.__exit__(None, None, None)
             is_changed = any(part.is_changed() for part in self._parts)
         except Exception:  # noqa: BLE001 - a script may replace or remove anything
             is_changed = True
-        with suppress(Exception):
-            self._warnings.__exit__(None, None, None)
         if is_changed:
             for part in self._parts:
                 with suppress(Exception):  # one failure must not keep the rest from being restored
@@ -160,6 +159,8 @@ class ProcessStateGuard:
 class _Streams:
     """The standard streams, and the files behind their descriptors as they were when the process started.
 
+    A file is known by its inode and device.
+
     Attributes:
         were_replaced: Whether a script ever replaced such a file.
     """
@@ -168,10 +169,11 @@ class _Streams:
         import fcntl
 
         self.were_replaced = False
-        self._files: dict[int, tuple[int, tuple[int, int]]] = {}
+        self._files: dict[int, int] = {}
         for fd in (0, 1, 2):
             with suppress(OSError):
-                self._files[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3), _file_of(fd)
+                self._files[fd] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        self._wanted = [os.fstat(fd)[1:3] for fd in self._files]
         self.note()
 
     def note(self) -> None:
@@ -182,8 +184,8 @@ class _Streams:
         streams = sys.stdin, sys.stdout, sys.stderr
         return (
             streams != self._before
-            or list(map(_is_closed, streams)) != self._closed
-            or any(_file_of(fd) != file for fd, (_, file) in self._files.items())
+            or [getattr(stream, "closed", False) for stream in streams] != self._closed
+            or [os.fstat(fd)[1:3] for fd in self._files] != self._wanted
         )
 
     def undo(self) -> None:
@@ -194,9 +196,9 @@ class _Streams:
                 self._reopen(name, stream)
 
     def restore_descriptors(self) -> None:
-        for fd, (copy, wanted) in self._files.items():
+        for (fd, copy), wanted in zip(self._files.items(), self._wanted, strict=True):
             with suppress(OSError):
-                if _file_of(fd) == wanted:
+                if os.fstat(fd)[1:3] == wanted:
                     continue
             self.were_replaced = True
             with suppress(OSError):
@@ -216,10 +218,11 @@ class _Streams:
 
     def close(self) -> None:
         """Close the copies of the descriptors."""
-        for copy, _ in self._files.values():
+        for copy in self._files.values():
             with suppress(OSError):
                 os.close(copy)
         self._files.clear()
+        self._wanted.clear()
 
 
 def _is_closed(stream: Any) -> bool:
@@ -228,11 +231,6 @@ def _is_closed(stream: Any) -> bool:
         return bool(getattr(stream, "closed", False))
     except ValueError:
         return True
-
-
-def _file_of(fd: int) -> tuple[int, int]:
-    """The inode and the device of an open file."""
-    return os.fstat(fd)[1:3]
 
 
 def _set_path_and_argv(before: tuple[list[str], list[str]]) -> None:
