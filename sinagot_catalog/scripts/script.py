@@ -242,9 +242,7 @@ class ScriptTemplate:
         return f"<{type(self).__name__} instance | id: {self.id}, step: {self.label}>"
 
 
-def reads_of(
-    script: ScriptTemplate, fields: Collection[str]
-) -> tuple[str | None, list[tuple[str, str | None]]]:
+def reads_of(script: ScriptTemplate, fields: Collection[str]) -> tuple[str | None, dict[str, str | None]]:
     """What a script read: its parameters as JSON, and each metadata column with its value as text.
 
     Args:
@@ -256,11 +254,11 @@ def reads_of(
     columns: dict[str, Any] = {}
     for name, value in (record or {}).items():
         columns |= value if name == "" else {name: value}
-    read = [
-        (name, value if value is None or isinstance(value, str) else to_json(value))
+    read = {
+        name: value if value is None or isinstance(value, str) else to_json(value)
         for name, value in columns.items()
         if name not in fields
-    ]
+    }
     return (to_json(params) if params else None), read
 
 

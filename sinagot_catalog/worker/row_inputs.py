@@ -74,19 +74,19 @@ class RowInputs:
         of_members = self._find_members(row, [port for port in ports if port.per != "row"])
         for port, ways in zip(ports, row.input_ways, strict=True):
             if port.per != "row":
-                input_file = next(of_members)
+                found = next(of_members)
             else:
-                input_file = self._find_way(row, ways)
-                if input_file is None and not port.is_optional:
+                found = self._find_way(row, ways)
+                if found.path is None and not port.is_optional:
                     row.missing.append(_missing(port, ways))
-            row.full_inputs.append(None if input_file is None else input_file.full)
-            row.stamps.append(None if input_file is None else input_file.stamp)
-            paths.append(None if input_file is None else input_file.path)
+            row.full_inputs.append(found.full)
+            row.stamps.append(found.stamp)
+            paths.append(found.path)
         row.input_paths = paths
         row.inputs = list(flat_paths(paths))
 
-    def _find_way(self, row: RowState, ways: Sequence[tuple[Port, Template | str]]) -> "_Found | None":
-        """The first alternative of an input that is there."""
+    def _find_way(self, row: RowState, ways: Sequence[tuple[Port, Template | str]]) -> "_Found":
+        """The first alternative of an input that is there; `_ABSENT` if none is."""
         for way, finder in ways:
             if isinstance(finder, str):
                 query = query_of(way, follow_links=self._follow_links)
@@ -98,9 +98,9 @@ class RowInputs:
                     (path, self._stamp(row, way, path, full, info)) for path, (full, info) in many.items()
                 ]
                 return _Found(list(many), [full for full, _ in many.values()], _joint_stamp(entries), entries)
-        return None
+        return _ABSENT
 
-    def _find_members(self, row: RowState, ports: Sequence[Port]) -> "Iterator[_Found | None]":
+    def _find_members(self, row: RowState, ports: Sequence[Port]) -> "Iterator[_Found]":
         """The inputs of the members of a group: a list for each input; sets the members that the group runs over.
 
         Members that lack an input are left out if the step may run without them.
@@ -110,14 +110,14 @@ class RowInputs:
         spec = row.step.spec
         may_lack = spec.is_partial or self._ignores_missing
         members: list[str] = []
-        columns: list[list[_Found | None]] = [[] for _ in ports]
+        columns: list[list[_Found]] = [[] for _ in ports]
         for member in row.members:
             input_files, lacking = [], []
             for port in ports:
                 ways = self._ways_of(port, member, spec.member_by)
-                one = self._find_way(row, ways)
-                input_files.append(one)
-                if one is None and not port.is_optional:
+                found = self._find_way(row, ways)
+                input_files.append(found)
+                if found.path is None and not port.is_optional:
                     lacking.append(_missing(port, ways))
             if lacking and may_lack:
                 continue
@@ -148,9 +148,8 @@ class RowInputs:
         touched = [file for file in row.input_files if not file.is_unchanged()]
         if not touched:
             return [], []
-        gone = any(file.is_gone() for file in touched)
-        moved = self._files.put_back_inputs() if gone else []
-        rest = [file for file in touched if not file.is_unchanged()] if moved else touched
+        moved = self._files.put_back_inputs() if any(file.is_gone() for file in touched) else []
+        rest = [file for file in touched if not file.is_unchanged()]
         still_gone = [file.path for file in rest if file.is_gone()]
         changed = [file.path for file in rest if not file.is_gone()]
         sentences = []
@@ -222,10 +221,10 @@ def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    """An input that is there.
+    """What was found of an input.
 
     Attributes:
-        path: Its path, relative; a list of many.
+        path: Its path, relative; a list of many, None if it is absent.
         full: The same, as scripts see it.
         stamp: Its state.
         entries: Each of its paths, with its state.
@@ -237,19 +236,17 @@ class _Found:
     entries: Sequence[tuple[str, Stamp | None]]
 
 
-def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found:
+_ABSENT = _Found(None, None, None, ())
+
+
+def _of_members(port: Port, column: Sequence[_Found]) -> _Found:
     """One input of all members of a group: an item per member, or each path once if members share it."""
-    states = {path: stamp for item in column if item is not None for path, stamp in item.entries}
+    states = {path: stamp for item in column for path, stamp in item.entries}
     if port.per == "shared":
-        shared = {
-            item.path if isinstance(item.path, str) else tuple(flat_paths([item.path])): item
-            for item in column
-            if item
-        }
-        column = list(shared.values())
+        column = list({tuple(flat_paths([item.path])): item for item in column if item.path}.values())
     return _Found(
-        [None if item is None else item.path for item in column],
-        [None if item is None else item.full for item in column],
+        [item.path for item in column],
+        [item.full for item in column],
         _joint_stamp(states.items()) if states else None,
         [],
     )

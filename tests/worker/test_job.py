@@ -633,14 +633,34 @@ def test_an_input_is_never_written_over(bench):
     assert (bench.data / "raw" / "A.txt").read_text() == "A"
 
 
-def test_another_file_system_is_reached_through_a_hidden_sibling(bench, request):
+@pytest.fixture
+def far(bench):
+    """A folder on another file system, to which the folder `far` of the dataset is a link."""
     shared = Path("/dev/shm")  # noqa: S108 a folder of one's own is made in it
     if not shared.is_dir() or shared.stat().st_dev == bench.root.stat().st_dev:
         pytest.skip("needs a second file system")
     far = Path(tempfile.mkdtemp(dir=shared))
-    request.addfinalizer(lambda: shutil.rmtree(far))
-    bench.raw("A")
     (bench.data / "far").symlink_to(far)
+    yield far
+    shutil.rmtree(far)
+
+
+def test_long_names_that_begin_alike_reach_another_file_system(bench, far):
+    bench.raw("A")
+    long = "x" * 150
+    bench.step(
+        "far",
+        "for name, path in self.path.output.items():\n    path.write_text(name)",
+        writes={name: f"far/{long}-{name}-{{id}}" for name in "ab"},
+    )
+    assert bench.run("A")["far", "A"].outcome == "done"
+    assert {path.name: path.read_text() for path in far.iterdir()} == {
+        f"{long}-{name}-A": name for name in "ab"
+    }
+
+
+def test_another_file_system_is_reached_through_a_hidden_sibling(bench, far):
+    bench.raw("A")
     bench.step(
         "far",
         "self.path.output['a'].touch()\nself.path.output['b'].mkdir()\n(self.path.output['b'] / 'x').touch()",

@@ -50,7 +50,7 @@ class LocalPublisher:
         self._run_id = spec.run_id
         self._durable = spec.durable
         self._numbers = itertools.count()
-        self._folders = TargetFolders(spec, staging.stat)
+        self._folders = TargetFolders(spec, staging)
 
     def existing(self, path: str, *, is_folder: bool) -> ExistingPath | None:  # noqa: ARG002 - for buckets
         """What exists at a final path now; None if nothing does. A link is not followed."""
@@ -70,7 +70,7 @@ class LocalPublisher:
 
     def changes_times(self, path: str) -> bool:
         """Whether publishing copies a path to another file system, which may store times less exactly."""
-        return self._folders.get(path.rpartition("/")[0]).device != self._staging.stat().st_dev
+        return self._folders.get(path.rpartition("/")[0]).device != self._staging.stat.st_dev
 
     def publish_file(self, root: str, path: str, *, is_new: bool) -> bool:
         """Move one plain staged file to its final path by one rename: the fast path of nearly every row."""
@@ -100,7 +100,7 @@ class LocalPublisher:
                 folder = self._folders.of_output(path)
                 if (
                     os.path.islink(source)
-                    or folder.device != self._staging.stat().st_dev
+                    or folder.device != self._staging.stat.st_dev
                     or not regroup(source, folder.group, sets_group=folder.sets_group)
                 ):
                     hidden = self._hidden_path(path)

@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections.abc import Collection, Iterable
 from contextlib import suppress
+from functools import cached_property
 from typing import NamedTuple
 
 from sinagot_catalog.errors import StorageError
@@ -63,13 +64,11 @@ class StagingFolder:
     def __init__(self, path: str, log: str) -> None:
         self.path = path
         self._log = log
-        self._stat: os.stat_result | None = None
 
+    @cached_property
     def stat(self) -> os.stat_result:
-        """The device and the group of staged files; read once."""
-        if self._stat is None:
-            self._stat = os.stat(self.path)
-        return self._stat
+        """The device and the group of staged files."""
+        return os.stat(self.path)
 
     def make_folders(self, root: str, folders: Iterable[str], present_folders: set[str]) -> None:
         """Make folders below a staging folder.

@@ -11,15 +11,18 @@ inode, so a replaced folder is checked again. Standard library only.
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import RunSpec
 from sinagot_catalog.patterns import Template
 from sinagot_catalog.storage import is_url
 from sinagot_catalog.worker.files.file_moves import sync_one
+
+if TYPE_CHECKING:
+    from sinagot_catalog.worker.files.staging import StagingFolder
 
 _REMEMBERED = 10_000
 
@@ -51,15 +54,14 @@ class TargetFolders:
 
     Args:
         spec: The run.
-        stat_staging: Returns the `stat` of the staging folder.
+        staging: The staging folder of the process.
     """
 
-    def __init__(self, spec: RunSpec, stat_staging: Callable[[], os.stat_result]) -> None:
+    def __init__(self, spec: RunSpec, staging: "StagingFolder") -> None:
         self.outputs = spec.outputs
-        self._dataset = spec.dataset
         self._log = spec.log
         self._durable = spec.durable
-        self._stat_staging = stat_staging
+        self._staging = staging
         made = [port.template for step in spec.cells for port in (*step.outputs, *step.controls)]
         # Literal folders of the outputs may be links.
         self._trusted = frozenset(folder for template in made for folder in parents(template.prefix))
@@ -85,9 +87,8 @@ class TargetFolders:
         parent, _, name = path.rpartition("/")
         folder = self.get(parent)
         for pattern, by_name, by_real_path in self._raw:
-            if by_real_path.fullmatch(f"{folder.real}/{name}") and not by_name.fullmatch(
-                f"{self.outputs}/{path}"
-            ):
+            is_input = by_real_path.fullmatch(f"{folder.real}/{name}")
+            if is_input and not by_name.fullmatch(f"{self.outputs}/{path}"):
                 raise StorageError(
                     f"cannot publish {path}: through a link it is a file of the input {pattern!r}, "
                     "and an input is never replaced"
@@ -137,7 +138,7 @@ class TargetFolders:
         return known
 
     def _described(self, full: str, real: str) -> TargetFolder:
-        info, staging = os.stat(full), self._stat_staging()
+        info, staging = os.stat(full), self._staging.stat
         own = os.getegid()
         sets_group = bool(info.st_mode & stat.S_ISGID)
         group = info.st_gid if sets_group else own
