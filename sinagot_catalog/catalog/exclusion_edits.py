@@ -73,24 +73,21 @@ def exclude(
     source.refresh()
     rows = _exclusions_of(source, _checked(query, "exclude"), step)
     noted = {"reason": text, "who": _user(), "when": f"{datetime.now(UTC):%Y-%m-%dT%H:%MZ}"}
-    columns = [name for name in EXCLUSIONS if name != "line" and _is_used(source, name)]
-    out = rows
-
-    def add(file: ExclusionFile) -> ExclusionFile:
-        nonlocal out
+    unused = ("line", "task", "modality") if source.config.is_unit_mode else ("line",)
+    with _table(source) as (file, write):
         known = file.frame().select(*KEYS, pl.col("reason").fill_null("no reason given").alias("_why"))
         known = known.unique(list(KEYS), keep="first")
         out = rows.join(known, on=list(KEYS), how="left", nulls_equal=True, maintain_order="left")
         new = out.filter(pl.col("_why").is_null()).select(*KEYS)
-        return file.with_rows([row | noted for row in new.to_dicts()], columns) if new.height else file
-
-    _edit(source, add)
+        if new.height:
+            columns = [name for name in EXCLUSIONS if name not in unused]
+            write(file.with_rows([row | noted for row in new.to_dicts()], columns))
     counts = source.config.exclude is not None
-    known = pl.format("excluded already: {}" if counts else f"in {_FILE} already: {{}}", "_why")
+    why = pl.format("excluded already: {}" if counts else f"in {_FILE} already: {{}}", "_why")
     return out.select(
         *KEYS,
         (pl.col("_why").is_null() & counts).alias("excluded"),
-        pl.coalesce(known, pl.lit(None if counts else f"written to {_FILE}", pl.String)).alias("reason"),
+        pl.coalesce(why, pl.lit(None if counts else f"written to {_FILE}", pl.String)).alias("reason"),
     )
 
 
@@ -119,12 +116,9 @@ def include(source: Session, query: Query, step: str | Sequence[str] | None = No
     others = catalog.steps.join(selected, on=["_rec", "_cell"], how="anti")["record_id"]
     ids = catalog.row_ids.gather(selected["_rec"].unique())
     whole = ids.filter(~ids.is_in(others.unique().implode()))
-    out = pl.DataFrame(schema={**KEYS, "included": pl.Boolean(), "reason": pl.String()})
     # a record and a step that groups it are no row of `steps`
     real = pl.concat([catalog.steps.select("_rec", "_cell"), selected])
-
-    def remove(file: ExclusionFile) -> ExclusionFile:
-        nonlocal out
+    with _table(source) as (file, write):
         rows = file.frame()
         _check_ids(named, [*record_ids, *rows["record_id"]] if named else [])
         reach = covered(catalog, rows).join(real, on=["_rec", "_cell"], how="semi")
@@ -141,9 +135,7 @@ def include(source: Session, query: Query, step: str | Sequence[str] | None = No
             ~stays.alias("included"),
             pl.when(stays).then(pl.format("line {} excludes further rows, too", "line")).alias("reason"),
         )
-        return file.without(matches.filter(~stays)["line"].to_list())
-
-    _edit(source, remove)
+        write(file.without(matches.filter(~stays)["line"].to_list()))
     return out
 
 
@@ -216,10 +208,6 @@ def _known_steps(source: Session, step: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _is_used(source: Session, name: str) -> bool:
-    return not (source.config.is_unit_mode and name in ("task", "modality"))
-
-
 def _user() -> str:
     try:
         return getpass.getuser()
@@ -230,8 +218,9 @@ def _user() -> str:
 # --- the file ------------------------------------------------------------------------------------------------
 
 
-def _edit(source: Session, change: Callable[[ExclusionFile], ExclusionFile]) -> None:
-    """Change the table of exclusions; one that does not change is not written.
+@contextmanager
+def _table(source: Session) -> Iterator[tuple[ExclusionFile, Callable[[ExclusionFile], None]]]:
+    """Hold the lock of the table of exclusions, and yield it with what writes a changed one.
 
     Raises:
         StorageError: When it cannot be read or written.
@@ -242,9 +231,12 @@ def _edit(source: Session, change: Callable[[ExclusionFile], ExclusionFile]) -> 
     store = source.open_store(folder or "/")
     with _locked(store, name):
         file, before = read_file(store, name)
-        after = change(file).encode()
-        if after != before:
-            store.write(name, after)
+
+        def write(changed: ExclusionFile) -> None:
+            if (content := changed.encode()) != before:
+                store.write(name, content)
+
+        yield file, write
     source.refresh()
 
 

@@ -238,16 +238,16 @@ class StepsTable(Presence):
             for link in port
             if (hidden := self.unknown[link.place]) is not None
         ]
+        lacks = [self.pathless[place] for place in self._needed_places(cell) if place in self.pathless]
+        lacks += [~self.nobody] if cell.index in self.faults else []
         return records.with_columns(
-            pl.lit(cell.index, dtype=pl.UInt16).alias("_cell"),
+            pl.lit(cell.index, pl.UInt16).alias("_cell"),
             _count(inputs).alias("n_inputs_found"),
             _count(outputs).alias("n_outputs_found"),
-            pl.lit(_all(inputs)).alias("_ready") if inputs else pl.lit(True).alias("_ready"),
-            pl.lit(_all(outputs)).alias("_made")
-            if outputs
-            else pl.lit(None, dtype=pl.Boolean).alias("_made"),
-            pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
-            self._broken(cell).alias("_broken"),
+            pl.lit(reduce(and_, inputs, ~self.nobody)).alias("_ready"),
+            pl.lit(reduce(and_, outputs) if outputs else None, pl.Boolean).alias("_made"),
+            pl.lit(reduce(or_, unknown, self.nobody)).alias("_unknown"),
+            pl.lit(reduce(or_, lacks, self.nobody)).alias("_broken"),
             pl.lit(self.excluded.get(cell.index, False)).alias("_excluded"),
         )
 
@@ -258,15 +258,6 @@ class StepsTable(Presence):
         if len(own) < len(cell.input_ports):
             found += [self.group_steps.states(cell).ready] * max(len(cell.required) - len(found), 1)
         return found, own
-
-    def _broken(self, cell: UnitStep) -> pl.Expr:
-        """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
-        lacks = [self.pathless[place] for place in self._needed_places(cell) if place in self.pathless]
-        return (
-            pl.lit(value=True)
-            if cell.index in self.faults
-            else pl.lit(reduce(or_, lacks) if lacks else False)
-        )
 
     def _needed_places(self, cell: UnitStep) -> list[int]:
         """The bound patterns of a unit step without which its rows cannot run: not those of soft inputs."""
@@ -406,10 +397,5 @@ def _judge(core: pl.DataFrame) -> pl.DataFrame:
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:
     """Count the true columns among Boolean columns."""
-    if not columns:
-        return pl.lit(0, dtype=pl.UInt16)
-    return pl.sum_horizontal([pl.lit(column).cast(pl.UInt16) for column in columns]).cast(pl.UInt16)
-
-
-def _all(columns: Sequence[pl.Series]) -> pl.Series:
-    return reduce(and_, columns)
+    numbers = [pl.lit(column).cast(pl.UInt16) for column in columns]
+    return pl.sum_horizontal(pl.lit(0, pl.UInt16), *numbers).cast(pl.UInt16)

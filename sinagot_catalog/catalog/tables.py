@@ -151,8 +151,7 @@ class Catalog(StepsTable):
         first = [self.port_presence(port) for port in ports]
         data = [self.presence[place] for place in unit.data]
         groups = [reduce(and_, group) for group in (first, data) if group]
-        found = reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, self.n_rows)
-        return found.head(len(self.ids))
+        return reduce(or_, groups, self.nobody).head(len(self.ids))
 
     @cached_property
     def records(self) -> pl.DataFrame:

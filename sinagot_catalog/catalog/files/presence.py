@@ -179,6 +179,11 @@ class Presence:
         """The number of records and groups."""
         return len(self.row_ids)
 
+    @property
+    def nobody(self) -> pl.Series:
+        """A new mask with a row per record and group, all of them False."""
+        return pl.Series([False]).new_from_index(0, self.n_rows)
+
     @cached_property
     def row_values(self) -> pl.DataFrame:
         """`record_id` and the named groups of the id pattern, a row per record, then a row per group."""
@@ -216,9 +221,8 @@ class Presence:
     def _present(self, coded: pl.DataFrame) -> list[pl.Series]:
         """For each bound pattern whether rows of `coded` contain its path, a row per record."""
         n_places, n_records = len(self.layout.places), self.n_rows
-        there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
         spots = coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
-        there = there.scatter(spots, True)
+        there = pl.Series([False]).new_from_index(0, n_places * n_records).scatter(spots, True)
         return [there.slice(index * n_records, n_records) for index in range(n_places)]
 
     def _shared(self, index: int, root: str) -> pl.Series:
@@ -226,7 +230,7 @@ class Presence:
         place = self.layout.places[index]
         if place.template.is_wild:
             found = self._wild_rows(index, root)["_rec"].unique()
-            return pl.Series([False]).new_from_index(0, self.n_rows).scatter(found, True)
+            return self.nobody.scatter(found, True)
         listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
@@ -317,8 +321,6 @@ class Presence:
     def _only_in_other(self) -> dict[int, pl.Series]:
         """For each bound pattern with a second root whether its path is present only there, a row per record."""
         two = {index: place for index, place in enumerate(self.layout.places) if place.other is not None}
-        if not two:
-            return {}
         firsts = self.coded.filter(pl.col("root") == "outputs")
         there = self._present(firsts)
         return {
@@ -362,7 +364,7 @@ class Presence:
         template = self.layout.places[place].template
         if template.is_wild:
             found = wild_paths(others.drop_nulls(), self.row_values, template, self.layout.ids)["_rec"]
-            return pl.Series([False]).new_from_index(0, self.n_rows).scatter(found.unique(), True)
+            return self.nobody.scatter(found.unique(), True)
         return meets(self.paths(place), others)
 
     def sharing(self, place: int, records: pl.Series) -> pl.Series:
@@ -402,7 +404,7 @@ class Presence:
             folders = [folder and folder + "/" for folder in unreadable]
             near = [folder for folder in folders if folder.startswith(place.template.prefix)]
             if any(place.template.prefix.startswith(folder) for folder in folders):
-                out.append(pl.Series([True]).new_from_index(0, self.n_rows))
+                out.append(~self.nobody)
             elif near and place.template.is_wild:
                 out.append(self._may_hide(index, near))
             elif near:

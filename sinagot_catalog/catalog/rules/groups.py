@@ -104,7 +104,7 @@ class GroupSteps:
         table = self._table
         if cell.by is None:
             return pl.int_range(table.n_rows, eager=True) < len(table.ids)
-        return pl.Series([False]).new_from_index(0, table.n_rows).scatter(table.groups.of(cell.by), True)
+        return table.nobody.scatter(table.groups.of(cell.by), True)
 
     def check(self, cell: UnitStep, group: str) -> None:
         """Raise an error if a group step has no such group.
