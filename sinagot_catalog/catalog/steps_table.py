@@ -81,26 +81,18 @@ class StepsTable(Presence):
     @cached_property
     def cell_table(self) -> pl.DataFrame:
         """The columns that are the same for every record: a row per unit step."""
-        cells = self.layout.cells
-        return pl.DataFrame(
-            {
-                "task": [cell.task for cell in cells],
-                "modality": [cell.modality for cell in cells],
-                "step_index": [cell.step_index for cell in cells],
-                "step": [cell.step for cell in cells],
-                "n_inputs": [len(cell.required) for cell in cells],
-                "by": [None if cell.by is None else ",".join(cell.by) for cell in cells],
-                "n_outputs": [len(cell.places("output")) for cell in cells],
-                "_unit": [cell.unit for cell in cells],
-            },
-            schema={
-                **{
-                    name: STEPS[name]
-                    for name in ("task", "modality", "step_index", "step", "n_inputs", "by", "n_outputs")
-                },
-                "_unit": pl.UInt16(),
-            },
-        )
+        names = ("task", "modality", "step_index", "step", "n_inputs", "by", "n_outputs")
+        rows = [
+            (
+                *(cell.task, cell.modality, cell.step_index, cell.step, len(cell.required)),
+                None if cell.by is None else ",".join(cell.by),
+                len(cell.places("output")),
+                cell.unit,
+            )
+            for cell in self.layout.cells
+        ]
+        schema = {**{name: STEPS[name] for name in names}, "_unit": pl.UInt16()}
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
     @cached_property
     def last_coded(self) -> pl.DataFrame:

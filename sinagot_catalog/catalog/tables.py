@@ -113,14 +113,9 @@ class Catalog(StepsTable):
     def units(self) -> pl.DataFrame:
         """The table `units` with its hidden keys."""
         units = self.layout.units
-        table = (
-            pl.DataFrame(
-                {"task": [unit.task for unit in units], "modality": [unit.modality for unit in units]},
-                schema={"task": pl.String, "modality": pl.String},
-            )
-            .with_row_index("_unit")
-            .with_columns(pl.col("_unit").cast(pl.UInt16))
-        )
+        schema = {"_unit": pl.UInt16, "task": pl.String, "modality": pl.String}
+        names = [(unit.index, unit.task, unit.modality) for unit in units]
+        table = pl.DataFrame(names, schema=schema, orient="row")
         records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
         has_data = [
             records.with_columns(
@@ -131,9 +126,10 @@ class Catalog(StepsTable):
         ]
         empty = pl.DataFrame(schema={"_rec": pl.UInt32, "_unit": pl.UInt16, "has_data": pl.Boolean})
         rows = pl.concat([empty, *has_data]).sort("_rec", "_unit")
+        is_through = pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False)
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *status_rules.counts(),
-            pl.col("step").filter(_is_open()).first().alias("next_step"),
+            pl.col("step").filter(~is_through).first().alias("next_step"),
         )
         return (
             rows.join(table, on="_unit", how="left", maintain_order="left")
@@ -316,11 +312,6 @@ class Catalog(StepsTable):
             pl.coalesce("root_of", "root").alias("root"),
             pl.col("path_of").is_not_null().alias("exists"),
         )
-
-
-def _is_open() -> pl.Expr:
-    """Whether a step of a unit is still to be made."""
-    return pl.col("status").ne_missing("DONE") & pl.col("status").ne_missing("EXCLUDED")
 
 
 def _only(values: Iterable[str | None]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.files.path_sets import cut, folded
+from sinagot_catalog.catalog.files.path_sets import folded, meets
 from sinagot_catalog.patterns import match_columns, near_misses, refused_ids
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ class UnusedFiles:
                 continue
             others = listing.paths.filter(~fits)  # few, mostly
             missed = others.filter(pl.any_horizontal(near), pl.col("kind") == "file")["path"]
-            for depth, inputs in self._inputs_by_depth(root).items():
-                missed = missed.filter(~cut(missed, depth).is_in(inputs.implode()).fill_null(value=False))
+            missed = missed.filter(~meets(missed, self._inputs_of_many(root)))
             for place in self._layout.raw_folders:
                 one = self._layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
@@ -101,11 +100,8 @@ class UnusedFiles:
             pairs.append((templates, missed))
         return pairs
 
-    def _inputs_by_depth(self, root: str) -> dict[int, pl.Series]:
-        """The raw inputs under a root that are many folders, or that several records may read, by depth.
-
-        The paths of the latter tell no record.
-        """
+    def _inputs_of_many(self, root: str) -> pl.Series:
+        """The raw inputs under a root that tell no record, so that several may read them, or are many folders."""
         many_folders = [
             place
             for place in self._layout.raw
@@ -116,11 +112,7 @@ class UnusedFiles:
             self._presence.shared_matches.filter(place.is_in(self._layout.raw), pl.col("root") == root),
             self._presence.coded.filter(place.is_in(many_folders), pl.col("root") == root),
         ]
-        at = pl.concat(rows)["row"].unique()
-        paths = self._listings[root].paths["path"].gather(at).to_frame()
-        paths = paths.with_columns(depth=pl.col("path").str.count_matches("/", literal=True) + 1)
-        by_depth = paths.partition_by("depth", as_dict=True)
-        return {int(str(depth)): part["path"] for (depth,), part in by_depth.items()}
+        return self._listings[root].paths["path"].gather(pl.concat(rows)["row"].unique())
 
     @cached_property
     def twins(self) -> pl.DataFrame:

@@ -46,17 +46,19 @@ def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str,
     for column in (operand for operand in operands if operand.meta.is_column()):
         name = column.meta.output_name()
         dtype = schema.get(name)
-        if isinstance(dtype, pl.Enum) and _compares(expression, column, operands, _ORDER | _EQUAL):
-            _check_values(name, operands, list(dtype.categories))
-        elif dtype == pl.Boolean and _compares(expression, column, operands, _EQUAL):
-            _check_values(name, operands, _TRUTH)
-        elif name in names and _compares(expression, column, operands, _EQUAL):
-            _check_values(name, operands, names[name])
+        signs = _ORDER | _EQUAL if isinstance(dtype, pl.Enum) else _EQUAL
+        choices = names.get(name)
+        if isinstance(dtype, pl.Enum):
+            choices = list(dtype.categories)
+        elif dtype == pl.Boolean:
+            choices = ["true", "false"]
+        if choices is not None and _compares(expression, column, operands, signs):
+            for value in _texts(operands):
+                check_value(name, value, choices)
     for operand in operands:
         check_literals(operand, schema, names)
 
 
-_TRUTH = ["true", "false"]
 _WANTED = frozenset({"==", "==v"})
 _EQUAL = frozenset({"==", "!=", "==v", "!=v"})
 _ORDER = frozenset({"<", "<=", ">", ">="})
@@ -77,11 +79,6 @@ def _compares(
         for sign in signs
         for permutation, other in permutations(operands)
     )
-
-
-def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[str]) -> None:
-    for value in _texts(operands):
-        check_value(column, value, choices)
 
 
 def _texts(operands: Sequence[pl.Expr]) -> Iterator[str]:
