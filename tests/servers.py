@@ -404,13 +404,10 @@ class Dask:
         self.processes.append(process)
 
     def close(self):
-        for process in self.processes[::-1]:
-            process.terminate()
         for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
-            process.wait()
+            process.kill()  # asked to end, they take leave of each other for seconds
+        for process in self.processes:
+            process.wait(300)
 
 
 _RAY_TOKEN = secrets.token_hex(32)
@@ -512,7 +509,7 @@ TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-SchedulerParameters=batch_sched_delay=0,sched_interval=2
+SchedulerParameters=batch_sched_delay=0,sched_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
 MpiDefault=none
