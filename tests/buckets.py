@@ -1,5 +1,6 @@
 """Buckets of one test, on the servers of `tests/servers.py`."""
 
+import functools
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,8 +51,19 @@ class Bucket:
         return bytes(self.fs.cat_file(f"{self.url}/{key}"))
 
 
+@functools.cache
+def read_descriptions_once() -> None:
+    """Share what botocore reads of services between clients: each would read its own, for half of its start."""
+    from botocore.loaders import JSONFileLoader
+
+    read, loader = JSONFileLoader.load_file, JSONFileLoader()
+    once = functools.cache(lambda path: read(loader, path))
+    JSONFileLoader.load_file = lambda _, path: once(path)
+
+
 def s3_bucket(endpoint: str, name: str, key: str = "testkey", *, create: bool = True) -> Bucket:
     """A bucket behind an address that speaks S3."""
+    read_descriptions_once()
     secret = key.replace("key", "secret")
     options = {
         "key": key,
