@@ -296,11 +296,11 @@ def port_paths(ports: Iterable[tuple[str | None, Any]]) -> Any:
 
 def mapped(function: Callable[[Any], Any], paths: Any) -> Any:
     """The result of a function for each path of a list or a dict, however deep; None stays None."""
-    if isinstance(paths, list):
-        return [mapped(function, path) for path in paths]
+    if isinstance(paths, (str, Path)):  # nearly every call
+        return function(paths)
     if isinstance(paths, dict):
         return {label: mapped(function, path) for label, path in paths.items()}
-    return None if paths is None else function(paths)
+    return None if paths is None else [mapped(function, path) for path in paths]
 
 
 def port_path(text: str) -> Path:

@@ -89,7 +89,7 @@ class StepPorts:
 
     def as_seen(self, paths: Sequence[FoundPath]) -> Any:
         """The value that a script sees: one `Path`, a list of them, a dict by label, or None."""
-        return port_paths(zip(self.labels, paths, strict=True))
+        return port_paths(zip(self.labels, paths, strict=True)) if paths else None
 
     def by_label(self, urls: Sequence[object]) -> object:
         """One URL for a single port, a dict by label for several, None for none."""

@@ -77,11 +77,12 @@ class RowScripts:
 
     def reads(self, row: RowState) -> Reads:
         """What a row read, as members of its event: of its parameters, and of its record, also for its paths."""
-        if row.script is None:
-            return {}
+        script = row.script
         metadata = self._values.metadata.get(row.record_id, {}) if row.members is None else {}  # of no group
         named = {name: value for name, value in metadata.items() if name in row.step.input_fields}
-        params, record = reads_of(row.script, ("record_id", *self._ids.groups))
+        if script is None or (script._read_params is None and script._read_record is None and not named):  # noqa: SLF001
+            return {}
+        params, record = reads_of(script, ("record_id", *self._ids.groups))
         return {"params": params, "record": list((named | record).items())}
 
     def _script_path(self, row: RowState, root: str) -> ScriptPath:

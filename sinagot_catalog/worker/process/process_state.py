@@ -131,7 +131,7 @@ class ProcessStateGuard:
             os._exit(0 if kind is None else 1)
         try:
             self._warnings.__exit__(None, None, None)
-            is_changed = any(part.is_changed() for part in self._parts)
+            is_changed = any([part.is_changed() for part in self._parts])  # noqa: C419 - a list is quicker
         except Exception:  # noqa: BLE001 - a script may replace or remove anything
             is_changed = True
         if is_changed:
