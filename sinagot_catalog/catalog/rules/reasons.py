@@ -34,7 +34,8 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
         texts = []
         for port in cell.required:
             names = [_path_or_gap(table, link.place) for link in port]
-            text = pl.concat_str(names, separator=" or ", ignore_nulls=True)
+            several = pl.concat_str(names, separator=" or ", ignore_nulls=True)
+            text = names[0] if len(names) == 1 else pl.when(several != "").then(several)
             if table.layout.is_own(cell, port):
                 texts.append((table.port_presence(port), text))
                 continue
@@ -167,8 +168,7 @@ def _absent(
 ) -> pl.Series:
     """Join the texts of what is absent; null if nothing is. Each text has its presence, a row per record."""
     records = table.path_values[part["_rec"]]
-    absent = [
-        pl.when(~pl.lit(present.gather(part["_rec"])) & (text != "")).then(text) for present, text in texts
-    ]
-    joined = pl.concat_str([*absent, pl.lit(None, pl.String)], separator=separator, ignore_nulls=True)
+    absent = [pl.when(~pl.lit(present.gather(part["_rec"]))).then(text) for present, text in texts]
+    nothing = pl.lit(None, pl.String)  # not beside one text, which is then taken as it is
+    joined = pl.concat_str(absent or [nothing], separator=separator, ignore_nulls=True)
     return records.with_columns(pl.when(joined != "").then(joined).alias("absent"))["absent"]
