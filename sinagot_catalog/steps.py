@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
@@ -203,7 +204,6 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
-        from sinagot_catalog.flows import observer
         from sinagot_catalog.run import RunArguments, RunOptions, run
 
         wanted = RunOptions.of(
@@ -211,7 +211,7 @@ class StepCollection(Selection):
         )
         if wanted.resolved_mode(self._source.config) == "prefect":
             return self._submit(wanted, wait=True).wait()
-        report = run(self._source, self._query, wanted, progress=progress, observer=observer())
+        report = run(self._source, self._query, wanted, progress=progress, observer=_observer())
         self._warn_of_absent(report.frame.height)
         return report
 
@@ -438,3 +438,12 @@ class Step(NamesNearest):
 
     def _repr_html_(self) -> str:
         return self.rows._repr_html_()
+
+
+def _observer() -> Any:
+    """What observes rows that run inside a flow or a task of the user; None where Prefect is not in use."""
+    if "prefect" not in sys.modules:
+        return None
+    from sinagot_catalog.flows import observer
+
+    return observer()
