@@ -22,12 +22,35 @@ from sinagot_catalog.run.resources import Allocator, Grant, check_fits, limits
 from sinagot_catalog.run.run_context import RunContext, cancelled
 from sinagot_catalog.run.workers.batch_queue import BatchQueue, ResourceQueue
 from sinagot_catalog.run.workers.worker_slot import PoolState, WorkerSlot
+from sinagot_catalog.worker import interrupts_deferred
 
-_Inbox: TypeAlias = "SimpleQueue[list[Result] | BaseException | None]"
+_Message: TypeAlias = "list[Result] | BaseException | None"
 
 _LUMP = 10_000
 _SIGNAL_CHECK = 0.25
 """The longest wait in seconds: with Polars' SIGINT handler, an endless wait would go on after Ctrl-C."""
+
+
+class _Inbox:
+    """Messages of the workers' threads; waiting takes none away, so that an interrupt of the wait loses none."""
+
+    def __init__(self) -> None:
+        self._messages: deque[_Message] = deque()
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+
+    def put(self, message: _Message) -> None:
+        self._messages.append(message)
+        self._wakes.put(None)
+
+    def wait(self) -> None:
+        """Wait until a message may have come."""
+        with contextlib.suppress(Empty):
+            self._wakes.get(timeout=_SIGNAL_CHECK)
+
+    def __iter__(self) -> Iterator[_Message]:
+        """Take the messages that have come."""
+        while self._messages:
+            yield self._messages.popleft()
 
 
 class Pool:
@@ -197,7 +220,7 @@ class Pool:
         if self._allocator is not None:
             queue = ResourceQueue(groups, self.workers, self._allocator)
         on_results = passing_on(groups, on_results, queue.wake)
-        inbox: _Inbox = SimpleQueue()
+        inbox = _Inbox()
         width = min(self.workers, queue.known) if queue.known is not None else self.workers
         threads = [
             threading.Thread(target=self._serve, args=(queue, inbox), name=f"worker-{n}", daemon=True)
@@ -206,8 +229,7 @@ class Pool:
         try:
             for thread in threads:
                 thread.start()
-            for _ in threads:
-                _relay(inbox, on_results)
+            _relay(inbox, on_results, len(threads))
         except BaseException as error:
             self.stop()
             queue.close()
@@ -238,27 +260,25 @@ class Pool:
 
     def _cancel(self, queue: BatchQueue, inbox: _Inbox, on_results: OnResults) -> None:
         """Pass on the last results of the inbox, and a `cancelled` result for every row that never began."""
-        while not inbox.empty():
-            message = inbox.get()
+        for message in inbox:
             if isinstance(message, list):
                 on_results(message)
         while lump := [row for rows, _, _ in itertools.islice(queue.rest(), _LUMP) for row in rows]:
             on_results(cancelled(lump))
 
 
-def _relay(inbox: _Inbox, on_results: OnResults) -> None:
-    """Pass results on until a worker's thread has ended."""
-    while True:
-        try:
-            message = inbox.get(timeout=_SIGNAL_CHECK)
-        except Empty:
-            continue
-        if message is None:
-            return
-        if isinstance(message, BaseException):
-            raise message
-        if message:
-            on_results(message)
+def _relay(inbox: _Inbox, on_results: OnResults, threads: int) -> None:
+    """Pass results on until the workers' threads have ended."""
+    while threads:
+        inbox.wait()
+        with interrupts_deferred():
+            for message in inbox:
+                if message is None:
+                    threads -= 1
+                elif isinstance(message, BaseException):
+                    raise message
+                elif message:
+                    on_results(message)
 
 
 def _join(threads: Iterable[threading.Thread]) -> None:

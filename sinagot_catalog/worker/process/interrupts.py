@@ -89,7 +89,7 @@ class InterruptGuard:
 
 @contextmanager
 def interrupts_deferred() -> Iterator[None]:
-    """Deliver an interrupt only after the block: one that follows another must not cut off the report of a run.
+    """Deliver an interrupt only after the block, such as one that takes over results or writes the report of a run.
 
     A terminal's Ctrl-C and the SIGTERM of a Prefect runner reach the process of a flow run one after the other.
     """
