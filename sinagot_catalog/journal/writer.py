@@ -223,12 +223,13 @@ class UnitStepLines:
         }
         self._tail = f'{common}, "script_version": {dumps(step.version)}'
         self._code = {} if step.code is None else {"code": step.code}
-        self._patterns = patterns_digest(port.template.text for port in step.outputs)
+        self._patterns = {"patterns": patterns_digest(port.template.text for port in step.outputs)}
+        self._of_done = _members({**self._patterns, **self._code})
 
-    def _write(self, event: Event, record_id: str, message: str, **more: Any) -> None:
+    def _write(self, event: Event, record_id: str, message: str, members: str = "", **more: Any) -> None:
         journal = self._journal
         head, mid = self._parts[event]
-        members = f", {_encode(more)[1:-1]}" if more else ""
+        members += _members(more) if more else ""
         own = f'{head}{_encode(record_id)}{mid}{_encode(message)}, "time": "{journal.now()}"'
         journal.write(_encoded(f"{own}{self._tail}{members}}}\n"))
 
@@ -271,17 +272,18 @@ class UnitStepLines:
             output: What the row printed.
             reads: The parameters and metadata that it read.
         """
-        self._write(
-            "done",
-            record_id,
-            "Run finished",
-            seconds=round(seconds, 6),
-            attempts=attempts,
-            made=[made.as_member() for made in outputs],
-            patterns=self._patterns,
-            **self._read(inputs, reads),
-            **({} if output is None else {"output": bounded(output, _TEXT_BOUND)}),
+        # The members of every row are written as text: an encoder for a dict costs as much as the rest of the line.
+        members = (
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": {_encode(inputs)}{self._of_done}'
         )
+        more: dict[str, Any] = {name: value for name, value in reads.items() if value}
+        if output is not None:
+            more["output"] = bounded(output, _TEXT_BOUND)
+        if outputs:
+            more["made"] = [made.as_member() for made in outputs]
+        else:
+            members += ', "made": []'
+        self._write("done", record_id, "Run finished", members, **more)
 
     def accepted(
         self,
@@ -304,7 +306,7 @@ class UnitStepLines:
             record_id,
             "Present outputs accepted",
             made=[made.as_member() for made in outputs],
-            patterns=self._patterns,
+            **self._patterns,
             **self._read(inputs, reads),
         )
 
@@ -356,6 +358,11 @@ class UnitStepLines:
     def cancelled(self, record_id: str) -> None:
         """Write that the row was started and then stopped from outside."""
         self._write("cancelled", record_id, "Run cancelled")
+
+
+def _members(values: dict[str, Any]) -> str:
+    """Further members of a line."""
+    return f", {_encode(values)[1:-1]}"
 
 
 def _encoded(line: str) -> bytes:

@@ -46,27 +46,28 @@ class _Part(Protocol):
         """Restore the state."""
 
 
-class _Value:
-    """A part of the process state that is one value.
+class _Values:
+    """Parts of the process state that are one value each; they are read together, for every row is.
 
     Args:
-        read: Returns the value.
-        write: Restores a value.
+        ways: For each value, what returns it and what restores one.
     """
 
-    def __init__(self, read: Callable[[], Any], write: Callable[[Any], object]) -> None:
-        self._read = read
-        self._write = write
-        self._before: Any = None
+    def __init__(self, *ways: tuple[Callable[[], Any], Callable[[Any], object]]) -> None:
+        self._reads = [read for read, _ in ways]
+        self._writes = [write for _, write in ways]
+        self._before: list[Any] = []
 
     def note(self) -> None:
-        self._before = self._read()
+        self._before = [read() for read in self._reads]
 
     def is_changed(self) -> bool:
-        return bool(self._read() != self._before)
+        return [read() for read in self._reads] != self._before
 
     def undo(self) -> None:
-        self._write(self._before)
+        for write, value in zip(self._writes, self._before, strict=True):
+            with suppress(Exception):  # one failure must not keep the rest from being restored
+                write(value)
 
 
 class ProcessStateGuard:
@@ -83,24 +84,25 @@ class ProcessStateGuard:
         umask = os.umask(0o022)
         os.umask(umask)
         self._streams = _Streams()
-        folder = _Value(lambda: (os.umask(umask) == umask, os.getcwd()), lambda before: os.chdir(before[1]))
+        folder = _Values(
+            (lambda: (os.umask(umask) == umask, os.getcwd()), lambda before: os.chdir(before[1]))
+        )
         folder.note()
         self._warnings = warnings.catch_warnings()
-        self._noted: tuple[_Part, ...] = (
-            SignalState(),
-            _Value(self._environment, self._set_environment),
-            self._streams,
-            _Value(lambda: (sys.path.copy(), sys.argv.copy()), _set_path_and_argv),
-            _Value(sys.getrecursionlimit, sys.setrecursionlimit),
-            _Value(_hooks, _set_hooks),
-            _Value(_figures, _close_other_figures),
-            _Value(lambda: logging.root.manager.disable, logging.disable),
-            _Value(_captures, logging.captureWarnings),
-            _Value(_loggers, _set_loggers),
-            _Value(_locale, _set_locale),
-            _Value(_start_method, _set_start_method),
-            _Value(lambda: [resource.getrlimit(kind) for kind in _LIMITS], _set_limits),
+        values = _Values(
+            (self._environment, self._set_environment),
+            (lambda: (sys.path.copy(), sys.argv.copy()), _set_path_and_argv),
+            (sys.getrecursionlimit, sys.setrecursionlimit),
+            (_hooks, _set_hooks),
+            (_figures, _close_other_figures),
+            (lambda: logging.root.manager.disable, logging.disable),
+            (_captures, logging.captureWarnings),
+            (_loggers, _set_loggers),
+            (_locale, _set_locale),
+            (_start_method, _set_start_method),
+            (lambda: [resource.getrlimit(kind) for kind in _LIMITS], _set_limits),
         )
+        self._noted: tuple[_Part, ...] = (SignalState(), self._streams, values)
         self._parts = (folder, *self._noted)
         self._is_noted = False
 
@@ -131,12 +133,12 @@ class ProcessStateGuard:
             os._exit(0 if kind is None else 1)
         try:
             self._warnings.__exit__(None, None, None)
-            is_changed = any([part.is_changed() for part in self._parts])  # noqa: C419 - a list is quicker
+            is_changed = any(part.is_changed() for part in self._parts)
         except Exception:  # noqa: BLE001 - a script may replace or remove anything
             is_changed = True
         if is_changed:
             for part in self._parts:
-                with suppress(Exception):  # one failure must not keep the rest from being restored
+                with suppress(Exception):
                     part.undo()
             self.forget()
 
