@@ -34,9 +34,10 @@ settings.register_profile(
 settings.register_profile("random", parent=settings.get_profile("same"), derandomize=False)
 settings.load_profile("same")
 
-# Prefect, Dask and FastAPI are imported when they are first needed: collecting the examples must not do it.
+# Prefect, Dask, Ray and FastAPI are imported when they are first needed: collecting the examples must not do it.
 collect_ignore_glob = [
-    f"sinagot_catalog/{file}.py" for file in ("flows/*", "cluster/dask_connection", "ui/routes", "ui/server")
+    f"sinagot_catalog/{file}.py"
+    for file in ("flows/*", "cluster/dask_cluster", "cluster/ray_cluster", "ui/routes", "ui/server")
 ]
 
 HARBOR = Path(__file__).parent / "example" / "harbor"

@@ -291,7 +291,9 @@ def test_what_is_not_tried_is_said_with_what_was_foretold(tmp_path, tool):
     assert figures["counter", "list", 5]["outcome"] == "done"
     assert figures["counter", "list", 100]["outcome"] == "foretold"
     [seconds] = figures["counter", "list", 5]["seconds"]
-    assert figures["counter", "list", 100]["foretold"] == pytest.approx(20 * seconds, rel=0.01)
+    assert figures["counter", "list", 100]["foretold"] == pytest.approx(
+        20 * seconds, abs=0.6
+    )  # whole seconds
     assert figures["counter", "list", 100]["reason"].startswith("would take about ")
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.catalog import Query, Session
@@ -22,6 +23,7 @@ from sinagot_catalog.flows.server import local_server
 from sinagot_catalog.flows.server.server_state import LocalServer, outside_of_proxies
 from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, plan
+from sinagot_catalog.worker import interrupts_deferred
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.local_run import LocalFlowRun
@@ -166,15 +168,19 @@ def send(
     local = _reach(say)
     from sinagot_catalog.flows import remote_run
 
-    handle = remote_run.send(source, query, options, draft, deployment, api=local, say=say)
-    if wait:
-        try:
-            handle.settle()
-        except KeyboardInterrupt:
-            with suppress(SinagotError):  # an API that does not answer must not prevent the end
-                if not handle.has_begun:
-                    handle.cancel()
-            raise
+    start = partial(remote_run.send, source, query, options, draft, deployment, api=local, say=say)
+    if not wait:
+        return start()
+    handle = None
+    try:
+        with interrupts_deferred():  # the API may have the flow run before this process knows its id
+            handle = start()
+        handle.settle()
+    except KeyboardInterrupt:
+        with suppress(SinagotError):  # an API that does not answer must not prevent the end
+            if handle is not None and not handle.has_begun:
+                handle.cancel()
+        raise
     return handle
 
 
