@@ -10,6 +10,7 @@ that a command names; `output` and `echo` print.
 
 import gc
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -89,6 +90,9 @@ def main() -> None:
                 stream.flush()
     except OSError:  # the reader closed the pipe
         os._exit(code)
+    # Everything is done and written: an interrupt from here on only hastens the end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
     if any(name.startswith(_SCRIPTS) for name in list(sys.modules)):
         import threading
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from sinagot_catalog.catalog import paths_near
 from sinagot_catalog.diagnostics.id_proposal import find_values
+from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns import Template, field_regex, id_columns, match_columns, parse_template
 from sinagot_catalog.startup import dataclass
 
@@ -34,7 +35,8 @@ class PatternReport:
         near: A row per similar path that does not fit: `path`, `token` (the first part of the pattern that
             fails; null if the path continues after the end of the pattern) and `rest` (the text of the path
             from there).
-        collisions: A row per unit with several fitting paths: its placeholders, `n`, `paths`.
+        collisions: A row per unit with several fitting paths: its placeholders, `n`, `paths`. A placeholder
+            that is itself called `n` or `paths` has the column `{n}` or `{paths}`.
         free: Placeholders that match any text, because neither the config nor `id_pattern` declares them.
 
     Example:
@@ -90,12 +92,16 @@ def _template_of(pattern: object, fields: Sequence[str]) -> tuple[Template, tupl
     """Parse a pattern with any placeholders; also return the unknown placeholders.
 
     Raises:
-        PatternError: When it is empty, not a text, or leaves the dataset.
+        PatternError: When it is empty, not a text, leaves the dataset, or has the placeholder `{path}`.
     """
     text = "/".join(pattern) if isinstance(pattern, (tuple, list)) else pattern
     names = dict.fromkeys(re.findall(r"\{([^{}?]*)\??\}", text)) if isinstance(text, str) else {}
     named = [name for name in names if name.isidentifier()]
     free = tuple(name for name in named if name not in fields)
+    if "path" in named:
+        raise PatternError(
+            f"{text!r}: {{path}} is the name of the column of paths", "Give the placeholder another name."
+        )
     return parse_template(pattern, fields={*fields, *named}, wildcards=True), free
 
 
@@ -138,16 +144,25 @@ def _try(
     kinds["id"] = _id_regex(ids)
     fields = list(dict.fromkeys(value for _, value in template.tokens if value in template.fields))
     unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
+    if "id" not in fields and ids.groups and {*ids.groups} <= {*fields}:
+        unit = [name for name in fields if name in (*ids.groups, *unit)]
     if ids.is_told_by(template):
         rows = _fitting(template, paths, ids, names)
-        unit = unit if "id" in fields else fields
+        unit = unit or fields
     else:
         found = find_values(paths, template, kinds)
         rows = pl.DataFrame(found, schema=dict.fromkeys(["path", *fields], pl.String))
     matches = rows.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
+    # A placeholder may be called like a column of the report.
+    named: dict[str, str] = {name: f"{{{name}}}" for name in ("n", "paths") if name in unit}
     several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
-        pl.len().alias("n"), pl.col("path").alias("paths")
+        pl.col("path").alias("_paths")
+    )
+    several = (
+        several.rename(named)
+        .with_columns(pl.col("_paths").list.len().alias("n"), paths="_paths")
+        .drop("_paths")
     )
     collisions = several.filter(pl.col("n") > 1) if unit and not template.is_wild else several.clear()
     # Rust's syntax cannot express every field

@@ -5,6 +5,7 @@
 
 import asyncio
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from typing import Any
 
@@ -20,7 +21,7 @@ class StillUnderWayError(TimeoutError):
     """The wait is over, and the run has not ended. A run itself may end with any other `TimeoutError`."""
 
 
-class RunHandle(NamesNearest):
+class RunHandle(NamesNearest, ABC):
     """A handle of a submitted run, to follow it, wait for it or cancel it.
 
     Attributes:
@@ -51,6 +52,7 @@ class RunHandle(NamesNearest):
         link = f'<a href="{url}">its page in Prefect</a>'
         return f"<p><b>Run</b> {html.escape(self.run_id or '')}: {html.escape(self._last_state)} · {link}</p>"
 
+    @abstractmethod
     def wait(self, timeout: float | None = None) -> RunReport:
         """Wait until the run has ended.
 
@@ -64,7 +66,6 @@ class RunHandle(NamesNearest):
             TimeoutError: The run has not ended; it goes on, and you can wait for it again.
             ServerError: Prefect could not run it.
         """
-        raise NotImplementedError
 
     def __await__(self) -> Generator[Any, None, RunReport]:
         """Wait in a coroutine, as `wait` does: `report = await handle`."""
@@ -77,6 +78,7 @@ class RunHandle(NamesNearest):
             except StillUnderWayError:
                 continue
 
+    @abstractmethod
     def cancel(self) -> None:
         """End the run early: no more rows begin, and running scripts are ended. Returns at once."""
 
@@ -91,3 +93,6 @@ class EndedRun(RunHandle):
     def wait(self, timeout: float | None = None) -> RunReport:  # noqa: ARG002 - it has ended
         """Return the report."""
         return self._report
+
+    def cancel(self) -> None:
+        """Do nothing: the run has ended."""

@@ -247,7 +247,7 @@ class RowPage:
 
 
 def _note(file: Any) -> str:
-    """What is told of a file: why it is absent, or how many files a folder has."""
+    """The note beside a file: why it is absent, or how many files a folder has."""
     if file.exists:
         return "" if file.count is None else f"{file.count:,} files"
     made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""

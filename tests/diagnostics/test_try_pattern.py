@@ -97,6 +97,18 @@ def test_a_pattern_with_wildcards_finds_the_files_that_an_input_has(eeg):
     assert free.matches["kind"].to_list() == ["rest", "rest", "task"]
 
 
+def test_a_field_may_be_called_like_a_column_of_the_collisions(make_workspace):
+    files = ["raw/A1_x", "raw/A1_y", "raw/B2_x"]
+    ws = make_workspace(files=files, id_pattern=r"(?P<site>[A-Z])(?P<n>\d)")
+    [row] = ws.try_pattern("raw/{site}{n}_{kind}").collisions.to_dicts()
+    assert row == {"site": "A", "{n}": "1", "n": 2, "paths": ["raw/A1_x", "raw/A1_y"]}
+
+
+def test_a_placeholder_called_path_is_refused(lab):
+    with pytest.raises(PatternError, match="is the name of the column of paths"):
+        lab.try_pattern("raw/{path}.edf")
+
+
 def test_a_pattern_that_leaves_the_dataset_is_refused(lab):
     with pytest.raises(PatternError, match="leaves the dataset"):
         lab.try_pattern("../{id}")

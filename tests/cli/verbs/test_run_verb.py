@@ -193,6 +193,30 @@ class Script(ScriptTemplate):
     assert (tmp_path / "ended").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_after_the_last_line_hastens_the_end_and_keeps_the_exit_code(
+    write_workspace, tmp_path, wait_until, number
+):
+    script = f"""
+import atexit, time
+from pathlib import Path
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN, PATH_OUT = "raw/{{id}}", "out/{{id}}"
+    def run(self):
+        self.path.output.touch()
+        atexit.register(time.sleep, 600)
+        atexit.register(Path({str(tmp_path / "ending")!r}).touch)
+"""
+    folder = write_workspace({"work": script}, ["raw/R1"])
+    command = [PROGRAM, "run", folder, "--mode", "main_process", "-q"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        wait_until((tmp_path / "ending").exists)
+        running.send_signal(number)
+        out, error = running.communicate(timeout=300)
+    assert (running.returncode, out[:6], error) == (0, "1 done", "")
+
+
 def test_a_thread_that_a_script_leaves_does_not_keep_the_command(write_workspace):
     script = """
 import threading
