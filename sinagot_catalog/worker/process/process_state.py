@@ -254,8 +254,9 @@ def _set_hooks(before: tuple[Any, ...]) -> None:
     sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, trace, profile, collects = (
         before
     )
-    sys.settrace(trace)
-    sys.setprofile(profile)
+    if (sys.gettrace(), sys.getprofile()) != (trace, profile):  # a debugger warns of each call
+        sys.settrace(trace)
+        sys.setprofile(profile)
     gc.enable() if collects else gc.disable()
 
 
