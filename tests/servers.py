@@ -405,7 +405,7 @@ class Dask:
 
     def close(self):
         for process in self.processes:
-            process.kill()  # asked to end, they take leave of each other for seconds
+            process.kill()  # after SIGTERM they wait for each other for seconds
         for process in self.processes:
             process.wait(300)
 

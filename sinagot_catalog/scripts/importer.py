@@ -133,7 +133,7 @@ class Folder:
             return
         modules = sys.modules
         if any(name in modules for name in self.helpers):
-            own = [name for name in modules if name.partition(".")[0] in self.helpers]
+            own = [name for name in list(modules) if name.partition(".")[0] in self.helpers]
             self.hidden = {name: modules.pop(name) for name in own}
         modules.update(self.modules)
         self.main = modules.get("__main__")

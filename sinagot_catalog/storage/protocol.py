@@ -127,9 +127,9 @@ class Store(Protocol):
     def read(self, path: str) -> bytes:
         """Read a whole file."""
 
-    def read_all(self, paths: Sequence[str]) -> list[bytes]:
-        """Read whole files, several at a time if that is faster."""
-        return [self.read(path) for path in paths]
+    def read_all(self, paths: Sequence[str]) -> Iterable[bytes]:
+        """Read whole files: several at a time if that is faster, else each when it is asked for."""
+        return map(self.read, paths)
 
     def cloud_options(self) -> dict[str, str] | None:
         """The options with which Polars' own readers can read here by URL; None if they cannot."""

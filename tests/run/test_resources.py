@@ -272,6 +272,12 @@ def test_cpus_raise_the_thread_limits_of_the_rows_that_ask_for_them(lab):
     }  # no step asks for a GPU: all see what this process sees
 
 
+def test_rows_see_no_gpu_where_only_a_step_that_does_not_run_asks_for_one(lab):
+    ws = lab({"plain": None, "card": {"gpus": 1}}, {"raw-plain/R1.txt": "ok 0", "raw-card/R1.txt": "ok 0"})
+    assert ws.steps.filter(step="plain").run(progress=False).counts() == {"done": 1}
+    assert {line[5] for line in notes(ws)} == {""}
+
+
 def test_a_row_whose_maker_failed_is_blocked_also_where_they_need_different_resources(lab):
     steps = {"first": {"cpus": 1}, "second/first": {"cpus": CPUS, "memory": "1MiB"}, "third/second": None}
     ws = lab(steps, {"raw-first/R1.txt": "raise 0", "raw-first/R2.txt": "exit 0", "raw-first/R3.txt": "ok 0"})

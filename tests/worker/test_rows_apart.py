@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+
+from sinagot_catalog import Workspace
 
 MODES = ("processes", "main_process")
 WRITE = "self.path.output.write_text(str(state))"
@@ -178,6 +181,10 @@ LEFT = {
         "state = warnings.showwarning.__module__",
         "logging.captureWarnings(True)",
     ),
+    "warnings that a function of one's own shows": (
+        "state = warnings.showwarning.__module__",
+        "warnings.showwarning = lambda *a, **k: None; logging.captureWarnings(True)",
+    ),
     "filters of warnings": ("state = len(warnings.filters)", "warnings.simplefilter('ignore')"),
     "standard output closed": (
         "print('fine'); sys.stdout.flush(); state = sys.stdout.closed",
@@ -221,6 +228,22 @@ def test_nothing_that_a_row_does_to_the_process_reaches_the_next_one(run, name):
         "R2": "error",
     }, [row["message"] for row in rows.values()]
     assert texts["R1"] == texts["R3"] == texts["R4"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_limit_that_an_import_sets_does_not_reach_other_steps(write_workspace, script_source, mode):
+    limit, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    look = "import resource\nself.path.output.write_text(str(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))"
+    head = f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({limit - 1}, {hard}))"
+    scripts = {
+        "lower": script_source("raw/{id}", "lower/{id}", look, head=head),
+        "other": script_source("lower/{id}", "other/{id}", look),
+    }
+    folder = write_workspace(scripts, ["raw/R1", "raw/R2"], toml=f"[run]\nmode = '{mode}'")
+    ws = Workspace(folder, trust=True)
+    assert ws.steps.run(workers=1, downstream=True, progress=False).counts() == {"done": 4}
+    assert {path.read_text() for path in (folder / "dataset" / "other").iterdir()} == {str(limit)}
+    assert (folder / "dataset" / "lower" / "R1").read_text() == str(limit - 1)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def _may_replace(args: Any, steps: StepCollection) -> bool:
     edited = [path for part in changes for path in part.edited]
     for paths, text in (
         (foreign, "no run made {:,} of them"),
-        (edited, "{:,} of them changed after their run"),
+        (edited, "at least {:,} of them changed after their run"),
     ):
         if paths:
             outputs += f", and {text.format(len(paths))}, such as {clean(', '.join(paths[:_NAMED]))}"

@@ -1,4 +1,4 @@
-"""Replaced outputs: what a run would replace, its size, and what of it people made (`--force` asks before it)."""
+"""Replaced outputs: what a run would replace, its size, and which files no run made or people changed."""
 
 from __future__ import annotations
 

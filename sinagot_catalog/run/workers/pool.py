@@ -92,13 +92,14 @@ class Pool:
         if needs:
             there = this_machine()
             check_fits(setup.needs, limits(there), "this machine")
-        elif prefix:
+        else:
+            # These rows need nothing, but hold the GPUs of other steps back from them.
             needs = [cell.resources for cell in spec.cells if any(cell.resources)]
         self._is_started = True
         self._state.context = RunContext(setup, prefix)
         if needs:
             self._allocator = Allocator(spec, needs, there, threads=self._state.kind.threads)
-        else:
+        if there is None:
             self.start_workers(setup.n_rows)
         return self
 

@@ -4,14 +4,16 @@ A store shows an object only when it is complete. A folder is uploaded object by
 announces it, so that the row of a killed worker is known to be half published.
 """
 
+# ruff: noqa: PTH108
+
 import os
+import shutil
 import stat
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sinagot_catalog.journal import ExistingFile, ExistingPath
 from sinagot_catalog.storage import Info, RemoteStore, walk
 from sinagot_catalog.worker.buckets.outages import OutageRetry, TransferError
-from sinagot_catalog.worker.files.file_moves import remove
 
 
 class RemotePublisher:
@@ -87,7 +89,10 @@ class RemotePublisher:
         keys = {key for _, key in uploads}
         self._retry(lambda: self._store.delete(self._outdated(before, folders, keys)))
         for path in paths:
-            remove(f"{root}/{path}")
+            if path in folders:
+                shutil.rmtree(f"{root}/{path}", ignore_errors=True)  # the row is published all the same
+            else:
+                os.unlink(f"{root}/{path}")
 
     def _outdated(
         self, before: Mapping[str, Info | None], folders: Collection[str], new: Collection[str]

@@ -47,7 +47,7 @@ class _Part(Protocol):
 
 
 class _Values:
-    """Parts of the process state that are one value each; they are read together, for every row is.
+    """Parts of the process state that are one value each. Each row reads them, so they are read together.
 
     Args:
         ways: For each value, what returns it and what restores one.
@@ -84,10 +84,11 @@ class ProcessStateGuard:
         umask = os.umask(0o022)
         os.umask(umask)
         self._streams = _Streams()
-        folder = _Values(
-            (lambda: (os.umask(umask) == umask, os.getcwd()), lambda before: os.chdir(before[1]))
+        at_start = _Values(
+            (lambda: (os.umask(umask) == umask, os.getcwd()), lambda before: os.chdir(before[1])),
+            (lambda: [resource.getrlimit(kind) for kind in _LIMITS], _set_limits),
         )
-        folder.note()
+        at_start.note()
         self._warnings = warnings.catch_warnings()
         values = _Values(
             (self._environment, self._set_environment),
@@ -100,10 +101,9 @@ class ProcessStateGuard:
             (_loggers, _set_loggers),
             (_locale, _set_locale),
             (_start_method, _set_start_method),
-            (lambda: [resource.getrlimit(kind) for kind in _LIMITS], _set_limits),
         )
         self._noted: tuple[_Part, ...] = (SignalState(), self._streams, values)
-        self._parts = (folder, *self._noted)
+        self._parts = (at_start, *self._noted)
         self._is_noted = False
 
     def forget(self) -> None:
@@ -132,7 +132,6 @@ class ProcessStateGuard:
             # A child that the script forked returned from run(): it must not continue as a second worker.
             os._exit(0 if kind is None else 1)
         try:
-            self._warnings.__exit__(None, None, None)
             is_changed = any(part.is_changed() for part in self._parts)
         except Exception:  # noqa: BLE001 - a script may replace or remove anything
             is_changed = True
@@ -141,6 +140,8 @@ class ProcessStateGuard:
                 with suppress(Exception):
                     part.undo()
             self.forget()
+        with suppress(Exception):  # after logging, which captures warnings, is restored
+            self._warnings.__exit__(None, None, None)
 
     def close(self) -> None:
         """Close the copies of the standard streams."""
@@ -253,8 +254,9 @@ def _set_hooks(before: tuple[Any, ...]) -> None:
     sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, trace, profile, collects = (
         before
     )
-    sys.settrace(trace)
-    sys.setprofile(profile)
+    if (sys.gettrace(), sys.getprofile()) != (trace, profile):  # a debugger warns of each call
+        sys.settrace(trace)
+        sys.setprofile(profile)
     gc.enable() if collects else gc.disable()
 
 

@@ -915,3 +915,30 @@ def test_an_output_that_is_again_a_hard_link_to_the_same_file_disturbs_no_other_
     for _ in range(3):
         assert {outcome for outcome, _, _ in run(ws, force=True).values()} == {"done"}
     assert len(list((Path(ws.data_path) / "c").iterdir())) == 6
+
+
+def test_a_staged_folder_that_cannot_be_removed_does_not_fail_a_row_that_is_uploaded():
+    program = """if True:
+        import os, sys
+        from pathlib import Path
+        from sinagot_catalog.storage import open_store
+        from sinagot_catalog.worker.buckets.remote_publisher import RemotePublisher
+        store = open_store("memory://bucket")
+        publisher = RemotePublisher(store, lambda call: call(), query=store.info, forget=lambda paths: None)
+        if os.geteuid() == 0:
+            os.setegid(65534)
+            os.seteuid(65534)
+        folder = Path(sys.argv[1], "out", "R1", "inner")
+        folder.mkdir(parents=True)
+        (folder / "a").write_text("a")
+        folder.chmod(0o555)
+        publisher.publish(sys.argv[1], ["out/R1"])
+        folder.chmod(0o755)
+        print(list(store.tree("out")))
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        done = subprocess.run(
+            [sys.executable, "-c", program, folder], capture_output=True, text=True, timeout=300, check=True
+        )
+    assert done.stdout == "['out/R1/inner/a']\n"
