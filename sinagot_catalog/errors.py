@@ -156,12 +156,12 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
     return "; did you mean " + " or ".join(map(repr, near)) + "?" if near else ""
 
 
-def nearest(value: str, choices: Iterable[str], *, most: int = 3) -> list[str]:
+def nearest(value: str, choices: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
     """Return the choices nearest to a wrong value, best first; those that begin with it come first."""
     names = {str(choice).lower(): str(choice) for choice in choices}
     text = str(value).lower()
     longer = sorted(name for name in names if len(text) >= _BEGINNING and name.startswith(text))
-    similar = get_close_matches(text, list(names), n=most, cutoff=0.6)
+    similar = get_close_matches(text, list(names), n=most, cutoff=cutoff)
     return [names[name] for name in list(dict.fromkeys([*longer, *similar]))[:most]]
 
 

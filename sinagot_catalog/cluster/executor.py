@@ -91,9 +91,9 @@ class ClusterExecutor:
             opened.set_exception(error)
             return
         opened.set_result(cluster)
-        if self._is_closed:
-            return
-        with suppress(Exception):  # if that fails, the first batch reports why
+        with self._lock, suppress(Exception):  # if that fails, the first batch reports why
+            if self._is_closed:
+                return
             n_ready = min(setup.n_rows, self.width, _MOST_READY)
             # kept: dropping the future cancels the call
             self._ready = [self._send(f"ready-{n}", [], NO_RESOURCES) for n in range(n_ready)]
@@ -274,9 +274,10 @@ class ClusterExecutor:
 
     def _close(self, opened: "futures.Future[Cluster]") -> None:
         """Disconnect from the cluster, and delete the files that only the run needed. Later calls do nothing."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        with self._lock:  # Ray would start a cluster of its own for a call that comes after the end
+            if self._is_closed:
+                return
+            self._is_closed = True
         if opened.exception() is None:
             opened.result().close()
         self._context.close()

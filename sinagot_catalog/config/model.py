@@ -152,14 +152,14 @@ class CommandConfig:
     partial: bool = False
     columns: bool = False
     report: bool = False
-    params: Params = field(default_factory=dict)
-    resources: dict[str, Any] = field(default_factory=dict)
+    params: Params | None = None
+    resources: dict[str, Any] | None = None
 
     @property
     def is_command(self) -> bool:
         """Whether it declares more than the parameters and resources of a script; an empty table is a mistake."""
-        is_of_script = self == CommandConfig(params=self.params, resources=self.resources)
-        return not (is_of_script and (self.params or self.resources))
+        of_script = CommandConfig(params=self.params, resources=self.resources)
+        return self == CommandConfig() or self != of_script
 
     @property
     def patterns(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def params_of(config: Config | Document, step: str, task: str | None) -> dict[st
     tables: list[Mapping[str, Any]] = [config.params]
     if task is not None and task in config.tasks:
         tables.append(config.tasks[task].params)
-    tables.append(config.steps.table(step).params)
+    tables.append(config.steps.table(step).params or {})
     return reduce(_merged, tables, {})
 
 
@@ -41,7 +41,7 @@ def parameter_faults(model: Document) -> Iterator[tuple[tuple[str | int, ...], s
     """Faults of parameters: the key that is reserved, numbers that no journal can hold."""
     tables: dict[tuple[str, ...], Mapping[str, Any]] = {("params",): model.params}
     tables |= {("tasks", name, "params"): task.params for name, task in model.tasks.items()}
-    tables |= {("steps", name, "params"): table.params for name, table in model.steps.tables.items()}
+    tables |= {("steps", name, "params"): table.params or {} for name, table in model.steps.tables.items()}
     for address, table in tables.items():
         if RESERVED in table:
             yield (

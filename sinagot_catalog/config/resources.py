@@ -35,7 +35,7 @@ def parse_resources(table: Mapping[str, Any]) -> Resources:
 def resource_faults(model: Document) -> Iterator[tuple[tuple[str | int, ...], str]]:
     """Faults of the resources in `[steps.NAME]`, with their addresses."""
     for step, table in model.steps.tables.items():
-        for name, sentence in _faults(table.resources):
+        for name, sentence in _faults(table.resources or {}):
             yield ("steps", step, "resources", name), sentence
 
 

@@ -133,7 +133,7 @@ def _read(hint: Any, value: Any, address: Address, misfits: list[Misfit]) -> Any
         return _either(inner, value, address, misfits)
     if sentence := _sentence(origin, inner, value):
         misfits.append(Misfit(address, value, sentence))
-        return _FAULTY
+        return {} if origin is dict else _FAULTY
     if origin is dict:
         items = {name: _read(inner[1], item, (*address, name), misfits) for name, item in value.items()}
         value = {name: item for name, item in items.items() if item is not _FAULTY}
@@ -156,6 +156,7 @@ def _sentence(kind: Any, inner: tuple[Any, ...], value: Any) -> str:
 def _either(hints: tuple[Any, ...], value: Any, address: Address, misfits: list[Misfit]) -> Any:
     """Return a value as the first type that it fits."""
     found: list[Misfit] = []
+    result: Any = _FAULTY
     for hint in hints:
         if hint is not types.NoneType:  # TOML has no null
             found = []
@@ -163,4 +164,4 @@ def _either(hints: tuple[Any, ...], value: Any, address: Address, misfits: list[
             if not found:
                 return result
     misfits += found
-    return _FAULTY
+    return result

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, Session, UnitStep
 
 _NEAR = 5000
+_LIKE = 0.75
+"""How much alike a name in the folder must be."""
 
 
 def explain(source: Session, record_id: str, cell: UnitStep) -> Explanation:
@@ -111,7 +113,7 @@ class _Row:
         start = folder + slash
         listed = self.catalog.listings[root].paths["path"]
         beside = listed.filter(listed.str.starts_with(start) & (listed != path)).head(_NEAR)
-        near = nearest(name, [other.removeprefix(start) for other in beside])
+        near = nearest(name, [other.removeprefix(start) for other in beside], cutoff=_LIKE)
         rows = self.catalog.coded.filter(pl.col("root") == root)["row"]
         # the file of another record is not a near miss
         taken = set(listed.gather(rows)) if near else set[str]()

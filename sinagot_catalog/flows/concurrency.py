@@ -22,20 +22,25 @@ _ASK_EVERY = 5.0
 def check_limit(claimed: ClaimedRun) -> None:
     """Check that the limit of a run exists: Prefect does not limit anything under an unknown name.
 
+    If the check fails, the rows are released.
+
     Raises:
         UsageError: It does not exist; the hint is the command that makes it.
     """
     name = claimed.source.config.prefect.concurrency
     if name is None:
         return
-    with get_client(sync_client=True) as client:
-        try:
+    try:
+        with get_client(sync_client=True) as client:
             client.read_global_concurrency_limit_by_name(name)
-        except ObjectNotFound:
-            raise UsageError(
-                f"[prefect] concurrency = {name!r}: {client.api_url} knows no such global concurrency limit",
-                f"Make it: {of_prefect(f'prefect gcl create {shlex.quote(name)} --limit 4')}",
-            ) from None
+    except BaseException as error:
+        claimed.finish()
+        if not isinstance(error, ObjectNotFound):
+            raise
+        raise UsageError(
+            f"[prefect] concurrency = {name!r}: {client.api_url} knows no such global concurrency limit",
+            f"Make it: {of_prefect(f'prefect gcl create {shlex.quote(name)} --limit 4')}",
+        ) from None
 
 
 def open_limit(claimed: ClaimedRun) -> None:

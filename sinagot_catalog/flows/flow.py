@@ -125,6 +125,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 deployed=deployment_parameters(),
                 flow_run_id=runtime.flow_run.id,
             )
+            check_limit(claimed)  # before a report is stored: who waits for the flow run gets the error
         except SinagotError as error:
             rename(" · ".join([short(workspace), *filter(None, [where])]))
             return _as_report(Failed(message=str(error), data=error))
@@ -136,7 +137,6 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
     active.started()
     try:
-        check_limit(claimed)
         with as_current(active), active.executor, monitored(active):
             active.is_fed = True
             _run(active, batch)

@@ -81,7 +81,8 @@ def _look(
     Returns:
         The function; its argument is whether it is the last look.
     """
-    rest = f"`{command_line('logs', '-C', masked(claimed.source.config.root), '--run', claimed.run_id)}`"
+    place = masked(claimed.source.config.files[0]).removesuffix("/workspace.toml")
+    rest = f"`{command_line('logs', '-C', place, '--run', claimed.run_id)}`"
     tail = LogTail(f"{claimed.spec.log}/journal/{claimed.run_id}")
     relay = LogRelay(tail, claimed.log_buffer, write, rest)
     ancestors = Ancestors()

@@ -173,13 +173,18 @@ def find(source: Session, flow_run_id: str, *, api: LocalServer | None) -> Remot
     Raises:
         NotFoundError: There is no such flow run, or it runs another workspace.
     """
+    missing = NotFoundError(
+        f"there is no flow run {flow_run_id!r}", "Its id stands at the end of the address of its page."
+    )
+    try:
+        identity = UUID(flow_run_id)
+    except ValueError:
+        raise missing from None
     try:
         with client_of(api) as client:
-            flow_run = client.read_flow_run(UUID(flow_run_id))
-    except (ObjectNotFound, ValueError):
-        raise NotFoundError(
-            f"there is no flow run {flow_run_id!r}", "Its id stands at the end of the address of its page."
-        ) from None
+            flow_run = client.read_flow_run(identity)
+    except ObjectNotFound:
+        raise missing from None
     place = flow_run.parameters.get("workspace")
     if place is None or place_of(place) != place_of(source.config.files[0]):
         raise NotFoundError(

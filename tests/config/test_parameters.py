@@ -81,6 +81,22 @@ def test_a_fault_is_named_with_its_address(write_workspace, toml, sentence):
     assert sentence in str(found.value)
 
 
+@pytest.mark.parametrize("table", ["params", "resources"])
+def test_a_table_of_a_script_may_be_empty(make_workspace, table):
+    ws = make_workspace(
+        {"work": ("raw/{id}", "out/{id}")},
+        toml=f"[steps]\nscripts = ['work']\n[steps.work.{table}]\n# cutoff = 1",
+    )
+    assert not ws.config.notices
+
+
+def test_a_table_that_is_no_table_is_one_fault(write_workspace):
+    folder = write_workspace({}, toml="[steps]\nscripts = ['work']\n[steps.work]\nparams = 1")
+    with pytest.raises(ConfigError) as found:
+        Workspace(folder)
+    assert str(found.value) == "workspace.toml: steps.work.params: 1 is not a section"
+
+
 def test_parameters_of_a_step_that_is_nowhere_are_a_notice(make_workspace):
     ws = make_workspace({}, toml="[steps]\nscripts = ['work']\n[steps.wrk.params]\ncutoff = 1")
     assert "steps.wrk is not run: no list of scripts names it; did you mean 'work'?" in ws.config.notices

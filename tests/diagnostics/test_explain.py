@@ -124,6 +124,13 @@ def test_another_records_file_is_not_called_near(make_workspace):
     assert ws.explain("R1", "clean").files[0].near is None
 
 
+def test_a_file_with_another_name_is_not_called_near(make_workspace):
+    ws = make_workspace(
+        {"clean": ("raw/{id}.csv", "out/{id}.csv"), "seen": ("k/{id}", ())}, ["k/R1", "raw/readme.csv"]
+    )
+    assert ws.explain("R1", "clean").files[0].near is None
+
+
 def test_a_waiting_row_names_the_chain_of_steps_up_to_the_one_that_failed(make_workspace):
     ws = make_workspace(
         {"a": ("raw/{id}", "a/{id}", "fail"), "b": ("a/{id}", "b/{id}"), "c": ("b/{id}", "c/{id}")},

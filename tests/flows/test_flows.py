@@ -655,6 +655,11 @@ def test_a_limit_that_does_not_exist_is_said_with_the_command_that_makes_it(work
     state = run_workspace(str(root), return_state=True)
     assert state.name == "Failed"
     assert "disks" in state.message
+    run = api.client.read_flow_run(state.state_details.flow_run_id)
+    with pytest.raises(
+        ServerError, match="no such global concurrency limit"
+    ):  # and no report of cancelled rows
+        Workspace(root).get_flow_run(str(run.id), on_message=lambda _: None).wait(300)
     own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(["bash", "-c", command], env={**own, "PATH": path}, check=True, timeout=300)

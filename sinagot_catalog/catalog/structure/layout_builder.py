@@ -126,7 +126,7 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
 def _resources(config: Config, step: str, source: ScriptSource) -> tuple[Resources, str | None]:
     """Return what a row of a step needs, and the fault of its declaration; the config wins."""
     try:
-        table = {**source.resources, **config.steps.table(step).resources}
+        table = {**source.resources, **(config.steps.table(step).resources or {})}
         return parse_resources(table), None
     except ValueError as error:
         return NO_RESOURCES, f"{source.where('RESOURCES')}: {error}"

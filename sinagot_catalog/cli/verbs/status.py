@@ -295,6 +295,7 @@ def _show(look: StatusCounts, args: Any) -> None:
     hidden += [] if look.totals["excluded"] else ["excluded"]
     words = {key: SHORT_NAMES.get(name, name) for name, key in _COUNTED.items()}
     words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
+    words = {key: key if word in look.by else word for key, word in words.items()}  # of a table of records
     shown = table.drop(hidden).rename(words, strict=False)
     spare = [words[key] for key in _COUNTED.values() if not look.totals[key]]
     counts = shown.columns[len(look.by) :]

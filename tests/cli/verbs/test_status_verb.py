@@ -34,6 +34,15 @@ def test_counts_have_thousands_separators_in_the_table_as_in_the_sentences(cli, 
     assert cli("plan", folder).stdout.splitlines()[-1] == "1,234 to run"
 
 
+def test_a_column_of_records_may_have_the_name_of_a_status(cli, write_workspace):
+    toml = "[records]\nid_pattern = 'R\\d+'\nmetadata = 'ages.csv'\n"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1", "raw/R2"], toml=toml)
+    (folder / "ages.csv").write_text("record_id,READY\nR1,no\nR2,yes\n")
+    head, *rows = cli("status", folder, "--by", "READY").stdout.splitlines()[1:4]
+    assert head.split()[:2] == ["READY", "INIT"]
+    assert [row.split()[:3] for row in rows] == [["no", "0", "1"], ["yes", "0", "1"]]
+
+
 def test_the_workspace_is_found_from_a_folder_below_and_steps_that_are_complete_are_only_named(
     cli, harbor, harbor_folder
 ):
