@@ -158,8 +158,10 @@ class Folder:
 
     def run_script(self, script: str) -> types.ModuleType:
         """Execute a script as a module."""
-        if file_stamp(script) is None:
-            raise NotFoundError(f"script file {script} is missing")
+        try:
+            Path(script).stat()
+        except FileNotFoundError:
+            raise NotFoundError(f"script file {script} is missing") from None
         module = types.ModuleType("")
         module.__file__ = script
         _SourceLoader(self.package, escape(Path(script).stem), script).exec_module(module)
