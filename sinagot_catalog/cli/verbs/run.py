@@ -246,9 +246,10 @@ def _may_replace(args: Any, steps: StepCollection) -> bool:
     outputs = f"{count_of(count, 'output')} ({size_text(sum(part.size for part in changes))})"
     foreign = [path for part in changes for path in part.foreign]
     edited = [path for part in changes for path in part.edited]
+    least = "at least " if any(part.is_sampled for part in changes) else ""
     for paths, text in (
         (foreign, "no run made {:,} of them"),
-        (edited, "at least {:,} of them changed after their run"),
+        (edited, f"{least}{{:,}} of them changed after their run"),
     ):
         if paths:
             outputs += f", and {text.format(len(paths))}, such as {clean(', '.join(paths[:_NAMED]))}"

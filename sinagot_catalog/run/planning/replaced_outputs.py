@@ -22,12 +22,14 @@ class Replaced(NamedTuple):
         size: Their bytes, estimated from a sample.
         foreign: The outputs that no run made, according to the journal.
         edited: The outputs that changed after the run that made them, as far as the sample shows.
+        is_sampled: Whether the sample is only a part of them.
     """
 
     n_outputs: int
     size: int
     foreign: pl.Series
     edited: pl.Series
+    is_sampled: bool
 
 
 def replaced(source: Session, plan: Plan) -> Replaced:
@@ -41,9 +43,10 @@ def replaced(source: Session, plan: Plan) -> Replaced:
     made = last_published(rows, source.events(), catalog).filter(pl.col("event") != "publishing")
     numbers = rows.select("row", "_rec", "_cell")
     ended = numbers.join(made.select("row", "ended"), on="row")
-    total, edited = 0, [there["path"].clear()]
+    total, edited, is_sampled = 0, [there["path"].clear()], False
     for (root,), part in there.partition_by("root", as_dict=True).items():
         some = measured(catalog, str(root), part, source.stats)
+        is_sampled |= some.height < part.height
         total += round(some["size"].sum() * part.height / some.height)
         of_runs = some.filter(pl.col("role") == "output").join(ended, on=["_rec", "_cell"])
         edited.append(of_runs.filter(pl.col("mtime_ns") > pl.col("ended") + SKEW)["path"])
@@ -52,4 +55,4 @@ def replaced(source: Session, plan: Plan) -> Replaced:
     is_unmade = {"output": pl.col("row").is_in(outputs), "control": pl.col("row").is_in(unmade.controls)}
     of_rows = there.join(numbers, on=["_rec", "_cell"])
     named = [of_rows.filter(pl.col("role") == role, found)["path"] for role, found in is_unmade.items()]
-    return Replaced(there.height, total, pl.concat(named).sort(), pl.concat(edited).sort())
+    return Replaced(there.height, total, pl.concat(named).sort(), pl.concat(edited).sort(), is_sampled)
