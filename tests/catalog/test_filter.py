@@ -39,6 +39,13 @@ def test_status_compares_in_the_order_of_its_numbers(ws):
     assert rows(ws.steps.filter(pl.col("status") >= "DATA_READY", step="sum")) == [("R2", "sum")]
 
 
+@pytest.mark.parametrize("table", ["records", "steps", "files"])
+def test_condition_joined_by_and_sees_only_the_rows_that_fit_the_one_before(ws, table):
+    number = pl.col("record_id").str.replace("R1", "none").str.replace("R", "").cast(pl.Int64)
+    rows_ = getattr(ws, table).filter((pl.col("record_id") != "R1") & (number > 2)).collect()
+    assert set(rows_["record_id"]) == {"R3"}
+
+
 def test_several_filters_narrow_one_another(ws):
     chosen = ws.steps.filter(step="clean").filter(pl.col("record_id") != "R1").filter(status="DATA_READY")
     assert rows(chosen) == [("R3", "clean")]

@@ -723,3 +723,11 @@ def test_a_table_that_is_misspelt_is_answered_with_the_nearest(study, cli):
     told = cli("status", folder)
     assert told.returncode == 2
     assert "peple.csv does not exist; did you mean 'people.csv'?" in told.stderr
+
+
+@pytest.mark.parametrize("name", ["people.parquet", "people.arrow", "people.ndjson"])
+def test_table_with_other_content_than_its_name_says_is_reported_and_nothing_fails(study, name):
+    ws = Workspace(study({name: b"no table"}))
+    assert len(ws.records) == 2
+    (notice,) = ws.notices.filter(kind="table not read")["text"]
+    assert notice.startswith(f"{name} (records.metadata) cannot be read: ")

@@ -266,3 +266,10 @@ def test_an_optional_input_without_files_is_no_fault_and_alternatives_count_toge
     (folder / "dataset" / "other" / "R1").unlink()
     notices = Workspace(folder).notices.filter(kind="pattern without file")
     assert notices["example"].to_list() == ["side/{id}", "other/{id}"]
+
+
+def test_notice_of_a_pattern_in_the_log_folder_has_no_example(make_workspace):
+    ws = make_workspace(
+        {"a": ("LOG/{id}.csv", "a/{id}.txt"), "b": ("raw/{id}.csv", "b/{id}")}, ["raw/R1.csv"]
+    )
+    assert notices(ws)["pattern in LOG"] == (1, None)

@@ -86,6 +86,37 @@ def test_control_file_that_is_the_raw_input_is_refused(make_workspace, script_so
     assert statuses(make_workspace({"c": source}, ["raw/R1"])) == {"c": "ERROR"}
 
 
+BROKEN = """
+[records]
+id_pattern = '(?P<s>R)(?P<n>\\d)'
+[steps]
+scripts = ['c', 'd']
+[steps.c]
+command = "true"
+inputs = "raw/{id}.csv"
+outputs = "fixed/{id}.csv"
+columns = true
+by = MORE
+[steps.d]
+command = "cp {input} {output}"
+inputs = "fixed/{id}.csv"
+outputs = OUT
+"""
+
+
+def test_input_that_only_a_step_with_a_fault_makes_is_raw_data(make_workspace):
+    toml = BROKEN.replace("MORE", "[]").replace("OUT", '"fixed/{id}.csv"')
+    ws = make_workspace({}, ["raw/R1.csv", "fixed/R1.csv"], toml=toml)
+    assert "COLUMNS" in reason(ws, "c")
+    assert "which no other step makes: a run would replace raw data" in reason(ws, "d")
+
+
+def test_step_with_a_fault_and_unknown_fields_leaves_the_others_readable(make_workspace):
+    toml = BROKEN.replace("MORE", '["zz"]').replace("OUT", '"all.csv"') + "by = []\n"
+    ws = make_workspace({}, ["raw/R1.csv", "fixed/R1.csv"], toml=toml)
+    assert statuses(ws) == {"c": "ERROR", "d": "DATA_READY"}
+
+
 def test_folder_that_another_step_unpacks_is_no_raw_input(make_workspace):
     scripts = {"unpack": ("zip/{id}", "dir/{id}/"), "read": ("dir/{id}/a.txt", "out/{id}")}
     assert statuses(make_workspace(scripts, ["zip/R1"])) == {"unpack": "DATA_READY", "read": "INIT"}

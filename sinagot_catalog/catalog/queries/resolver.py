@@ -291,8 +291,9 @@ class Resolver:
         What needs columns that are not there yet is decided last, of the rows that are left.
         """
         present = set(frame.columns)
-        parts = [predicate] if present.issuperset(names) else conjuncts(predicate)
-        for part in sorted(parts, key=lambda part_: not present.issuperset(part_.meta.root_names())):
+        for part in sorted(
+            conjuncts(predicate), key=lambda part_: not present.issuperset(part_.meta.root_names())
+        ):
             used = names if part.meta.has_multiple_outputs() else list(dict.fromkeys(part.meta.root_names()))
             wide = self._attach(table, frame, used, part)
             try:

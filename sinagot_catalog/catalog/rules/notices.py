@@ -235,8 +235,8 @@ _TEXTS = {
     "name not UTF-8": _Texts(
         "1 name not UTF-8, left out", "{count} names not UTF-8, left out", "Rename them."
     ),
-    "pattern without id": _Texts("{0}", "{0}", area="patterns"),
-    "pattern in LOG": _Texts("{0}", "{0}", area="patterns"),
+    "pattern without id": _Texts("{1}", "{1}", area="patterns"),
+    "pattern in LOG": _Texts("{1}", "{1}", area="patterns"),
     "pattern without file": _Texts(
         "no file fits {0}{1}",
         "no file fits {0}{1}",
@@ -309,8 +309,8 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
         *_found("link to nothing", [(path,) for listing in listings for path in listing.dangling]),
         *_found("file and folder", [(path,) for listing in listings for path in listing.twofold]),
         *_found("name not UTF-8", [(None,)] if undecodable else [], undecodable),
-        *(notice for fault in layout.id_faults for notice in _found("pattern without id", [(fault,)])),
-        *(notice for fault in layout.in_log for notice in _found("pattern in LOG", [(fault,)])),
+        *(notice for fault in layout.id_faults for notice in _found("pattern without id", [(None, fault)])),
+        *(notice for fault in layout.in_log for notice in _found("pattern in LOG", [(None, fault)])),
         *_patterns_without_file(catalog),
         *_found("id refused", refused, n_refused),
         *_found("id of a group", [(record_id,) for record_id in catalog.like_groups]),

@@ -60,12 +60,10 @@ def refused(layout: Layout, locate: Callable[[BoundPattern], Template], own: Seq
     """
     judge = _Judge(layout, locate, own)
     errors = judge.settle()
-    cells = list(layout.cells)
+    # a step whose fields do not exist has a row per record
+    cells = [cell if cell.by in (None, *layout.bys) else replace(cell, by=None) for cell in layout.cells]
     for index, error in errors.items():
-        by = cells[index].by  # a step whose fields do not exist has a row per record
-        cells[index] = replace(
-            cells[index], error=error, is_refused=True, by=by if by in layout.bys else None
-        )
+        cells[index] = replace(cells[index], error=error, is_refused=True)
     doubts = tuple(doubt for doubt in judge.doubts if not errors.keys() >= set(doubt.cells))
     return replace(layout, cells=tuple(cells), doubts=doubts)
 
@@ -220,8 +218,9 @@ class _Judge:
         return [place for place in cell.places("input") if self._makers(place) <= {_step(cell)}]
 
     def _makers(self, place: int) -> set[Step]:
-        """The steps whose output has the text of this bound pattern; records are not considered."""
-        return {_step(self.layout.cells[maker]) for maker in self.layout.makers.get(place, ())}
+        """The steps that can run and make this bound pattern: without them what is there is raw data."""
+        makers = (self.layout.cells[maker] for maker in self.layout.makers.get(place, ()))
+        return {_step(maker) for maker in makers if maker.error is None}
 
     def _check_own_inputs(self, cell: UnitStep) -> None:
         """Refuse an output that is an input of the step that no other step makes, or contains it."""

@@ -139,7 +139,7 @@ def read_table(
         if kind == "json":
             return pl.read_json(source, **whole), None
         return scan(kind, source, whole if kind == "ndjson" else {}).collect(), None
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
