@@ -439,3 +439,24 @@ class Script(ScriptTemplate):
     table.write_text(table.read_text().replace("s1_1,A", "s1_1,C"))
     ws = Workspace(table.parent)
     assert rows_of(ws, "stale") == {("sub=s1", "work"): True, ("sub=s2", "work"): False}
+
+
+def test_groups_with_a_fault_that_make_each_others_inputs_are_named(make_workspace):
+    toml = """
+    [steps]
+    scripts = ["a", "b"]
+    [steps.a]
+    command = "true"
+    inputs = {raw = "raw/{id}", more = {any_of = ["b/{id}", "raw/{id}.x"]}}
+    outputs = "a/{id}"
+    by = ["sub"]
+    [steps.b]
+    command = "true"
+    inputs = {any_of = ["a/{id}", "raw/{id}.y"]}
+    outputs = "b/{id}"
+    by = ["sub"]
+    """
+    ws = make_workspace(files=["raw/s1_a"], toml=toml, id_pattern=r"(?P<sub>s\d)_(?P<ses>[ab])")
+    rows = ws.steps.select("record_id", "step", "status", "reason").rows()
+    assert [row[:3] for row in rows] == [("sub=s1", "a", "ERROR"), ("sub=s1", "b", "ERROR")]
+    assert all("a group has no value for it" in reason for *_, reason in rows)

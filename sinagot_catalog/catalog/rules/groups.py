@@ -92,6 +92,7 @@ class GroupSteps:
         self._table = table
         self._layout = table.layout
         self._states: dict[int, GroupStates] = {}
+        self._held_upstream: dict[int, set[int]] = {}
 
     def states(self, cell: UnitStep) -> GroupStates:
         """Return the states of the groups of a group step."""
@@ -214,18 +215,33 @@ class GroupSteps:
         """Yield the steps that make an input of members.
 
         Each is a unit step and the bound pattern that it makes, with the codes of its rows for the members, and for
-        which of these it makes the path.
+        which of these it makes the path. A step that itself waits for the group is left out: neither can ever run.
         """
         lower, codes = self._layout.member_by(cell), self._table.groups.codes
         for link in port:
             for maker in self._table.makers.get(link.place, ()):
                 by = self._layout.cells[maker].by
-                if maker == cell.index or (by != lower and (lower is not None or by not in codes)):
+                if cell.index in self._upstream(maker) or (
+                    by != lower and (lower is not None or by not in codes)
+                ):
                     continue  # its rows do not correspond to the members
                 at = members if by is None or by == lower else codes[by].gather(members)
                 rows = self._table.waits_for(link.place, maker)
                 every = pl.Series([True]).new_from_index(0, len(members))
                 yield maker, link.place, at, every if rows is None else rows.gather(members)
+
+    def _upstream(self, cell: int) -> set[int]:
+        """A unit step, the steps that make its inputs, the steps that make theirs, and so on."""
+        if cell not in self._held_upstream:
+            found, new = set[int](), {cell}
+            while new:
+                found |= new
+                links = [
+                    link for each in new for port in self._layout.cells[each].input_ports for link in port
+                ]
+                new = {maker for link in links for maker in self._table.makers.get(link.place, ())} - found
+            self._held_upstream[cell] = found
+        return self._held_upstream[cell]
 
     def _sums(self, states: pl.DataFrame) -> pl.DataFrame:
         """The numbers of members by state, a row per record and group."""
