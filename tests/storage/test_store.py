@@ -36,7 +36,7 @@ def test_reads_what_was_written(store):
     store.write("a/b.txt", b"one")
     store.write("a/b.txt", b"two")
     assert store.read("a/b.txt") == b"two"
-    assert store.read_all(["a/b.txt", "a/b.txt"]) == [b"two", b"two"]
+    assert list(store.read_all(["a/b.txt", "a/b.txt"])) == [b"two", b"two"]
 
 
 def test_absent_path_is_a_storage_error_that_names_it(store):
