@@ -180,34 +180,41 @@ class StepsTable(Presence):
         return len(port) > 1 or port[0].is_optional or self.layout.places[port[0].place].template.is_wild
 
     def is_coming(self, cell: int, seen: frozenset[int]) -> pl.Series:
-        """Whether a step is running, can run, or waits only for steps of which this is true; a row per record."""
-        status = self._status(cell)
+        """Whether a step is running, can run, or waits only for steps of which this is true.
+
+        A row per record and group; the rows below a group have its value.
+        """
+        step, status = self.layout.cells[cell], self._status(cell)
         coming = status.is_in(["DATA_READY", "PROCESSING"]).fill_null(value=False)
         waits = status.eq_missing("INIT")
-        if not waits.any():
-            return coming
-        if self.layout.cells[cell].by is not None:
-            return coming | (waits & self.group_steps.states(self.layout.cells[cell]).waiting)
-        for port in self.layout.cells[cell].required:
-            made = self._of_makers(port, seen | {cell}, self.is_coming)
-            waits = waits & reduce(or_, made, self.port_presence(port))
-        return coming | waits
+        if waits.any():
+            if step.by is not None:
+                states = self.group_steps.states(step)
+                waits = waits & (states.ready | states.waiting)
+            for port in self._own_required(step):
+                made = self._of_makers(port, seen | {cell}, self.is_coming)
+                waits = waits & reduce(or_, made, self.port_presence(port))
+            coming = coming | waits
+        return self.group_steps.spread(step, coming)
 
     def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
-        """Whether a step failed, or waits for a step of which this is true; a row per record."""
-        status = self._status(cell)
+        """Whether a step failed, or waits for a step of which this is true; rows as in `is_coming`."""
+        step, status = self.layout.cells[cell], self._status(cell)
         failed = status.eq_missing("ERROR")
         waits = status.eq_missing("INIT")
-        if not waits.any():
-            return failed
-        if self.layout.cells[cell].by is not None:
-            return failed | (waits & self.group_steps.states(self.layout.cells[cell]).blocked)
-        for port in self.layout.cells[cell].required:
-            lacks = waits & ~self.port_presence(port)
-            if lacks.any():
-                held = self._of_makers(port, seen | {cell}, self.is_failing)
-                failed = failed | (lacks & reduce(or_, held, ~lacks))
-        return failed
+        if waits.any():
+            if step.by is not None:
+                failed = failed | (waits & self.group_steps.states(step).blocked)
+            for port in self._own_required(step):
+                lacks = waits & ~self.port_presence(port)
+                if lacks.any():
+                    held = self._of_makers(port, seen | {cell}, self.is_failing)
+                    failed = failed | (lacks & reduce(or_, held, ~lacks))
+        return self.group_steps.spread(step, failed)
+
+    def _own_required(self, cell: UnitStep) -> list[list[Link]]:
+        """The required inputs of a unit step that are not of single members."""
+        return [port for port in cell.required if self.layout.is_own(cell, port)]
 
     def _of_makers(
         self, port: Sequence[Link], seen: frozenset[int], judge: Callable[[int, frozenset[int]], pl.Series]

@@ -359,3 +359,29 @@ def test_a_group_whose_members_are_all_excluded_is_excluded_with_what_is_made_fr
     assert (Path(ws.data_path) / "all").read_text() == "sub=s1 sub=s2"
     table.write_text(f"record_id,step,reason\n{row}\n")
     assert ws.refresh().steps.filter(stale=True).select("step")["step"].to_list() == ["all"]
+
+
+def test_a_failure_behind_a_shared_file_blocks_too_and_a_step_to_come_is_waited_for(make_workspace):
+    scripts = {
+        "clean": (*CLEAN, "fail"),
+        "avg": AVG,
+        "peak": source("avg/{sub}", "peak/{sub}", ("sub",)),
+        "norm": ({"raw": "raw/{id}", "avg": "avg/{sub}"}, "norm/{id}"),
+        "peaks": source("peak/{sub}", "peaks", []),
+        "norms": source("norm/{id}", "norms", []),
+    }
+    made = [f"{name}/s1" for name in ("avg", "peak")] + ["clean/s1_1", "norm/s1_1"]
+    ws = make_workspace(scripts, ["raw/s1_1", *made, "raw/s2_1"], id_pattern=IDS)
+    for step, waits in (("peaks", "waits for peak of sub=s2"), ("norms", "waits for norm of s2_1")):
+        row = row_of(ws, "dataset=all", step)
+        assert (row["status"], row["reason"]) == ("INIT", f"{waits}; 1 of 2 members are there")
+    ws.steps.run("clean", mode="main_process", progress=False)
+    for step, blocks, records in (
+        ("peaks", "peak of sub=s2", "the records of sub=s2"),
+        ("norms", "norm of s2_1", "s2_1"),
+    ):
+        row = row_of(ws, "dataset=all", step)
+        assert row["status"] == "INIT"
+        assert row["reason"].startswith(f"{blocks} failed; 1 of 2 members")
+        assert f"exclude {records}, or" in row["reason"]
+    assert row_of(ws, "sub=s2", "peak")["reason"] == "waits for avg"

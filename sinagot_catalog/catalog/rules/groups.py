@@ -35,7 +35,7 @@ _SUMS: dict[str, pl.DataType] = {
 CLAUSES = pl.Struct(dict.fromkeys(("_members", "_awaited", "_blocked", "_member"), pl.String()))
 """The clauses on the members of a group.
 
-How many are there, the step and the member that it waits for, those that failed, and the id of that member.
+How many are there, the step and the member that it waits for, those that failed, and what to exclude instead.
 """
 
 
@@ -264,6 +264,18 @@ class GroupSteps:
 
     # --- from groups to records, and back ------------------------------------------------------------------
 
+    def spread(self, cell: UnitStep, values: pl.Series) -> pl.Series:
+        """Give the rows below each group of a group step, records and smaller groups, its value."""
+        codes = self._table.groups.codes
+        groups = None if cell.by is None else codes.get(cell.by)
+        if cell.by is None or groups is None:
+            return values
+        below = [rows for by, rows in codes.items() if set(by) > set(cell.by)]
+        at = pl.int_range(self._table.n_rows, dtype=pl.UInt32, eager=True)
+        for rows in (pl.int_range(len(groups), dtype=pl.UInt32, eager=True), *below):
+            at = at.scatter(rows, groups)
+        return values.gather(at)
+
     def _pairs(self) -> pl.DataFrame:
         """Every group with each of its records: columns `_rec` (the group) and `_member`."""
         groups = self._table.groups
@@ -325,17 +337,24 @@ class GroupSteps:
         table = self._table
         names = [table.step_name(maker, cell) for maker in self._layout.cells]
         step = pl.col("maker").replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
-        member = pl.lit(table.row_ids.gather(rows["first"].fill_null(0)))
+        first = rows["first"].fill_null(0)
+        member = pl.lit(table.row_ids.gather(first))
+        to_exclude = pl.when(pl.lit(first < len(table.ids))).then(member)
         others = _more(pl.when("is_blocked").then(pl.col("n_blocks")).otherwise(pl.col("n_waits")))
         what = pl.format("{} of {}{}", step, member, others)
+        all_in = pl.when(pl.col("n") > 1).then(pl.format("all {} members are there", "n"))
         count = pl.when(pl.col("n_in") == pl.col("n")).then(
-            pl.format("all {} members are there", "n")
+            all_in.otherwise(pl.lit("its only member is there"))
         ).otherwise(pl.format("{} of {} members are there", "n_in", "n"))  # fmt: skip
+        if not self.member_ports(cell):
+            count = pl.lit(None, pl.String)  # it reads no file of single members
         return rows.select(
             count.alias("_members"),
             pl.when("is_waiting").then(what).alias("_awaited"),
             pl.when("is_blocked").then(what).alias("_blocked"),
-            pl.when("is_blocked").then(member).alias("_member"),
+            pl.when("is_blocked")
+            .then(to_exclude.otherwise(pl.format("the records of {}", member)))
+            .alias("_member"),
         )
 
     # --- paths of members ----------------------------------------------------------------------------------

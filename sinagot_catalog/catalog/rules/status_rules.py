@@ -13,7 +13,7 @@ Sentences read `_rule` (the name of the rule that decides), `_event`, the column
 `_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
 `_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
 the absent inputs); and for groups `_members` (how many members are there), `_blocked` (which step of which member
-failed), `_member` (the id of that member).
+failed), `_member` (what to exclude instead).
 """
 
 from __future__ import annotations
