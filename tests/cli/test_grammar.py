@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 
+import fsspec
 import pytest
 
 from sinagot_catalog import Workspace
@@ -234,7 +235,23 @@ def test_a_word_after_an_option_is_its_value_and_no_workspace(said, chain, tmp_p
     assert code == 2
     assert "there is no workspace.toml" in err
     assert "two workspaces" in said("status", chain, "-C", tmp_path)[2]
-    assert said("ls", chain, "-C", tmp_path)[0] == 2
+    assert "two workspaces" in said("ls", chain, "-C", tmp_path)[2]
+    assert "two workspaces" in said("-C", tmp_path, "ls", chain)[2]
+
+
+def test_the_url_of_a_file_is_no_workspace_where_explain_needs_it(said, tmp_path, monkeypatch):
+    fsspec.filesystem("memory").pipe_file("/told/raw/R1.txt", b"x")
+    steps = "[steps]\nscripts = ['a']\n[steps.a]\ncommand = 'cp {input} {output}'\n"
+    steps += "inputs = 'raw/{id}.txt'\noutputs = 'a/{id}.txt'\n"
+    config = f"[path]\ndataset = 'memory://told'\n[records]\nid_pattern = 'R1'\n{steps}"
+    (tmp_path / "workspace.toml").write_text(config)
+    (tmp_path / "scripts").mkdir()
+    expected = said("explain", "raw/R1.txt", "-C", tmp_path)
+    assert expected[0] == 0
+    for words in (["-C", tmp_path], [tmp_path]):
+        assert said("explain", "memory://told/raw/R1.txt", *words) == expected
+    monkeypatch.chdir(tmp_path)
+    assert said("explain", "memory://told/raw/R1.txt") == expected
 
 
 def test_init_takes_its_folder_as_an_option_too(said, tmp_path):

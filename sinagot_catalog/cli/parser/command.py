@@ -206,9 +206,12 @@ class Command(click.Command):
             and any(args[-1] in param.opts for param in self.params if _takes_value(param))
         ):
             args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
+        place = None
         if self._takes_workspace_last and not ctx.resilient_parsing:
-            args = self._with_option(args)
+            args, place = self._without_workspace(args)
         rest = super().parse_args(ctx, args)
+        if place is not None:
+            ctx.params["place"] = place
         if passed:
             ctx.params["passed_on"] = passed
         return rest
@@ -219,19 +222,21 @@ class Command(click.Command):
         names = {param.name for param in self.params}
         return "workspace" in names and not names & {"place", "folder"}
 
-    def _with_option(self, args: list[str]) -> list[str]:
-        """Put `-C` before the last argument if it names a workspace."""
+    def _without_workspace(self, args: list[str]) -> tuple[list[str], str | None]:
+        """Split off the last argument if it names a workspace. A URL that another argument needs does not."""
         valued = {name for param in self.params if _takes_value(param) for name in param.opts}
-        last = None
+        places = []
         rest = iter(enumerate(args))
         for index, word in rest:
             if word in valued:
                 next(rest, None)
             elif not word.startswith("-"):
-                last = index
-        if last is None or not _is_workspace(args[last]):
-            return args
-        return [*args[:last], "-C", *args[last:]]
+                places.append(index)
+        needed = sum(isinstance(param, Argument) and param.required for param in self.params)
+        last = args[places[-1]] if places else ""
+        if not _is_workspace(last) or ("://" in last and len(places) <= needed):
+            return args, None
+        return [*args[: places[-1]], *args[places[-1] + 1 :]], last
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb."""
