@@ -252,6 +252,7 @@ def test_the_url_of_a_file_is_no_workspace_where_explain_needs_it(said, tmp_path
         assert said("explain", "memory://told/raw/R1.txt", *words) == expected
     monkeypatch.chdir(tmp_path)
     assert said("explain", "memory://told/raw/R1.txt") == expected
+    assert said("logs", "--failed")[0] == 0
 
 
 def test_init_takes_its_folder_as_an_option_too(said, tmp_path):

@@ -233,8 +233,8 @@ class Command(click.Command):
             elif not word.startswith("-"):
                 places.append(index)
         needed = sum(isinstance(param, Argument) and param.required for param in self.params)
-        last = args[places[-1]] if places else ""
-        if not _is_workspace(last) or ("://" in last and len(places) <= needed):
+        last = args[places[-1]] if places else None
+        if last is None or not _is_workspace(last) or ("://" in last and len(places) <= needed):
             return args, None
         return [*args[: places[-1]], *args[places[-1] + 1 :]], last
 
