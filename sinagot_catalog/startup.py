@@ -76,7 +76,11 @@ def _imports_for_types(package: str) -> dict[str, str]:
 
 if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass  # noqa: PLC0414 - type checkers know it by this name
+
+    import polars as polars  # noqa: ICN001, PLC0414 - exported
 else:
+    polars = LazyModule("polars")
+    """Polars, for modules that most calls import without using it."""
 
     def dataclass(
         cls: type | None = None, *, frozen: bool = False, kw_only: bool = False

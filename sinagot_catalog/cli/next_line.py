@@ -80,4 +80,5 @@ def _stuck(look: StatusCounts, args: Any) -> str:
 
 
 def _mend(args: Any) -> str:
-    return f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
+    doctor = paint(command(args, "doctor", whole=True), "1")
+    return f"next: correct the scripts that the notes name; {doctor} tells more"

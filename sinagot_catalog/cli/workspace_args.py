@@ -14,39 +14,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean, row_label
-from sinagot_catalog.startup import LazyModule
+from sinagot_catalog.startup import polars as pl
 from sinagot_catalog.status import LONG_NAMES, OTHER_WORDS, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import polars as pl
-
     from sinagot_catalog.catalog import Notice, Session
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-else:
-    pl = LazyModule("polars")
 
 Rows = TypeVar("Rows", bound="Selection")
 
 _COUNT_EVERY = 2.0
 _KEYS = ("record_id", "task", "modality", "step")
-
-_TAKE_PLACE = (
-    "status",
-    "plan",
-    "run",
-    "submit",
-    "watch",
-    "report",
-    "ui",
-    "doctor",
-    "gc",
-    "accept",
-    "snapshot",
-)
 
 
 def open_workspace(args: Any) -> Workspace:
@@ -166,13 +148,11 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     place = place_of(args)
     names = ["config", "listing"]
     if not whole:
-        names += [] if verb == "logs" else ["where"]
-        # of other verbs it is an argument
-        takes_record = verb in ("run", "submit", "plan", "logs") and isinstance(
-            getattr(args, "record", None), list
-        )
-        names += ["step", "record"] if takes_record else ["step"]
-    place_words = [] if not place else [place] if verb in _TAKE_PLACE else ["-C", place]
+        names += ["step"] if verb == "logs" else ["where", "step"]
+        names += (
+            ["record"] if isinstance(getattr(args, "record", None), list) else []
+        )  # else it is an argument
+    place_words = [] if not place else ["-C", place] if verb in ("explain", "logs") else [place]
     return shell_join(["sinagot-catalog", verb, *place_words, *words_of(args, *names), *more])
 
 

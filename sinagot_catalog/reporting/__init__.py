@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.reporting.charts import Plot
     from sinagot_catalog.reporting.completeness import equals
     from sinagot_catalog.reporting.export_target import TABLE_METADATA, check_target
-    from sinagot_catalog.reporting.failure_commands import workspace_words
+    from sinagot_catalog.reporting.failure_commands import rerun_words, workspace_words
     from sinagot_catalog.reporting.html_report import write_report
     from sinagot_catalog.reporting.notebook import (
         selection_page,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         without_empty,
     )
     from sinagot_catalog.reporting.page import Page
-    from sinagot_catalog.reporting.page_template import as_json, render, template_file
+    from sinagot_catalog.reporting.page_template import render, template_file
     from sinagot_catalog.reporting.previews import (
         Table,
         is_inside,

@@ -1,4 +1,4 @@
-"""Failure commands: the kinds of failure of a report, each with the command that runs exactly its rows again."""
+"""Failure commands: the kinds of failure of a report, and the command that runs exactly the rows of one again."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> Failures:
         key = {"record_id": kind["records"][0], **{name: kind[name] for name in ("task", "modality", "step")}}
         found = events.filter(of_key(key))
         event = found.row(0, named=True) if found.height else {}
-        command, n_selected = _command(source, kind, every)
+        words, n_selected = rerun_words(kind, every)
         out.append(
             {
                 **kind,
                 "where": row_label(kind["task"], kind["modality"], kind["step"]),
                 "traceback": event.get("traceback"),
                 "output": event.get("output"),
-                "command": command,
+                "command": shell_join(["sinagot-catalog", "run", *workspace_words(source), *words]),
                 "filter": " AND ".join(failure_filter(kind)),
                 "n_selected": n_selected,
             }
@@ -66,8 +66,13 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> Failures:
     return Failures(out, kinds.height)
 
 
-def _command(source: Session, kind: dict[str, Any], every: pl.DataFrame) -> tuple[str, int]:
-    """Return the command for the rows of one kind of failure, and the number of failed rows that it selects."""
+def rerun_words(kind: dict[str, Any], every: pl.DataFrame) -> tuple[list[str], int]:
+    """Return the options of a `run` of the rows of one kind of failure, and how many failed rows they select.
+
+    Args:
+        kind: A row of `failure_kinds`.
+        every: All failed rows of the workspace.
+    """
     units = [
         f"{name} IS NULL"
         for name in ("task", "modality")
@@ -84,8 +89,7 @@ def _command(source: Session, kind: dict[str, Any], every: pl.DataFrame) -> tupl
         if n_found is not None and (n_found == kind["n"] or is_long):
             chosen, n_selected = by_message, n_found
     force = ["--force"] if kind["n_done"] else []
-    words = ["sinagot-catalog", "run", *workspace_words(source), *force, "--where", " AND ".join(chosen)]
-    return shell_join(words), n_selected
+    return [*force, "--where", " AND ".join(chosen)], n_selected
 
 
 def _n_selected(conditions: list[str], every: pl.DataFrame) -> int | None:

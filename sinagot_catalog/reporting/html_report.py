@@ -9,7 +9,7 @@ from sinagot_catalog.errors import not_written
 from sinagot_catalog.reporting.export_target import check_target
 from sinagot_catalog.reporting.failure_commands import workspace_words
 from sinagot_catalog.reporting.page import Page
-from sinagot_catalog.reporting.page_template import as_json, render, template_file
+from sinagot_catalog.reporting.page_template import render, template_file
 from sinagot_catalog.reporting.report_rows import ReportRows
 from sinagot_catalog.run import shell_join
 
@@ -55,7 +55,7 @@ def write_report(
         page=page,
         css=template_file("page.css"),
         js=template_file("report.js"),
-        data=as_json({**page.rows.data(page.n_bins), "explain": explain}),
+        data={**page.rows.data(page.n_bins), "explain": explain},
     )
     try:
         target.write_text(text, encoding="utf-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +24,6 @@ def template_file(name: str, folder: Path = _FOLDER) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def as_json(value: object) -> str:
-    """Return JSON that is safe inside a script element."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
-
-
 @cache
 def _environment(folder: Path) -> Environment:
     from jinja2 import Environment, FileSystemLoader
@@ -46,4 +39,5 @@ def _environment(folder: Path) -> Environment:
         "" if seconds is None else duration_text(seconds, has_ms=True)
     )
     environment.filters["bytes"] = size_text
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "ensure_ascii": False}
     return environment

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 
 from sinagot_catalog.catalog import exclude, include, missing_line
 from sinagot_catalog.errors import NotFoundError, SinagotError, UsageError
-from sinagot_catalog.reporting import Page, ReportRows, as_json, equals, picture_type, render, template_file
+from sinagot_catalog.reporting import Page, ReportRows, equals, picture_type, render, template_file
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.ui.access import FILE_POLICY
@@ -116,7 +116,7 @@ class Routes:
             bins = [(ids[first], ids[end - 1]) for first, end in pairwise(edges)]
             text = render(
                 "live_sections.html", folder=_TEMPLATES, page=page, live=True, rows_url=rows_url,
-                row_url=row_url, both=both, equals=equals, bins=as_json({"bins": bins, "where": where}),
+                row_url=row_url, both=both, equals=equals, bins={"bins": bins, "where": where},
             )  # fmt: skip
             with self._keeping:  # each request has a thread of its own
                 self._drawn[key] = text

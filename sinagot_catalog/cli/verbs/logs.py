@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import broken, clean, say, width
@@ -12,15 +11,10 @@ from sinagot_catalog.cli.parser.command import Argument, Option, flag, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, limit, steps
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, failure_text, row_label
-from sinagot_catalog.startup import LazyModule
+from sinagot_catalog.startup import polars as pl
 
 if TYPE_CHECKING:
-    import polars as pl
-
-    from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-else:
-    pl = LazyModule("polars")
 
 _LIMIT = 200
 _PAUSE = 0.5
@@ -80,11 +74,6 @@ def _events(ws: Workspace, args: Any) -> pl.DataFrame:
     return ws.events().filter(*_fitting(args), *of_run)
 
 
-def _steps(ws: Workspace, args: Any) -> StepCollection:
-    """Return the steps of the given records and names."""
-    return ws.steps.filter(*_fitting(args))
-
-
 def _fitting(args: Any) -> list[pl.Expr]:
     """The conditions of the records and steps that the user named."""
     named = {"record_id": args.records, "step": args.step}
@@ -97,7 +86,7 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
     from sinagot_catalog.schema import EVENTS, KEYS
 
     keys = [*KEYS, "run_id"]
-    rows = _steps(ws, args).filter(failed()).select(*keys, time="ended", message="reason")
+    rows = ws.steps.filter(*_fitting(args), failed()).select(*keys, time="ended", message="reason")
     errors = _events(ws, args).filter(pl.col("event") == "error")
     errors = errors.unique(keys, keep="last", maintain_order=True)
     found = rows.join(errors, on=keys, how="left", nulls_equal=True, maintain_order="left")
@@ -108,9 +97,12 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
 def _groups(ws: Workspace, args: Any) -> int:
     """Print the kinds of failure: number, examples, and the command that runs the rows again."""
     from sinagot_catalog.catalog import failed, failure_kinds
+    from sinagot_catalog.reporting import rerun_words
 
-    kinds = failure_kinds(_steps(ws, args).filter(failed()).collect())
-    again = [_again(args, kind) for kind in kinds.iter_rows(named=True)]
+    every = ws.steps.filter(failed()).collect()
+    kinds = failure_kinds(every.filter(*_fitting(args)))
+    words = [rerun_words(kind, every)[0] for kind in kinds.iter_rows(named=True)]
+    again = [command(args, "run", *some, whole=True) for some in words]
     failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
         put_rows(args, [failures])
@@ -126,19 +118,6 @@ def _groups(ws: Workspace, args: Any) -> int:
     if failures.is_empty():
         say("nothing failed")
     return 0
-
-
-def _again(args: Any, kind: dict[str, Any]) -> str:
-    """Return the command that runs the rows of one kind of failure again."""
-    from sinagot_catalog.catalog import failure_filter, sql_text
-
-    conditions = failure_filter(kind)
-    if args.records:
-        ids = ", ".join(map(sql_text, args.records))
-        conditions.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
-    force = ["--force"] if kind["n_done"] else []
-    all_steps = SimpleNamespace(**{**vars(args), "step": None})
-    return command(all_steps, "run", *force, "--where", " AND ".join(conditions))
 
 
 def _show(events: pl.DataFrame) -> None:

@@ -63,6 +63,23 @@ def test_failures_are_grouped_with_the_command_that_runs_them_again(cli, write_w
         assert len(planned) == one["n"]
 
 
+def test_the_command_of_a_kind_of_failure_runs_no_rows_of_another(cli, write_workspace):
+    body = """
+        n = int(self.id[1:])
+        raise ValueError(f"bad x_{n}" if n < 3 else f"bad xy{n} and more")
+    """
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/R{n}" for n in range(5)])
+    assert cli("run", folder, "-q").returncode == 3
+    ran = []
+    for kind in json.loads(cli("logs", "-C", folder, "--group", "--json").stdout):
+        words = shlex.split(kind["command"])[2:]
+        ran.append([row["record_id"] for row in json.loads(cli("plan", *words, "--json").stdout)])
+    assert ran == [["R0", "R1", "R2"], ["R3", "R4"]]
+    (one,) = json.loads(cli("logs", "R1", "-C", folder, "--group", "--json").stdout)
+    words = shlex.split(one["command"])[2:]
+    assert [row["record_id"] for row in json.loads(cli("plan", *words, "--json").stdout)] == ["R1"]
+
+
 def test_run_shows_the_lines_of_that_run_only(cli, make_workspace):
     body = "self.logger.info('looked'); self.path.output.write_text('x')"
     ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
