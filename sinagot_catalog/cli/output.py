@@ -17,15 +17,11 @@ from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.errors import not_written
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.startup import LazyModule
+from sinagot_catalog.startup import polars as pl
 from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
-    import polars as pl
-else:
-    pl = LazyModule("polars")
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",

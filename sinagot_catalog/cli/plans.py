@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.config import duration_text, size_text
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.startup import LazyModule
+from sinagot_catalog.startup import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import polars as pl
 
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.journal import Resources
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
-else:
-    pl = LazyModule("polars")
 
 
 class Plans:

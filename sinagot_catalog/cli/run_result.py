@@ -8,6 +8,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.workspace_args import command
 from sinagot_catalog.config import count_of, duration_text
 from sinagot_catalog.errors import failure_text, row_label
+from sinagot_catalog.startup import polars as pl
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
@@ -22,8 +23,6 @@ def result_line(report: RunReport) -> str:
 
 def say_failures(args: Any, report: RunReport) -> None:
     """Print the first kinds of failure, each with an example, and the command that shows more."""
-    import polars as pl
-
     from sinagot_catalog.catalog import VARYING
 
     failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)

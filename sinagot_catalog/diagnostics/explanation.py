@@ -50,6 +50,16 @@ class File:
     is_dangling: bool = False
     count: int | None = None
 
+    @property
+    def absence(self) -> str:
+        """That it is absent, with the steps that make it and a similar file; empty if it exists."""
+        if self.exists:
+            return ""
+        dangling = ", a link to nothing" if self.is_dangling else ""
+        made = f", made by {' or '.join(self.made_by)}" if self.made_by else ""
+        near = f"; near: {self.near}" if self.near else ""
+        return f"absent{dangling}{made}{near}"
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -231,15 +241,12 @@ def _rule_line(rule: Rule) -> tuple[str, str]:
 
 
 def _file_line(file: File) -> str:
-    label = f" {file.label}" if file.label else ""
+    name = f"{file.role} {file.label}" if file.label else file.role
     if not file.exists:
-        near = f"; near: {file.near}" if file.near else ""
-        made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
-        dangling = ", a link to nothing" if file.is_dangling else ""
-        return f"{file.role}{label} {file.path}: absent{dangling}{made}{near}"
+        return f"{name} {file.path}: {file.absence}"
     size = "cannot be read" if file.size is None else f"{file.size:,} bytes"
     size = size if file.count is None else f"a folder, {count_of(file.count, 'file')}, {size}"
-    return f"{file.role}{label} {file.path}: {size}, {time_text(file.modified)}"
+    return f"{name} {file.path}: {size}, {time_text(file.modified)}"
 
 
 def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:

@@ -154,15 +154,10 @@ def _try(
         rows = pl.DataFrame(found, schema=dict.fromkeys(["path", *fields], pl.String))
     matches = rows.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
-    # A placeholder may be called like a column of the report.
-    named: dict[str, str] = {name: f"{{{name}}}" for name in ("n", "paths") if name in unit}
-    several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
-        pl.col("path").alias("_paths")
-    )
-    several = (
-        several.rename(named)
-        .with_columns(pl.col("_paths").list.len().alias("n"), paths="_paths")
-        .drop("_paths")
+    # a placeholder may have the name of a column of the report
+    keys = [pl.col(name).alias(f"{{{name}}}" if name in ("n", "paths") else name) for name in unit]
+    several = matches.group_by(keys or [pl.lit(0).alias("_")], maintain_order=True).agg(
+        pl.len().alias("n"), pl.col("path").alias("paths")
     )
     collisions = several.filter(pl.col("n") > 1) if unit and not template.is_wild else several.clear()
     # Rust's syntax cannot express every field

@@ -244,12 +244,10 @@ class Results:
         hidden = {name: f"_by_{number}" for number, name in enumerate(names)}
         by = self._values.rename(hidden)
         joined = frame.join(by, left_on=keys, right_on=list(KEYS), how="left", nulls_equal=True)
+        value = pl.col(numbers).cast(pl.Float64)
         values = [
-            part.alias(f"_{number}_{place}")
-            for number, name in enumerate(numbers)
-            for value in [pl.col(name).cast(pl.Float64)]
-            for place, part in enumerate((value.mean(), value.min(), value.max()))
-        ]
+            value.mean().name.prefix("mean "), value.min().name.prefix("least "), value.max().name.prefix("most "),
+        ]  # fmt: skip
         out = [_row("", "all", row) for row in joined.select(pl.len(), *values).iter_rows()]
         for name, to in {**hidden, "task": "_key_task", "modality": "_key_modality"}.items():
             if joined[to].n_unique() < 2:  # noqa: PLR2004 - nothing to compare
@@ -265,7 +263,8 @@ class Results:
 def _row(column: str, value: str, row: Sequence[Any]) -> tuple[str, str, int, list[tuple[str, str, str]]]:
     n, *numbers = row
     texts = ["" if number is None else f"{number:.4g}" for number in numbers]
-    return column, value, n, list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
+    size = len(texts) // 3
+    return column, value, n, list(zip(texts[:size], texts[size : 2 * size], texts[2 * size :], strict=True))
 
 
 def _ends_in(suffixes: Sequence[str]) -> pl.Expr:

@@ -48,20 +48,15 @@ class Look:
         return self.workspace._source  # noqa: SLF001 - the page shows more than the public tables
 
     @cached_property
-    def _rows_of(self) -> Callable[[str], pl.DataFrame]:
+    def rows(self) -> Callable[[str], pl.DataFrame]:
+        """Returns the rows of `steps` that fit a filter in SQL, all if it is empty, with the columns to show."""
+
+        @lru_cache(maxsize=_FILTERS)
         def rows(where: str) -> pl.DataFrame:
             steps = self.workspace.steps
             return (steps.sql_filter(where) if where else steps).select(*_COLUMNS)
 
-        return lru_cache(maxsize=_FILTERS)(rows)
-
-    def rows(self, where: str = "") -> pl.DataFrame:
-        """Return the rows of `steps` that fit a filter in SQL, with the columns that pages show.
-
-        Raises:
-            SelectionError: When the filter cannot be used.
-        """
-        return self._rows_of(where)
+        return rows
 
     @cached_property
     def version(self) -> str:

@@ -30,16 +30,16 @@ SORTABLE = ("record_id", "task", "modality", "step", "status", "seconds", "ended
 
 def rows_url(where: str = "", **more: object) -> str:
     """Return the address of the rows that fit a filter."""
-    values = {"where": where or None, **more}
-    return "/rows?" + urlencode({name: value for name, value in values.items() if value is not None})
+    return _address("/rows", {"where": where or None, **more})
 
 
 def row_url(key: Mapping[str, Any], page: str = "/row", **more: object) -> str:
     """Return the address of the page of one row."""
-    named = {name: key[name] for name in KEYS if key[name] is not None}
-    return f"{page}?" + urlencode(
-        {**named, **{name: item for name, item in more.items() if item is not None}}
-    )
+    return _address(page, {**{name: key[name] for name in KEYS}, **more})
+
+
+def _address(page: str, values: Mapping[str, object]) -> str:
+    return f"{page}?" + urlencode({name: value for name, value in values.items() if value is not None})
 
 
 def both(where: str, condition: str) -> str:
@@ -142,10 +142,8 @@ class RowsPage:
 
     def url(self, **changes: object) -> str:
         """Return the address of this page with changes."""
-        now: dict[str, object] = {
-            "sort": self.sort or None, "down": "1" if self.is_down else None, "page": None, **changes
-        }  # fmt: skip
-        return rows_url(self.where, **now)
+        order = {"sort": self.sort or None, "down": "1" if self.is_down else None}
+        return rows_url(self.where, **{**order, **changes})
 
     def sort_url(self, column: str) -> str:
         """Return the address that sorts by a column, the other way round if it is sorted by it."""
@@ -169,19 +167,19 @@ class RowPage:
     def __init__(self, look: Look, key: Mapping[str, str | None]) -> None:
         self._look = look
         record_id, step = key["record_id"] or "", key["step"] or ""
-        self.told: Explanation = look.workspace.explain(record_id, step, key["task"], key["modality"])
-        self.key = {name: getattr(self.told, name) for name in KEYS}
+        self.why: Explanation = look.workspace.explain(record_id, step, key["task"], key["modality"])
+        self.key = {name: getattr(self.why, name) for name in KEYS}
         self._left = _PREVIEWS
 
     @property
     def name(self) -> str:
         """The name of the row."""
-        return self.told.name
+        return self.why.name
 
     @property
     def code(self) -> int:
         """The code of its status."""
-        return CODES[self.told.status or "UNKNOWN"]
+        return CODES[self.why.status or "UNKNOWN"]
 
     @property
     def word(self) -> str:
@@ -213,9 +211,9 @@ class RowPage:
                 "inside": [self._shown(files, path) for path in files.inside(linked)],
                 **self._shown(files, linked, is_folder=file.count is not None),
                 "size": file.size,
-                "note": _note(file),
+                "note": file.absence if file.count is None else f"{file.count:,} files",
             }
-            for linked, file in zip(files, self.told.files, strict=True)
+            for linked, file in zip(files, self.why.files, strict=True)
         ]
 
     def _shown(self, files: LinkedFiles, file: LinkedFile, *, is_folder: bool = False) -> dict[str, Any]:
@@ -240,18 +238,10 @@ class RowPage:
         return [
             (
                 change.text,
-                None if change.run is None else shell_join([*words, *self.told.run_words(change.run)]),
+                None if change.run is None else shell_join([*words, *self.why.run_words(change.run)]),
             )
-            for change in self.told.changes
+            for change in self.why.changes
         ]
-
-
-def _note(file: Any) -> str:
-    """The note beside a file: why it is absent, or how many files a folder has."""
-    if file.exists:
-        return "" if file.count is None else f"{file.count:,} files"
-    made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
-    return f"absent{made}" + (f"; there is {file.near}" if file.near else "")
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

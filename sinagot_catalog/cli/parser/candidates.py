@@ -91,15 +91,8 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
                 yield ids.form.write(values)
 
 
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - faster than pathlib
-    except OSError:
-        return []
-
-
 def _snapshots(config: Config, _beginning: str) -> list[str]:
-    return _listed(f"{config.log}/snapshots")
+    return os.listdir(f"{config.log}/snapshots")  # noqa: PTH208 - faster than pathlib
 
 
 _FINDERS = {

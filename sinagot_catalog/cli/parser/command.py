@@ -182,13 +182,7 @@ class Command(click.Command):
     def __init__(
         self, run: Callable[[Any], int], about: str, examples: str, params: Sequence[click.Parameter]
     ) -> None:
-        super().__init__(
-            run.__name__,
-            params=list(params),
-            help=about,
-            short_help=about,
-            context_settings={"help_option_names": ["-h", "--help"]},
-        )
+        super().__init__(run.__name__, params=list(params), help=about, short_help=about)
         self.run = run
         self.examples = examples
 

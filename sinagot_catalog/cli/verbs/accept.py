@@ -10,6 +10,7 @@ from sinagot_catalog.cli.parser.command import flag, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, ROWS
 from sinagot_catalog.cli.workspace_args import first_of, open_workspace, selected
 from sinagot_catalog.config import count_of
+from sinagot_catalog.startup import polars as pl
 
 
 @verb(
@@ -28,8 +29,6 @@ accepted, reason.""",
 )
 def accept(args: Any) -> int:
     """Accept the selected rows."""
-    import polars as pl
-
     ws = open_workspace(args)
     rows = selected(ws, args).accept(args.step, all_rows=args.all)
     if is_machine(args):

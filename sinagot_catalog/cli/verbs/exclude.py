@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
@@ -12,13 +12,7 @@ from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, steps, where
 from sinagot_catalog.cli.workspace_args import first_of, of_steps, of_where, open_workspace
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
-from sinagot_catalog.startup import LazyModule
-
-if TYPE_CHECKING:
-    import polars as pl
-
-else:
-    pl = LazyModule("polars")
+from sinagot_catalog.startup import polars as pl
 
 _SHOWN = 5
 

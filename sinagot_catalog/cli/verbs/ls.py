@@ -31,17 +31,13 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.startup import LazyModule
+from sinagot_catalog.startup import polars as pl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import polars as pl
-
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.workspace import Workspace
-else:
-    pl = LazyModule("polars")
 
 LIMIT = 100
 """Default number of rows on a terminal."""

@@ -35,10 +35,9 @@ from sinagot_catalog.cli.workspace_args import (
 )
 from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import NotFoundError, ServerError, SinagotError
+from sinagot_catalog.startup import polars as pl
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sinagot_catalog.flows import RunHandle
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.steps import StepCollection
@@ -64,21 +63,6 @@ blocked), reason, status. The table leaves out what is done.""",
 )
 def plan(args: Any) -> int:
     """Print the plan of a run."""
-    return _show_plan(args)
-
-
-def _short_reasons(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with each long reason of a step once: below it stands "as above"."""
-    import polars as pl
-
-    again = pl.int_range(pl.len()).over("step", "reason") > 0
-    is_long = pl.col("reason").str.len_chars() > _LONG
-    return rows.with_columns(
-        pl.when(again & is_long).then(pl.lit("as above")).otherwise("reason").alias("reason")
-    )
-
-
-def _show_plan(args: Any) -> int:
     ws = open_workspace(args)
     steps = selected(ws, args)
     plans = Plans(steps, args)
@@ -105,6 +89,15 @@ def _show_plan(args: Any) -> int:
     return 0
 
 
+def _short_reasons(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with each long reason of a step once: below it stands "as above"."""
+    again = pl.int_range(pl.len()).over("step", "reason") > 0
+    is_long = pl.col("reason").str.len_chars() > _LONG
+    return rows.with_columns(
+        pl.when(again & is_long).then(pl.lit("as above")).otherwise("reason").alias("reason")
+    )
+
+
 @verb(
     "run what is not done, now and on this machine",
     """
@@ -125,7 +118,7 @@ blocked, not_available, claimed, already_done, cancelled), seconds, attempts, er
 def run(args: Any) -> int:
     """Run the selected rows in this process and its workers."""
     if args.dry_run:
-        return _show_plan(args)
+        return plan.run(args)
     ws = open_workspace(args)
     steps = selected(ws, args)
     if not _may_replace(args, steps):
@@ -168,7 +161,7 @@ runs elsewhere), with --parts a list of them in flow_runs.""",
 def submit(args: Any) -> int:
     """Run the selected rows as a Prefect flow."""
     if args.dry_run or args.follow:
-        return _show_plan(args) if args.dry_run else _follow(args)
+        return plan.run(args) if args.dry_run else _follow(args)
     check_parts(args)
     is_beside = args.no_wait and not args.deployment
     if is_beside and not args.force:

@@ -41,16 +41,12 @@ from sinagot_catalog.cli.workspace_args import (
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError, did_you_mean, failure_text, row_label
-from sinagot_catalog.startup import LazyModule
+from sinagot_catalog.startup import polars as pl
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-else:
-    pl = LazyModule("polars")
 
 _COUNTED = {name: name.lower() for name in StepStatus.__members__}
 _BAR = 20
@@ -151,13 +147,10 @@ class StatusCounts:
         counts: list[pl.DataFrame] = []
         failures: list[pl.DataFrame] = []
         notices = JoinedNotices(len(source_of(ws).ranges))
+        keys = dict.fromkeys([*self.by, "modality", "step"])
         for part in steps.ranges():
             rows = _rows(part, self.by, stale=args.stale)
-            counts.append(
-                rows.group_by(*dict.fromkeys([*self.by, "modality", "step"]), maintain_order=True).agg(
-                    _aggregates()
-                )
-            )
+            counts.append(rows.select(*keys, *_flags()).group_by(*keys, maintain_order=True).agg(_sums()))
             failures += self._add(part, rows, is_whole=not is_narrowed(args))
             notices.add(source_of(part).notices())
         self.failed = pl.concat(failures) if failures else None
@@ -177,16 +170,16 @@ class StatusCounts:
 
         source = source_of(steps)
         catalog = source.catalog()
-        broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*KEYS, "_cell")
+        faulty = catalog.steps.filter(pl.col("_rule") == "fault").select(*KEYS, "_cell")
         self.n_records += len(steps.records) if is_whole else rows["record_id"].n_unique()
         self.n_files += catalog.n_files
-        if broken.height:
-            self.n_broken += rows.join(broken, on=list(KEYS), how="semi", nulls_equal=True).height
+        if faulty.height:
+            self.n_broken += rows.join(faulty, on=list(KEYS), how="semi", nulls_equal=True).height
         self.seconds += source.seconds
         if not rows.select(failed().any()).item():
             return []
         # a script that cannot be used has a note of its own
-        noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
+        noted = faulty.filter(pl.col("_cell").is_in(list(catalog.faults)))
         left = steps.filter(failed()).collect().join(noted, on=list(KEYS), how="anti", nulls_equal=True)
         return [left] if left.height else []
 
@@ -239,15 +232,16 @@ def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
 
 
-def _aggregates() -> list[pl.Expr]:
+def _flags() -> list[pl.Expr]:
+    """For each row what it counts as."""
     from sinagot_catalog.catalog import failed
 
     return [
-        *((pl.col("status") == name).sum().alias(key) for name, key in _COUNTED.items()),
-        pl.col("status").is_null().sum().alias("unknown"),
-        failed().sum().alias("failed"),
-        pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum()).alias("stale"),
-        pl.len().alias("total"),
+        *((pl.col("status") == name).alias(key) for name, key in _COUNTED.items()),
+        pl.col("status").is_null().alias("unknown"),
+        failed().alias("failed"),
+        pl.col("stale"),
+        pl.lit(value=True).alias("total"),
     ]
 
 

@@ -17,6 +17,7 @@ from sinagot_catalog.cli.workspace_args import (
     selected,
 )
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.startup import polars as pl
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
@@ -96,8 +97,6 @@ def _tell(args: Any, report: RunReport) -> None:
     say_failures(args, report)
     line = f"{time.strftime('%H:%M:%S')}  {result_line(report)}"
     if args.json:
-        import polars as pl
-
         rows = report.frame.with_columns(pl.lit(report.run_id).alias("run_id"))
         put_whole(rows.write_ndjson(), end="")
         say(line)
