@@ -114,12 +114,18 @@ def put_rows(args: Any, parts: Iterable[pl.DataFrame]) -> None:
     if args.parquet:
         _write_parquet(args.parquet, iter(parts))
         return
-    count = 0
-    for number, frame in enumerate(parts):
-        _put_part(args, frame, is_first=number == 0, is_after=count > 0)
-        count += frame.height
+    before = "["
+    for number, part in enumerate(parts):
+        frame = part.with_columns(
+            pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
+        )
+        if args.csv and (number == 0 or frame.height):
+            put_whole(_flat(frame).write_csv(include_header=number == 0).removesuffix("\n"))
+        elif frame.height:
+            put_whole(before + ",\n ".join(frame.write_ndjson().splitlines()), end="")
+            before = ",\n "
     if not args.csv:
-        put_whole("]")
+        put_whole("[]" if before == "[" else "]")
 
 
 def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
@@ -144,26 +150,15 @@ def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
     say(f"{count} rows written to {Path(path)}")
 
 
-def _put_part(args: Any, frame: pl.DataFrame, *, is_first: bool, is_after: bool) -> None:
-    """Print some of the rows as JSON or CSV."""
+def _flat(frame: pl.DataFrame) -> pl.DataFrame:
+    """Turn the values that CSV cannot represent into texts."""
     from sinagot_catalog.catalog import text_of
 
-    frame = frame.with_columns(
-        pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
+    return frame.with_columns(
+        text_of(name, dtype)
+        for name, dtype in frame.schema.items()
+        if dtype.is_nested() or isinstance(dtype, (pl.Duration, pl.Binary))
     )
-    if args.csv:
-        # CSV cannot represent these types
-        odd = {
-            name: dtype
-            for name, dtype in frame.schema.items()
-            if dtype.is_nested() or isinstance(dtype, (pl.Duration, pl.Binary))
-        }
-        frame = frame.with_columns(text_of(name, dtype) for name, dtype in odd.items())
-        if is_first or frame.height:
-            put_whole(frame.write_csv(include_header=is_first).removesuffix("\n"))
-    elif is_first or frame.height:
-        rows = frame.write_ndjson().splitlines()
-        put_whole(("[" if is_first else ",\n " if is_after else "") + ",\n ".join(rows), end="")
 
 
 def put_json(value: Mapping[str, Any]) -> None:

@@ -258,6 +258,8 @@ def test_a_giant_post_is_refused(folder, start):
         400,
         413,
     )
+    chunked = {"content_length": "5", "transfer_encoding": "chunked"}
+    assert ui.post("/exclude", b"0\r\n\r\n", **chunked).status in (400, 413)
     assert ui.get("/").status == 200
 
 
