@@ -37,7 +37,7 @@ def width(stream: TextIO | None = None) -> int | None:
 def broken(text: str, indent: int, stream: TextIO | None = None) -> str:
     """Break a text between words so that it fits a terminal; the lines after the first one are indented.
 
-    A command stays whole, so that it can be copied: it gets a line of its own where there is no room.
+    A command stays whole, so that it can be copied: if there is no room, it gets a line of its own.
     """
     columns = width(stream)
     if columns is None or columns <= indent:
@@ -65,7 +65,7 @@ def _lines(line: str, room: int) -> list[str]:
 
 
 _QUOTED = 4
-"""Spaces at the begin of a line that is shown as it is."""
+"""The number of leading spaces from which a line is shown unchanged."""
 _COMMAND = re.compile(r"(?<![`(])\b(?:eval \"|sinagot-catalog |prefect (?:deploy|worker|work-pool) )")
 _QUOTED_COMMAND = re.compile("`[^`]*`")
 _STEERING = re.compile(
@@ -76,7 +76,7 @@ _STEERING = re.compile(
 
 
 def clean(text: str) -> str:
-    r"""Replace characters that could control the terminal or hide text: other people may choose the names of files.
+    r"""Replace characters that could control the terminal or hide text: names of files may come from other people.
 
     Example:
         >>> clean("a\x1b[2Jb")

@@ -40,7 +40,7 @@ def _next(look: StatusCounts, args: Any) -> str:
 
 
 def _nothing(look: StatusCounts, args: Any) -> str:
-    """Return the same line for the case that there is no row."""
+    """Return that line for a workspace or a filter without rows."""
     source = source_of(look.ws)
     if is_narrowed(args):
         return "nothing to do: no step of a record fits"
@@ -66,7 +66,7 @@ def _stale(look: StatusCounts, args: Any) -> str:
 
 
 def _stuck(look: StatusCounts, args: Any) -> str:
-    """Return the same line for the case that no row is ready."""
+    """Return that line for rows none of which is ready."""
     totals = look.totals
     if totals["processing"]:
         verb = "is" if totals["processing"] == 1 else "are"
@@ -81,4 +81,4 @@ def _stuck(look: StatusCounts, args: Any) -> str:
 
 def _mend(args: Any) -> str:
     doctor = paint(command(args, "doctor", whole=True), "1")
-    return f"next: correct the scripts that the notes name; {doctor} tells more"
+    return f"next: mend what the notes say of the scripts; {doctor} says more"

@@ -183,7 +183,7 @@ def put_table(
         frame: The rows.
         counts: Columns of numbers that are written with thousands separators.
         bold_last: Whether the last row is a total.
-        beside: Text to the right of each row: pieces with their colours; all of one width.
+        beside: Text to the right of each row: pieces with their colours; all have the same width.
         spare: Columns that are left out, without a note, before others are cut.
     """
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
@@ -281,7 +281,7 @@ def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str], narrow
     for name, size in sizes.items():
         column = pl.col(name)
         if name in narrowed:
-            tail = (size - 1) // 2 if name == "path" else 0  # the ends of a path tell more than its middle
+            tail = (size - 1) // 2 if name == "path" else 0  # the ends of a path matter more than its middle
             pieces = [column.str.slice(0, size - 1 - tail), pl.lit("…")]
             pieces += [column.str.tail(tail)] if tail else []
             cut = pl.when(column.str.len_chars() > size).then(pl.concat_str(pieces))

@@ -21,7 +21,7 @@ def check_parts(args: Any) -> None:
     """Check the options of a submission in parts.
 
     Raises:
-        UsageError: There is no deployment, or `--part` is given, too.
+        UsageError: When there is no deployment, or `--part` is also given.
     """
     if args.parts and args.part:
         raise UsageError("--part: not allowed with argument --parts")
@@ -47,7 +47,7 @@ def wait_for_parts(handles: Sequence[RunHandle], steps: StepCollection, options:
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.run import LAST
 
-    begun = time.monotonic()
+    start = time.monotonic()
     waiting = list(handles)
     reports = []
     try:
@@ -62,4 +62,4 @@ def wait_for_parts(handles: Sequence[RunHandle], steps: StepCollection, options:
             with suppress(ServerError):  # a flow run that never began leaves no report
                 handle.cancel()
         raise
-    return RunReport.joined(reports, seconds=time.monotonic() - begun)
+    return RunReport.joined(reports, seconds=time.monotonic() - start)

@@ -22,7 +22,7 @@ from sinagot_catalog.diagnostics.check import Check, some
 from sinagot_catalog.diagnostics.script_checks import check_scripts
 from sinagot_catalog.errors import ServerError, SinagotError, did_you_mean
 from sinagot_catalog.flows import configured_api, status
-from sinagot_catalog.run import check_places
+from sinagot_catalog.run import RunOptions, check_fits, check_places, limits, make_plan, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -114,11 +114,11 @@ def _records(source: Session) -> Iterator[Check]:
     if len(catalog.ids):
         yield Check("records", "ok", f"{count_of(len(catalog.ids), 'record')} in {count_of(files, 'file')}")
         return
-    looked = some(sorted({place.template.text for place in catalog.layout.places}))
+    tried = some(sorted({place.template.text for place in catalog.layout.places}))
     yield Check(
         "records",
         "warning",
-        f"no file is one of a record, of {count_of(files, 'file')} in {source.config.dataset}; looked for {looked}",
+        f"no file is one of a record, of {count_of(files, 'file')} in {source.config.dataset}; looked for {tried}",
         f"Compare names and patterns; id_pattern is {source.config.ids.text}",
     )
 
@@ -143,8 +143,8 @@ def _patterns(source: Session) -> Iterator[Check]:
             yield Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
             continue
         near = _near_folder(source.stores.get(place.root, source.stores["dataset"]), text)
-        said = f"{text}: no file matches, and no step makes it{near}"
-        yield Check("patterns", "warning", said, "Steps that read it never run.")
+        text = f"{text}: no file matches, and no step makes it{near}"
+        yield Check("patterns", "warning", text, "Steps that read it never run.")
 
 
 def _near_folder(store: Store, text: str) -> str:
@@ -182,8 +182,6 @@ def _metadata(source: Session) -> Iterator[Check]:
 
 def _order(source: Session) -> Iterator[Check]:
     """Check whether the steps can be ordered, and whether their rows fit this machine."""
-    from sinagot_catalog.run import RunOptions, check_fits, limits, make_plan, this_machine
-
     catalog = source.catalog()
     try:
         plan = make_plan(catalog, catalog.steps, RunOptions(downstream=True), source.stats)
@@ -205,13 +203,13 @@ def _journal(source: Session) -> Iterator[Check]:
     runs = count_of(events["run_id"].drop_nulls().n_unique(), "run")
     yield Check("journal", "ok", f"{count_of(events.height, 'event')} of {runs} in {source.config.log}")
     if alive := source.claims.alive():
-        yield Check("journal", "ok", f"a run goes on: {', '.join(sorted(alive))}")
+        yield Check("journal", "ok", f"a run is active: {', '.join(sorted(alive))}")
     lost = source.catalog().steps.filter(
         pl.col("status") == "ERROR", pl.col("_event").is_in(["start", "publishing"])
     )
     if lost.height:
         rows = count_of(lost.height, "row")
-        yield Check("journal", "warning", f"{rows} lost by a run that died", "The next run does them.")
+        yield Check("journal", "warning", f"{rows} lost by a run that died", "The next run repeats them.")
 
 
 # --- writing -------------------------------------------------------------------------------------------------

@@ -245,16 +245,13 @@ class _Row:
 
     def rules(self) -> Iterator[Rule]:
         """Yield the rules in order; rules after the first that holds are not evaluated."""
-        holds: bool | None = False
+        is_decided = False
         for rule in RULES:
             text, evidence = self._causes.select(text=rule.text, evidence=rule.evidence).row(0)
-            if holds:
-                holds = None
-            elif holds is False:
-                holds = rule.name == self.row["_rule"]
-            yield Rule(
-                rule.number, rule.name, text, rule.status, holds, "" if holds is None else evidence or ""
-            )
+            holds = None if is_decided else rule.name == self.row["_rule"]
+            is_decided = is_decided or bool(holds)
+            evidence = "" if holds is None else evidence or ""
+            yield Rule(rule.number, rule.name, text, rule.status, holds, evidence)
 
     # --- changes -----------------------------------------------------------------------------------------
 

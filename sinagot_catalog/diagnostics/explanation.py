@@ -122,10 +122,10 @@ class Explanation:
     Example:
         >>> from sinagot_catalog import example
         >>> ws = example()
-        >>> told = ws.explain("REC-20200601", "summary")
-        >>> told.status, told.decided.says
+        >>> explanation = ws.explain("REC-20200601", "summary")
+        >>> explanation.status, explanation.decided.says
         ('INIT', 'otherwise: an input is not there yet')
-        >>> [one.step for one in told.upstream]
+        >>> [upstream.step for upstream in explanation.upstream]
         ['count', 'mean']
     """
 
@@ -211,7 +211,7 @@ class Explanation:
             yield "head", "needs"
             yield "text", f"  {needs_text(Resources(**self.needs))}"  # type: ignore[arg-type]
         if self.held_by:
-            yield "text", f"held by: {', '.join(self.held_by)}, which is alive and has this row on its list"
+            yield "text", f"claimed by run {', '.join(self.held_by)}, which is alive"
         yield "head", "what would change it"
         for change in self.changes:
             words = f": {follow(change.run)}" if follow is not None and change.run is not None else ""
@@ -251,11 +251,11 @@ def _file_line(file: File) -> str:
 
 def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
     state = {
-        "start": "began it",
+        "start": "started it",
         "publishing": "was moving its outputs into place",
         "half": "failed between two outputs",
         "error": "failed",
-        "done": "did it",
+        "done": "completed it",
         "not_available": "found an input absent",
         "cancelled": "was stopped",
     }

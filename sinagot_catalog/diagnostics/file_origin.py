@@ -61,14 +61,14 @@ class FileOrigin:
     stale: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All values as plain ones."""
+        """Return everything as plain values."""
         return asdict(self)
 
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
     def lines(self) -> Iterator[str]:
-        """The lines of the text."""
+        """Yield the lines of the text."""
         if self.step is None:
             what = "raw data: no step makes it" if self.readers else "no pattern matches it"
             yield f"{self.path}: {what}"
@@ -78,7 +78,7 @@ class FileOrigin:
         row = row_label(self.record_id, self.task, self.modality, self.step)
         yield f"{self.path}: {self.role} of {row}"
         if self.event is None or self.time is None:
-            yield "  the journal does not tell which run made it"
+            yield "  the journal does not name the run that made it"
         else:
             did = "accepted it" if self.event == "accepted" else "made it"
             yield f"  run {self.run_id} on {self.host} {did}, {time_text(self.time)}"
@@ -129,7 +129,7 @@ def explain_path(source: Session, path: str) -> FileOrigin:
 
 
 def _relative(source: Session, path: str) -> str:
-    """A path relative to the root that holds it."""
+    """Return a path relative to its root."""
     roots = sorted({source.config.outputs, source.config.dataset}, key=len, reverse=True)
     for text in (path, os.path.abspath(path)):  # noqa: PTH100 - also for paths that do not exist
         for root in roots:
@@ -139,7 +139,7 @@ def _relative(source: Session, path: str) -> str:
 
 
 def _links(catalog: Catalog, records: pl.Series, paths: list[str]) -> pl.DataFrame:
-    """The links of some paths: those of the records that own them, else of all records."""
+    """Return the links of some paths: those of the records that own them, else of all records."""
     for rows in (catalog.steps.filter(pl.col("record_id").is_in(records.implode())), catalog.steps):
         links = catalog.links(rows).filter(pl.col("path").str.strip_suffix("/").is_in(paths))
         if links.filter(pl.col("role").is_in(_MADE)).height or (rows.height and links.height):
@@ -148,7 +148,7 @@ def _links(catalog: Catalog, records: pl.Series, paths: list[str]) -> pl.DataFra
 
 
 def _origin(source: Session, path: str, links: pl.DataFrame) -> FileOrigin:
-    """The origin of an output, from the last event of the rows that make it."""
+    """Return the origin of an output, from the last event of the rows that make it."""
     events = source.events().filter(pl.col("event").is_in(["done", "accepted"]))
     recorded = events.join(links.select(*KEYS, "role"), on=list(KEYS), how="inner", nulls_equal=True)
     recorded = recorded.sort("claim", "time", maintain_order=True).tail(1)

@@ -138,7 +138,7 @@ def _such_as(pattern: str, paths: list[str]) -> str:
 
 
 def no_records(dataset: str) -> ScanResult:
-    """Return the result for files that nobody named a pattern for."""
+    """Return an empty result, for a workspace whose pattern the user has yet to name."""
     return ScanResult(parse_template("raw/{id}.csv", fields={"id"}), dataset, [], ".+", [], "")
 
 
@@ -170,7 +170,7 @@ def _scoped(units: Mapping[str, Sequence[str]], step: str) -> str:
         if task:
             names = json.dumps(modalities, ensure_ascii=False)
             lines += [f"[tasks.{_key(task)}]", f"modalities = {names}", ""]
-    lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
+    lines += ["# The scripts of a modality are in its folder below scripts; they run in this order."]
     for modality in sorted({name for some in units.values() for name in some}):
         lines += [f"[modalities.{_key(modality)}]", f'scripts = ["{step}"]', ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -261,7 +261,7 @@ def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[s
         if all(agrees) and len(agrees) == len(records):
             return text, sorted(written)
     raise PatternError(
-        f"--from-files: no id can be made of {', '.join(names)} that tells them apart",
+        f"--from-files: no id can be made of {', '.join(names)} that differs for each record",
         "Write {id} for a part of the path that names the record alone.",
     )
 
@@ -309,7 +309,7 @@ def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:
     forms: dict[str, list[str]] = {}
     for record_id in ids:
         forms.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", record_id)), []).append(record_id)
-    return sorted(((some[0], len(some)) for some in forms.values()), key=lambda look: -look[1])
+    return sorted(((some[0], len(some)) for some in forms.values()), key=lambda form: -form[1])
 
 
 def _split(text: str) -> list[tuple[str, str]]:

@@ -208,7 +208,7 @@ def _steps_of(rows: Selection) -> Selection:
     """Return the steps of a selection.
 
     Raises:
-        UsageError: If this is no selection, as a collected frame.
+        UsageError: If this is not a selection but, for example, a collected frame.
     """
     if not hasattr(rows, "steps"):
         text = "a chart takes a selection, such as ws.steps.filter(status='ERROR')"

@@ -130,7 +130,7 @@ class Page:
         placed = self.rows.steps.select("_cell", "_code", at.alias("_bin"))
         number = pl.int_range(pl.len())
         top = pl.col("share").cum_sum().over("_cell", "_bin") - pl.col("share")
-        # neighbours have one difference of bin and number; a bin of several statuses stands alone
+        # neighbours have the same difference of bin and number; a bin of several statuses has a band of its own
         band = pl.struct(
             "_cell",
             "_code",

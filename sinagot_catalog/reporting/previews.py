@@ -25,7 +25,7 @@ MOST_BYTES = 32 << 20
 _ROWS, _COLUMNS, _CELL, _TEXT = 12, 12, 200, 8_000
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
-"""The ends of the names of pictures; what a file is, its first bytes tell."""
+"""The suffixes of pictures; whether a file is one is decided by its first bytes."""
 _PICTURE_TYPES = {
     b"\x89PNG\r\n\x1a\n": "image/png",
     b"\xff\xd8\xff": "image/jpeg",
@@ -52,7 +52,7 @@ class Table:
 
 
 def picture_type(content: bytes) -> str | None:
-    r"""Return the media type of a picture by its first bytes; None if it is no PNG, JPEG, GIF or WebP.
+    r"""Return the media type of a picture by its first bytes; None if it is not a PNG, JPEG, GIF or WebP.
 
     Example:
         >>> picture_type(b"\x89PNG\r\n\x1a\n"), picture_type(b"<svg onload='alert(1)'>")
@@ -68,7 +68,7 @@ def read_bounded(store: Store, path: str, most: int = MOST_BYTES) -> bytes:
 
     Raises:
         NotFoundError: When it is absent.
-        StorageError: When it is no file, larger than `most`, a link to a file elsewhere, or cannot be read.
+        StorageError: When it is not a file, is larger than `most`, links to a file elsewhere, or cannot be read.
     """
     if not is_inside(store, path):
         raise StorageError(
@@ -93,7 +93,7 @@ def is_inside(store: Store, path: str) -> bool:
 
 
 def paths_outside(store: Store, paths: Iterable[str]) -> Iterator[str]:
-    """Yield the paths that are, or lie behind, a link that leads out of the dataset."""
+    """Yield the paths that lead out of the dataset through a link."""
     top = store.resolve("").rstrip("/") + "/"
     return (path for path in paths if not store.resolve(path).startswith(top))
 

@@ -107,7 +107,7 @@ class Results:
         source: The session of the workspace.
         rows: The rows of the page.
         values: The keys of the rows, and the columns to group by.
-        is_live: Whether the page is drawn again and again: it reads fewer tables, and pictures are no part of it.
+        is_live: Whether the page is redrawn often: it reads fewer tables, and embeds no pictures.
     """
 
     def __init__(self, source: Session, rows: ReportRows, values: pl.DataFrame, *, is_live: bool) -> None:
@@ -172,7 +172,7 @@ class Results:
         """Return a picture as a `data:` address.
 
         Raises:
-            SinagotError: When it is no picture, or too large.
+            SinagotError: When it is not a picture, or is too large.
         """
         content = read_bounded(self._source.stores[root], path, _PICTURE_BYTES)
         kind = picture_type(content)

@@ -35,7 +35,7 @@ class SnapshotChanges(NamedTuple):
 
 
 def changes_of(source: Session, rows: ReportRows) -> SnapshotChanges | None:
-    """Return what changed since the last snapshot; None if there is no snapshot, or one is shown.
+    """Return what changed since the last snapshot; None if there is no snapshot, or the page shows one.
 
     Args:
         source: The session of the workspace.

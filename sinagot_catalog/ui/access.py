@@ -44,7 +44,7 @@ class Access:
 
     Args:
         app: The routes.
-        port: The port of the server, for the name of its cookie: cookies do not tell ports apart.
+        port: The port of the server, for the name of its cookie: cookies of all ports are shared.
         read_only: Refuse every POST.
     """
 
@@ -95,7 +95,7 @@ class Access:
         session = self._session(request)
         if session is None:
             return _refused(
-                401, "Open the address that `sinagot-catalog ui` printed: it holds the key to this page."
+                401, "Open the address that `sinagot-catalog ui` printed: it contains the key to this page."
             )
         site = headers.get("sec-fetch-site", "none")
         is_visit = headers.get("sec-fetch-mode") == "navigate" and method in _READS

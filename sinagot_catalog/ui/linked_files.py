@@ -26,7 +26,7 @@ _IN_FOLDER = 200
 
 @dataclass(frozen=True)
 class LinkedFile:
-    """A file that a row reads or writes, or that lies in a folder which it reads or writes.
+    """A file that a row reads or writes, or a file in such a folder.
 
     Attributes:
         position: The position of the link among those of the row.

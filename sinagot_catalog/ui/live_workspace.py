@@ -1,7 +1,7 @@
-"""A live workspace: lists its files again while a page is open, and keeps the last good look at it.
+"""A live workspace: lists its files repeatedly while a page is open, and keeps the last look that succeeded.
 
-A new listing is read by a second session, in a thread of its own, while pages are served from the first; then they
-change places. Only the first reader waits for a listing.
+A second session reads a new listing, in a thread of its own, while pages are served from the first; then they are
+swapped. Only the first reader waits for a listing.
 """
 
 from __future__ import annotations
@@ -64,13 +64,13 @@ class Look:
         catalog = self.source.catalog()
         steps = catalog.whole_steps
         rows = steps.select(*_COLUMNS, "outcome", "run_id").hash_rows()
-        n_files = catalog.n_files
-        told = (rows.sum(), steps.height, n_files, tuple(notice.text for notice in self.source.notices()))
-        return f"{hash((*told, self.source.events().height)) & (2**64 - 1):x}"
+        notices = tuple(notice.text for notice in self.source.notices())
+        shown = (rows.sum(), steps.height, catalog.n_files, notices, self.source.events().height)
+        return f"{hash(shown) & (2**64 - 1):x}"
 
 
 class LiveWorkspace:
-    """A workspace that is looked at again and again.
+    """A workspace whose files are listed repeatedly.
 
     Args:
         workspace: The open workspace.

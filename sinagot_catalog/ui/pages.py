@@ -100,7 +100,7 @@ class RowsPage:
         source = self._look.source
         note = no_records(source.catalog(), masked(source.config.dataset))
         return note or (
-            "No row fits." if self.where else "There is no row; the overview tells what was left out."
+            "No row fits." if self.where else "There is no row; the overview lists what was left out."
         )
 
     @property

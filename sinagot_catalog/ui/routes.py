@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 10_000
 _MOST_DRAWN = 8
-"""Number of overviews that are kept as they were drawn."""
+"""Number of rendered overviews that are cached."""
 NOT_FOUND = 404
 _READERS = 4
 """Number of files that are read at a time: each may fill the bound of a file."""
@@ -105,7 +105,7 @@ class Routes:
         )
 
     def _overview(self, look: Look, where: str) -> str:
-        """Draw the overview, or return it as it was drawn before."""
+        """Render the overview, or return it from the cache."""
         key = (look.version, where)
         text = self._drawn.get(key)
         if text is None:
@@ -186,8 +186,8 @@ class Routes:
         n_done = int(done["is_done"].sum())
         left = done.filter(~pl.col("is_done"))["reason"].drop_nulls().unique(maintain_order=True)
         verb = "included" if change is include else "excluded"
-        told = [f"{n_done:,} {verb}", *left.head(3), *([note] if note else [])]
-        return JSONResponse({"told": "; ".join(told), "n": n_done})
+        sentences = [f"{n_done:,} {verb}", *left.head(3), *([note] if note else [])]
+        return JSONResponse({"told": "; ".join(sentences), "n": n_done})
 
     # --- answers -----------------------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ class _Formatter(click.HelpFormatter):
         super().write_dl([(name, text.replace("-", _UNBROKEN)) for name, text in rows], col_max, col_spacing)
 
     def write_examples(self, text: str) -> None:
-        """Write commands, each on one line; what it does goes below it where there is no room beside it."""
+        """Write commands, each on one line; if there is no room beside a command, its text goes below it."""
         for line in text.splitlines():
             command, _, about = line.strip().partition("   ")
             has_room = len(line) <= self.width or not about
@@ -187,7 +187,7 @@ class Command(click.Command):
         self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words after the verb; refuse words that are too many."""
+        """Parse the words after the verb; refuse superfluous words."""
         passed: list[str] = []
         if PASSED_ON in self.params and "--" in args:
             cut = args.index("--")
@@ -212,7 +212,7 @@ class Command(click.Command):
 
     @property
     def _takes_workspace_last(self) -> bool:
-        """Whether a last word may name the workspace beside other arguments."""
+        """Whether the last word may name the workspace, although the verb has other arguments."""
         names = {param.name for param in self.params}
         return "workspace" in names and not names & {"place", "folder"}
 

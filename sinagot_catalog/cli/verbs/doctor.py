@@ -15,7 +15,7 @@ _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31
 
 
 @verb(
-    "what is wrong with the set-up, and what to do about it; exit 2 only where a run could not work",
+    "what is wrong with the set-up, and what to do about it; exit 2 only if a run cannot work",
     """
   sinagot-catalog doctor
   sinagot-catalog doctor example/harbor --json
@@ -42,7 +42,7 @@ def doctor(args: Any) -> int:
     if args.json:
         put_json({"checks": [asdict(check) for check in checks], "counts": counts})
     elif counts["fault"]:
-        put(f"{counts['fault']} to mend before a run can work, {counts['warning']} to look at")
+        put(f"{counts['fault']} to correct before a run can work, {counts['warning']} to look at")
     elif counts["warning"]:
         put(f"a run can work; {counts['warning']} to look at")
     else:

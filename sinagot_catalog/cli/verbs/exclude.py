@@ -90,7 +90,7 @@ def _check_named(args: Any) -> None:
 
 
 def _show(args: Any, rows: pl.DataFrame, verb: str, note: str = "") -> None:
-    """Print which rows were excluded or included, and why others were not; `note` tells why none of them counts."""
+    """Print which rows were excluded or included, and why others were not; `note` says why none has an effect."""
     if is_machine(args):
         put_rows(args, [rows])
     changed, left = rows.filter(verb), rows.filter(~pl.col(verb))

@@ -46,7 +46,7 @@ def explain(args: Any) -> int:
         if len(steps) != 1:
             raise NotFoundError(
                 f"{args.record!r} is a record, and STEP is missing",
-                f"Steps: {', '.join(steps)}. The path of a file alone tells what made it.",
+                f"Steps: {', '.join(steps)}. With the path of a file alone it shows what made the file.",
             )
         args.label = steps[0]
     if args.label is None:

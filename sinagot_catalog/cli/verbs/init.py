@@ -37,7 +37,7 @@ deployments:
     parameters:
       workspace: {workspace}
       where: status = 'DATA_READY'
-      # What becomes ready by the run, too: a chain goes through in one night.
+      # Also what becomes ready by the run: a chain of steps is done in one night.
       downstream: true
     schedules:
       - cron: "0 2 * * *"
@@ -59,17 +59,17 @@ deployments:
     """
   sinagot-catalog init                      a small one, here
   sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts
-  sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)
+  sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around the files of this folder (or of ./dataset)
   sinagot-catalog init --from-files 'images/{date}/{shot}.png'    the same with fields of an id
-  sinagot-catalog init --prefect            with a prefect.yaml; beside a workspace that is there, only that""",
+  sinagot-catalog init --prefect            with a prefect.yaml; in an existing workspace only that""",
     Argument("folder", "DIR", required=False, about="where; by default here"),
     Option("-C", "--workspace", metavar="DIR", help="the same as an option"),
     flag("--example", help="the harbour example with its data"),
     Option(
         "--from-files",
         metavar="PATTERN",
-        help="propose an id_pattern from files that are there; {id} stands for the id, or names such as {day} and "
-        "{ses?} for its fields; {task} and {modality} too",
+        help="propose an id_pattern from existing files; {id} is the id, or names such as {day} and {ses?} are its "
+        "fields; also {task} and {modality}",
     ),
     flag("--prefect", help="also a prefect.yaml, for `prefect deploy --all` to deploy"),
 )
@@ -137,7 +137,7 @@ def _beside_files(folder: Path, own: list[str]) -> None:
     n_files = count_of(len(own), "file")
     say(
         f"{folder.resolve()} holds {n_files} already, such as {own[0]}: no recordings were made",
-        "next: say which are recordings, with {id} or fields such as {day} where their names vary:",
+        "next: name the recordings by a pattern, with {id} or fields such as {day} where their names differ:",
         f"  sinagot-catalog init{where} --from-files {shlex.quote(_likely(own))}",
     )
 

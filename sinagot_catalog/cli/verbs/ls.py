@@ -43,7 +43,7 @@ LIMIT = 100
 """Default number of rows on a terminal."""
 
 _SELECTIONS = ("records", "units", "files", "steps")
-"""The tables that are looked at in ranges of records if the listing is large."""
+"""The tables that are read in ranges of records if the listing is large."""
 
 _SHOWN = {
     "units": ["record_id", "task", "modality", "has_data", "n_steps", "n_done", "n_error", "next_step"],
@@ -73,7 +73,7 @@ files (stale; size and times of records) are there where --columns or --where na
     ),
     WORKSPACE,
     SNAPSHOT,
-    where("only rows for which this holds; it may name columns of records"),
+    where("only rows that fit; it may name columns of records"),
     status_option("only rows with a step of this status"),
     steps("only rows with this step"),
     record(),

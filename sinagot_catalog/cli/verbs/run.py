@@ -90,7 +90,7 @@ def plan(args: Any) -> int:
 
 
 def _short_reasons(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with each long reason of a step once: below it stands "as above"."""
+    """Show each long reason of a step once; in the rows below it, replace it by "as above"."""
     again = pl.int_range(pl.len()).over("step", "reason") > 0
     is_long = pl.col("reason").str.len_chars() > _LONG
     return rows.with_columns(
@@ -110,7 +110,7 @@ def _short_reasons(rows: pl.DataFrame) -> pl.DataFrame:
 blocked, not_available, claimed, already_done, cancelled), seconds, attempts, error_type, message.""",
     SELECTION,
     Option(
-        "--mode", type=OneOf(["processes", "main_process", "prefect"]), help="by default as [run] mode says"
+        "--mode", type=OneOf(["processes", "main_process", "prefect"]), help="by default that of [run] mode"
     ),
     RUN,
     flag("--debug", help="run in this process, log everything, and raise what a script raises"),
@@ -142,7 +142,7 @@ def run(args: Any) -> int:
   sinagot-catalog submit example/harbor
   sinagot-catalog submit --where "status = 'DATA_READY'" --no-wait
   sinagot-catalog submit --status ERROR --deployment run-workspace/nightly      on the workers of a deployment
-  sinagot-catalog submit --follow 0198c5f2-...      wait for a flow run that was begun elsewhere
+  sinagot-catalog submit --follow 0198c5f2-...      wait for a flow run that was started elsewhere
 
 Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
 --json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid (null where it
@@ -154,7 +154,7 @@ runs elsewhere), with --parts a list of them in flow_runs.""",
     Option("--cluster", metavar="ADDRESS", help="a Dask or Ray cluster, or a scheduler file of Dask"),
     Option("--parts", metavar="N", type=numbered, help="N flow runs that share the records, and a last one"),
     Option("--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"),
-    flag("--no-wait", help="return when the flow has begun; it goes on by itself"),
+    flag("--no-wait", help="return when the flow has started; it continues by itself"),
     click.Option(["--handle-fd"], type=int, hidden=True),
     RUN,
 )

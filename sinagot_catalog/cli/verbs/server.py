@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     """
   sinagot-catalog server status
   sinagot-catalog server stop
-  eval "$(sinagot-catalog server env)"      now `prefect worker start`, `prefect deployment ls` ... talk to it""",
+  eval "$(sinagot-catalog server env)"      now `prefect worker start`, `prefect deployment ls` ... use it""",
     Argument("action", "start|status|stop|env", type=OneOf(["start", "status", "stop", "env"])),
     Option(
         "--port",
@@ -115,5 +115,5 @@ def _env(args: Any) -> int:
     for name, value in variables.items():
         put(f"export {name}={shlex.quote(value)}")
     if not variables:
-        say("a Prefect API is configured, which Prefect's own programs find themselves: nothing to set")
+        say("a Prefect API is configured, and Prefect's own programs find it: nothing to set")
     return 0

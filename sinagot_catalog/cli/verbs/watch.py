@@ -32,12 +32,12 @@ if TYPE_CHECKING:
   sinagot-catalog watch --run --once                  what is ready now, then end: for cron
 
 A row that failed is not tried again until one of its inputs changes, or until you run it:
-`sinagot-catalog run --status ERROR`. New files are noticed at once where the system tells of them, and looked for
-every --interval where it does not (buckets, network disks). --json prints an object per row that ran, with run_id.
+`sinagot-catalog run --status ERROR`. New files are noticed at once if the system reports them, otherwise at each
+--interval (buckets, network disks). --json prints an object per row that ran, with run_id.
 
-exit codes: 0 when it is ended while it waits, 130 when a run was under way; with --once as of run""",
+exit codes: 0 if it is interrupted while it waits, 130 if it is during a run; with --once those of run""",
     PLACE,
-    where("steps for which this holds; it may name columns of records"),
+    where("steps that fit; it may name columns of records"),
     steps("this step, and nothing downstream of it"),
     record(),
     time_span(
@@ -48,7 +48,7 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     ),
     time_span(
         "--stable-for",
-        "how long size and time of a new file stand still before it is read; by default 2s",
+        "how long a new file must keep its size and time before it is read; by default 2s",
         old=["--settle"],
         default="2s",
     ),

@@ -180,9 +180,7 @@ def test_the_command_that_looks_at_scripts_has_no_filter(cli, write_workspace):
     folder = write_workspace({"a": ("raw/{id}", "a/{id}"), "b": "def broken(:\n"}, ["raw/R1"])
     words = ("--step", "b", "--record", "R1", "--where", "record_id = 'R1'")
     last = cli("status", folder, *words).stdout.splitlines()[-1]
-    assert (
-        last == f"next: correct the scripts that the notes name; sinagot-catalog doctor {folder} tells more"
-    )
+    assert last.endswith(f"; sinagot-catalog doctor {folder} says more")
 
 
 def test_a_cause_that_several_tasks_have_is_told_once(cli, write_workspace):
