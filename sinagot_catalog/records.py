@@ -118,7 +118,11 @@ class RecordCollection(Selection):
                 "For the first five records write .head(5), for a list of the ids .ids().",
             )
         if not self.has(record_id):
-            raise NotFoundError(f"there is no record {record_id!r}{self._near(record_id)}")
+            is_group = self._source.is_cheap and record_id in self._source.catalog().row_ids
+            hint = (
+                "It is a group of records: name its records, or filter by their fields." if is_group else ""
+            )
+            raise NotFoundError(f"there is no record {record_id!r}{self._near(record_id)}", hint)
         return self._record(record_id)
 
     def _near(self, record_id: str) -> str:

@@ -19,7 +19,7 @@ from sinagot_catalog.diagnostics.explanation import (
     Upstream,
     time_text,
 )
-from sinagot_catalog.errors import nearest
+from sinagot_catalog.errors import did_you_mean, nearest
 from sinagot_catalog.schema import KEYS, STEPS, of_key
 from sinagot_catalog.storage import as_number
 
@@ -43,6 +43,8 @@ class _Row:
 
     def __init__(self, source: Session, record_id: str, cell: UnitStep) -> None:
         self.catalog: Catalog = Query("steps", record=record_id).widened(source.catalog())
+        ids = source.catalog().row_ids
+        self.near_ids = "" if record_id in ids else did_you_mean(record_id, ids.to_list())
         self.rec, self.cell = int(self.catalog.row_ids.index_of(record_id) or 0), cell
         self.stats, self.events = source.stats, source.events()
         key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": cell.step}
@@ -292,6 +294,8 @@ class _Row:
         first = [step.step for step in self.upstream() if step.status == "DATA_READY"]
         if first:
             yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
+        if self.near_ids:
+            yield Change(f"another id: no file names {self.row['record_id']!r}{self.near_ids}")
         soft = {port[0].label for port in self.cell.input_ports if port[0].is_optional}
         for file in self.files:
             if file.role == "input" and not file.exists and file.label not in soft:

@@ -71,6 +71,10 @@ class FileOrigin:
         """Yield the lines of the text."""
         if self.step is None:
             what = "raw data: no step makes it" if self.readers else "no pattern matches it"
+            if self.role and not self.readers:
+                what = (
+                    "raw data that no step reads now: it fits an input that takes another of its alternatives"
+                )
             yield f"{self.path}: {what}"
             for reader in self.readers:
                 yield f"  read by {reader}"
@@ -124,7 +128,8 @@ def explain_path(source: Session, path: str) -> FileOrigin:
         near = did_you_mean(relative, catalog.files["path"].to_list())
         raise NotFoundError(f"the workspace has no file {relative!r}{near}")
     readers = [row_label(*row) for row in links.select(*KEYS).unique(maintain_order=True).iter_rows()]
-    role = None if links.is_empty() else str(links["role"][0])
+    roles = [*links["role"], *listed.filter(path=relative)["role"].drop_nulls()]
+    role = str(roles[0]) if roles else None
     return FileOrigin(relative, role, readers=tuple(readers))
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _MOST = 200_000
 _SHAPES = 3
+_GENERAL = (r"[\w-][\w.-]*", r"[\w.-]+", "[^/.][^/]*", "[^/]+")
+"""Id patterns of names that have no common form; the name of a hidden file fits only if there is no other way."""
 _SEPARATORS = ("_", "__", "~", "+", "=")
 _HEADER = 10_000
 """Number of characters of a table's first line that are read."""
@@ -87,6 +89,13 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
         raise PatternError(
             f"--from-files: {pattern!r} has no {{id}}", f"Write {{id}} where the record's id stands{instead}."
         )
+    if re.search(r"(?<!\\)\*", pattern):
+        instead = re.sub(r"(?<!\\)\*+", "{part}", pattern.replace("{id}", "{name}"), count=1)
+        raise PatternError(
+            f"--from-files: {pattern!r} has a '*'",
+            f"Write a field in its place: {instead!r}. The input of a script may have a '*', and then the id does "
+            "not need that field.",
+        )
     if "id" in names and fields:
         raise PatternError(
             f"--from-files: {pattern!r} has both {{id}} and {{{fields[0]}}}",
@@ -96,7 +105,7 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     dataset = (
         "dataset" if (folder / "dataset").is_dir() and not template.prefix.startswith("dataset/") else "."
     )
-    paths = list_files(folder / dataset, template.prefix)
+    paths = list_files(folder / dataset, template.prefix, hidden="/." in f"/{pattern}")
     rows = find_values(paths, template)
     if not rows:
         paths = paths or list_files(folder / dataset)
@@ -186,13 +195,14 @@ def _tuple(text: str) -> str:
     return f"({parts})" if "/" in text else parts
 
 
-def list_files(root: Path, prefix: str = "") -> list[str]:
-    """List the files under a folder of a dataset, without hidden files and a journal."""
+def list_files(root: Path, prefix: str = "", *, hidden: bool = False) -> list[str]:
+    """List the files under a folder of a dataset, without a journal, and without hidden files unless asked."""
     paths: list[str] = []
     for folder, folders, names in os.walk(root / prefix.rpartition("/")[0]):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "LOG")
+        folders[:] = sorted(name for name in folders if (hidden or name[0] != ".") and name != "LOG")
         beside = os.path.relpath(folder, root).replace(os.sep, "/")
-        paths += [name if beside == "." else f"{beside}/{name}" for name in sorted(names)]
+        shown = sorted(name for name in names if hidden or name[0] != ".")
+        paths += [name if beside == "." else f"{beside}/{name}" for name in shown]
         if len(paths) > _MOST:
             break
     return paths
@@ -236,13 +246,12 @@ def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[s
         PatternError: When no id built from the fields distinguishes all records.
     """
     names = [name for _, name in template.tokens if name in template.fields - {"task", "modality"}]
-    names = sorted(dict.fromkeys(names), key=lambda name: name not in template.needed)
+    first = next((name for name in names if name in template.needed), None)
+    names = sorted(dict.fromkeys(names), key=lambda name: name != first)
     groups = {}
     for name in names:
         values = sorted({row[name] for row in rows if row[name]})
-        text = propose(values)
-        text = text if all(re.fullmatch(text, value) for value in values) else "[^/]+"
-        groups[name] = f"{_label(template, name)}(?P<{name}>{text})"
+        groups[name] = f"{_label(template, name)}(?P<{name}>{propose(values)})"
     records = {tuple(row[name] for name in names) for row in rows}
     for separator in _SEPARATORS:
         text, *others = groups.values()
@@ -285,18 +294,19 @@ def propose(ids: Sequence[str]) -> str:
         '[A-Z]{2}-\\d{2,3}-[a-z]'
         >>> propose(["x.1", "y.2", "summary"])
         '[a-z]\\.\\d|summary'
+        >>> propose(["a1", "b-2", "c.3.x", "d_4", "copy of d_4"])
+        '[^/.][^/]*'
     """
     shapes: dict[tuple[str, ...], list[list[tuple[str, str]]]] = {}
     for runs in map(_split, ids):
         shapes.setdefault(tuple(kind if kind in "dl" else text for kind, text in runs), []).append(runs)
-    if len(shapes) > _SHAPES:
-        return r"[\w.-]+"
     frequent = sorted(shapes.values(), key=len, reverse=True)
     texts = [
         "".join(_piece(column, several=len(rows) > 1) for column in zip(*rows, strict=True))
-        for rows in frequent
+        for rows in frequent[:_SHAPES]
     ]
-    return "|".join(dict.fromkeys(texts))
+    proposals = ["|".join(dict.fromkeys(texts)), *_GENERAL]
+    return next(text for text in proposals if all(re.fullmatch(text, each) for each in ids))
 
 
 def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:

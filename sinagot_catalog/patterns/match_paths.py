@@ -216,7 +216,8 @@ def near_misses(
 
 
 def _likeness(path: str, template: Template) -> tuple[bool, float]:
-    return path.startswith(template.prefix), SequenceMatcher(None, path, template.text).ratio()
+    ratios = (SequenceMatcher(None, path, way.text).ratio() for way in template.variants.values())
+    return path.startswith(template.prefix), max(ratios)
 
 
 # -- cutting ids out of paths --------------------------------------------------------------------------

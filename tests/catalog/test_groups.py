@@ -48,6 +48,13 @@ def group_rows(ws):
     return ws.steps.filter(pl.col("by").is_not_null()).select("record_id", "step", "by").rows()
 
 
+def test_a_group_that_is_named_as_a_record_is_answered_with_what_to_name(make_workspace):
+    ws = make_workspace({"all": source("raw/{id}", "all", [])}, ["raw/s1_1"], id_pattern=IDS)
+    with pytest.raises(NotFoundError, match="there is no record 'dataset=all'") as raised:
+        ws.records["dataset=all"]
+    assert raised.value.hint == "It is a group of records: name its records, or filter by their fields."
+
+
 def test_a_group_step_has_a_row_per_group_and_none_per_record(make_workspace):
     files = [f"raw/s{sub}_{run}" for sub in (1, 2) for run in (1, 2)]
     ws = make_workspace(

@@ -283,6 +283,10 @@ def test_records_that_an_unreadable_table_names_are_an_error(study, cli):
         ("", "people.csv is empty"),
         ("id,age\n001,3\n", "people.csv has no column 'record_id', only id, age"),
         ("Record_ID,age\n001,3\n", "did you mean 'Record_ID'"),
+        (
+            'Id;age;note\n001;3;"one, two, three"\n',
+            "people.csv has no column 'record_id', only Id, age, note",
+        ),
     ],
 )
 def test_a_table_that_is_absent_or_has_no_key_is_a_fault_of_the_config(study, cli, content, said):

@@ -24,6 +24,12 @@ def test_sql_that_cannot_be_read_is_one_sentence(harbor, where):
         len(harbor.steps.sql_filter(where))
 
 
+def test_a_column_that_is_a_word_of_sql_is_shown_in_quotes(harbor):
+    with pytest.raises(SelectionError) as raised:
+        len(harbor.records.sql_filter("group = 'patient'"))
+    assert raised.value.hint.endswith('A column that is called group stands in double quotes: "group".')
+
+
 def test_sql_filter_names_the_near_column(harbor):
     with pytest.raises(SelectionError, match="did you mean 'status'"):
         len(harbor.steps.sql_filter("statsu = 'DONE'"))

@@ -277,3 +277,9 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
     told = ws.refresh().explain("R1", "clean")
     assert (told.status, told.decided.number) == ("DONE", 4)
     assert told.reason.startswith("kept; last attempt lost: run ")
+
+
+def test_an_id_that_no_file_has_is_answered_with_the_near_ones(make_workspace):
+    ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/sub-01"], id_pattern=r"sub-\d+")
+    first = ws.explain("sub-1", "clean").changes[0].text
+    assert first == "another id: no file names 'sub-1'; did you mean 'sub-01'?"

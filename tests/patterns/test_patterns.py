@@ -494,6 +494,15 @@ def test_examples_of_near_misses_lie_under_the_pattern():
     assert near_misses(pl.Series([], dtype=pl.String), [], ids) == []
 
 
+def test_a_near_miss_is_compared_without_the_fields_that_it_lacks():
+    texts = ("s-{sub}/ses-{ses?}/eeg/s-{sub}_ses-{ses?}_run-{run?}_eeg.edf", "s-{sub}/beh/s-{sub}_beh.tsv")
+    templates = [parse_template(text, fields={"sub", "ses", "run"}) for text in texts]
+    path = "s-1/eeg/s-1_eeg (1).edf"
+    assert near_misses(
+        pl.Series([path]), templates, IdPattern(r"s-(?P<sub>\d)(_ses-(?P<ses>\d))?(_run-(?P<run>\d))?")
+    ) == [(path, texts[0])]
+
+
 # -- one template -------------------------------------------------------------------------------------
 
 

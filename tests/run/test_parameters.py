@@ -334,3 +334,14 @@ def test_a_file_in_a_folder_that_a_step_makes(make_workspace):
     assert ws.steps.run(**HERE).ok
     origin = ws.refresh().explain_path("work/R2/a.txt")
     assert (origin.record_id, origin.step, origin.path) == ("R2", "work", "work/R2/a.txt")
+
+
+def test_an_alternative_that_no_step_takes_is_raw_data_all_the_same(make_workspace):
+    old = """
+from sinagot_catalog import any_of, step
+@step(inputs=any_of("raw/{id}.DAT", "raw/{id}.dat"), outputs="work/{id}.txt")
+def work(input, output): ...
+"""
+    ws = make_workspace({"work": old}, ["raw/R1.DAT", "raw/R1.dat", "raw/R2.dat"], id_pattern=r"R\d")
+    assert str(ws.explain_path("raw/R1.DAT")).endswith("raw data: no step makes it\n  read by R1 work")
+    assert "raw data that no step reads now" in str(ws.explain_path("raw/R1.dat"))

@@ -55,6 +55,9 @@ _PREFIXES = re.compile(r"[A-Za-z]{1,2}")
 _FILE_READER = re.compile(r"(?:read|scan|sink|write)_\w+|glob", re.IGNORECASE)
 """Functions that open files as soon as Polars parses the SQL."""
 
+_RESERVED = re.compile(r"(?:\(found|unsupported function) '(\w+)'")
+"""In an error of Polars, a word of SQL that may be meant as a column."""
+
 _QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN", "SHOW"})
 """Words that begin a query, directly after a bracket."""
 
@@ -85,9 +88,13 @@ def sql_predicate(where: str, *, short_names: bool = True) -> pl.Expr:
     try:
         predicate = pl.sql_expr(as_text(with_long_names(where) if short_names else where))
     except Exception as error:
+        reason = str(error).splitlines()[0]
+        column = _RESERVED.search(reason)
+        quoted = (
+            f' A column that is called {column[1]} stands in double quotes: "{column[1]}".' if column else ""
+        )
         raise SelectionError(
-            f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
-            f"Write it as in SQL, {example}",
+            f"the filter {where!r} cannot be read: {reason}", f"Write it as in SQL, {example}{quoted}"
         ) from error
     if not predicate.meta.eq(predicate.meta.undo_aliases()):
         name = predicate.meta.output_name()

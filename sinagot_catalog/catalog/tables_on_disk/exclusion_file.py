@@ -15,6 +15,7 @@ from dataclasses import field, replace
 import polars as pl
 
 from sinagot_catalog.catalog.tables_on_disk.read_files import csv_fault, no_column, separator_of
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS
 from sinagot_catalog.startup import dataclass
@@ -203,7 +204,7 @@ def _check_rows(name: str, columns: Sequence[str], rows: Iterable[_Row]) -> None
         where = f"{name} cannot be read: line {row.begin + 1}"
         if len(row.values) > len(columns):
             raise StorageError(
-                f"{where} has {len(row.values)} values, and the header {len(columns)} columns",
+                f"{where} has {len(row.values)} values, and the header {count_of(len(columns), 'column')}",
                 "Put a text that holds a separator into quotes.",
             )
         if len(row.values) <= at or not row.values[at].strip():

@@ -118,7 +118,8 @@ def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], w
     absent = next((column for column in key if column not in columns), "record_id")
     others = f", or in fields of the id: {', '.join(fields)}" if fields else ""
     hint = f"A table names its records in a column record_id or participant_id{others}."
-    hint = f"key names it: {', '.join(key)}." if key else hint
+    renamed = f"Rename the column in the table to {absent}, or call the field of id_pattern like the column."
+    hint = renamed if key else hint
     return ConfigError(f"{where} {no_column(absent, columns)}", hint)
 
 

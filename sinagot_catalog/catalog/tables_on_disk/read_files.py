@@ -12,6 +12,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.tables_on_disk.table_file import SEPARATORS, check_options, scan
 from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ def no_column(name: str, columns: Sequence[str]) -> str:
 
 def separator_of(line: str, usual: str, is_header: Callable[[Sequence[str]], bool]) -> str:
     """Return what separates the names of a CSV file's header: the usual separator, or another one that fits."""
-    return next((sep for sep in (usual, ";", "\t", ",") if is_header(_cells(line, sep))), usual)
+    cells = {separator: _cells(line, separator) for separator in (usual, ";", "\t", ",")}
+    fits = (separator for separator, names in cells.items() if is_header(names))
+    return next(fits, max(cells, key=lambda separator: len(cells[separator])))
 
 
 def csv_fault(error: csv.Error) -> str:
@@ -203,7 +206,9 @@ def _text_fault(content: bytes, separator: str) -> str | None:
         begin = rows.line_num
         for row in rows:
             if len(row) > len(names):
-                return f"line {begin + 1} has {len(row)} values, and the header {len(names)} columns"
+                return (
+                    f"line {begin + 1} has {len(row)} values, and the header {count_of(len(names), 'column')}"
+                )
             begin = rows.line_num
     except csv.Error as error:
         return f"line {begin + 1}: {csv_fault(error)}"

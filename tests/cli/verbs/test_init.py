@@ -119,6 +119,28 @@ def test_a_workspace_around_files_in_folders_finds_records_by_their_fields(
     assert sorted(one.stem for one in (tmp_path / "lines").iterdir()) == ids
 
 
+def test_fields_of_a_proposed_id_stand_as_in_the_names(cli, tmp_path):
+    write(tmp_path, "sub-01/sub-01_task-rest.edf", "sub-02/ses-b/sub-02_ses-b_task-rest_run-1.edf")
+    made = cli("init", "--from-files", "sub-{sub}/ses-{ses?}/sub-{sub}_ses-{ses?}_task-{kind}_run-{run?}.edf")
+    assert "2 records: sub-01_task-rest, sub-02_ses-b_task-rest_run-1\n" in made.stderr
+
+
+def test_all_names_of_a_dump_are_records_but_hidden_ones(cli, tmp_path):
+    names = ["R1.dat", "rec-2.dat", "rec-2 (1).dat", "R1 - copy.dat", "Copy of rec-2.dat", "._R1.dat"]
+    write(tmp_path, *(f"raw/{name}" for name in names))
+    made = cli("init", "--from-files", "raw/{id}.dat")
+    assert "5 records: Copy of rec-2, R1, R1 - copy …\n" in made.stderr
+    assert Workspace(tmp_path).records.count() == len(names) - 1
+
+
+def test_a_star_is_answered_with_a_field(cli, tmp_path):
+    write(tmp_path, "raw/m1_001.avi", "raw/m1_002.avi")
+    refused = cli("init", "--from-files", "raw/{mouse}_*.avi")
+    assert refused.returncode == 2
+    assert "Write a field in its place: 'raw/{mouse}_{part}.avi'." in refused.stderr
+    assert cli("init", "--from-files", "raw/{mouse}_{part}.avi").returncode == 0
+
+
 def test_a_workspace_around_sessions_and_tasks_works_at_once(cli, tmp_path):
     sessions = {"sub-01/": "sub-01", "sub-02/ses-1/": "sub-02_ses-1", "sub-02/ses-2/": "sub-02_ses-2"}
     for folder, record in sessions.items():
