@@ -112,8 +112,9 @@ class StepCollection(Selection):
         columns directly on the frame chooses files, like a filter of the rows before: other files are never
         opened, and their columns are not included.
 
-        Each file is read once. If a file's pattern does not name the record, `record_id` is null and the fields
-        that it names are columns; `task` and `modality` are null if the file belongs to several.
+        Each file is read once. `record_id` is that of its row: of a group, if a group step made it; null if several
+        records share it. Fields that its pattern names in place of the record are columns. `task` and `modality`
+        are null if the file belongs to several.
 
         Args:
             step: The step that wrote the results; not needed if the rows have one step.

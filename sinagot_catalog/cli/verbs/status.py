@@ -331,5 +331,6 @@ def _show_failures(failed: pl.DataFrame, args: Any) -> None:
         text = failure_text(kind["error_type"], kind["message"])
         example = kind["examples"].partition("; ")[0]
         put(broken(clean(f"failed: {kind['n']:,} {step}: {text} ({example})"), 8))
-    more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
+    beyond = failures.height - _KINDS
+    more = f"; {count_of(beyond, 'further kind')}" if beyond > 0 else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")
