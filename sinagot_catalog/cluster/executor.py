@@ -67,6 +67,7 @@ class ClusterExecutor:
         self._width = (float("-inf"), 0)
         self._fitting = {NO_RESOURCES}
         self._is_closed = False
+        self._ended = threading.Event()
 
     def start(self, setup: RunSetup) -> Self:
         """Take a run, and connect in the background; a second call does nothing."""
@@ -97,6 +98,7 @@ class ClusterExecutor:
             n_ready = min(setup.n_rows, self.width, _MOST_READY)
             # kept: dropping the future cancels the call
             self._ready = [self._send(f"ready-{n}", [], NO_RESOURCES) for n in range(n_ready)]
+        self._ended.wait()  # on Linux, the processes of a local Ray cluster die with the thread that started them
 
     def _connected(self, setup: RunSetup) -> Cluster:
         """Connect to the cluster.
@@ -280,6 +282,7 @@ class ClusterExecutor:
             self._is_closed = True
         if opened.exception() is None:
             opened.result().close()
+        self._ended.set()
         self._context.close()
         log = self._source.log_store
         if not log.is_local:

@@ -261,8 +261,9 @@ def logs_of(server, handle):
 
 
 @pytest.mark.usefixtures("prefect_server")
-@pytest.mark.parametrize("kind", ["dask"])
-def test_without_an_address_a_cluster_of_this_machine_is_made(workspace, kind):
+@pytest.mark.parametrize("kind", ["dask", "ray"])
+def test_without_an_address_a_cluster_of_this_machine_is_made(workspace, kind, request):
+    request.getfixturevalue(kind)  # sets the token that this process keeps for every Ray
     root = workspace(["good"] * 5, kind)
     assert run(root).counts() == {"done": 10}
 
