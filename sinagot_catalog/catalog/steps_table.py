@@ -202,9 +202,10 @@ class StepsTable(Presence):
         step, status = self.layout.cells[cell], self._status(cell)
         failed = status.eq_missing("ERROR")
         waits = status.eq_missing("INIT")
+        unmade = waits | status.eq_missing("DATA_NOT_AVAILABLE")
+        if step.by is not None and unmade.any():
+            failed = failed | (unmade & self.group_steps.states(step).lost)
         if waits.any():
-            if step.by is not None:
-                failed = failed | (waits & self.group_steps.states(step).blocked)
             for port in self._own_required(step):
                 lacks = waits & ~self.port_presence(port)
                 if lacks.any():

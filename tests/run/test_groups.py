@@ -104,6 +104,30 @@ def test_a_partial_group_goes_on_without_the_members_that_failed(make_workspace,
     assert rows_of(ws, "stale")["sub=s1", "avg"] is False
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_partial_group_that_lost_all_members_holds_back_what_reads_it(make_workspace, mode):
+    avg = join("clean/{id}.txt", "avg/{sub}.txt", ("sub",), "PARTIAL = True")
+    files = FILES | dict.fromkeys([f"raw/s1_{run}.txt" for run in (1, 2, 3)], "bad")
+    ws = make_workspace({"clean": CLEAN, "avg": avg, "grand": GRAND}, files, id_pattern=IDS)
+    counts = {"done": 4, "error": 3, "not_available": 1, "blocked": 1}
+    assert ws.steps.run(mode=mode, progress=False).counts() == counts
+    status, reason = rows_of(ws, "status", "reason")["dataset=all", "grand"]
+    assert (status, reason.partition(";")[0]) == ("INIT", "avg of sub=s1 failed")
+    assert ws.steps.run(mode=mode, progress=False).counts()["blocked"] == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_members_without_raw_data_are_left_out_of_a_group_also_where_steps_are_named(make_workspace, mode):
+    both = '{"raw": "raw/{id}.txt", "note": "note/{id}.txt"}'
+    clean = CLEAN.replace('"raw/{id}.txt"', both).replace("path.input", 'path.input["raw"]')
+    notes = {f"note/s1_{run}.txt": "" for run in (1, 2, 3, 4)}
+    ws = make_workspace({"clean": clean, "avg": AVG}, FILES | notes, id_pattern=IDS)
+    rows = ws.steps.filter(pl.col("record_id").str.contains("s1"))
+    counts = rows.run(["clean", "avg"], mode=mode, progress=False).counts()
+    assert counts == {"done": 4, "not_available": 1}
+    assert read(ws, "avg/s1.txt") == "sub=s1|s1_1 s1_2 s1_3|11,12,13"
+
+
 WAITING = """
 import time
 from pathlib import Path

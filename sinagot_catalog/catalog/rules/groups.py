@@ -69,6 +69,12 @@ class GroupStates:
         return (self.sums["n_blocks"] > 0).fill_null(value=False)
 
     @cached_property
+    def lost(self) -> pl.Series:
+        """Whether members that failed keep a group from running, or leave it none; a row per record and group."""
+        none_left = (self.sums["n_in"] == 0) & (self.sums["n_waits"] == 0) & (self.sums["n_blocks"] > 0)
+        return self.blocked | none_left.fill_null(value=False)
+
+    @cached_property
     def waiting(self) -> pl.Series:
         """Whether members hold a group back for which a step has yet to run, a row per record and group."""
         return (self.sums["n_waits"] > 0).fill_null(value=False) & ~self.blocked

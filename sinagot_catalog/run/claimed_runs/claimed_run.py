@@ -196,7 +196,7 @@ class ClaimedRun:
     @cached_property
     def _blocking(self) -> Blocking:
         rows = self.plan.rows.join(self._claimed, on="row", how="semi")
-        return Blocking(self.source.catalog(), rows)
+        return Blocking(self.source.catalog(), rows, self.plan.members)
 
     def phases_in_turn(self, note: Callable[[list[Result]], None]) -> Iterator[Phase]:
         """Yield the phases in order, each without the rows that wait for an output of a failed row.

@@ -17,7 +17,7 @@ from sinagot_catalog.run.claimed_runs.row_waits import NO_WAITS, row_waits
 from sinagot_catalog.schema import OUTCOME
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.catalog import Catalog, UnitStep
 
@@ -171,10 +171,11 @@ class Blocking:
     Args:
         catalog: The catalog that the run was planned with.
         rows: All rows of the run: `row, record_id, _cell, _position`.
+        members: For each group step the members that its groups run over: `_rec` (the group), `_member`.
     """
 
-    def __init__(self, catalog: Catalog, rows: pl.DataFrame) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, rows: pl.DataFrame, members: Mapping[int, pl.DataFrame]) -> None:
+        self._catalog, self._members = catalog, members
         codes = catalog.row_ids.to_frame().with_row_index("_rec")
         columns = rows.select("row", "record_id", "_cell", "_position")
         self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
@@ -234,7 +235,7 @@ class Blocking:
         self, cell: UnitStep, step: str, lost: pl.Series, nobody: pl.Series
     ) -> tuple[pl.Expr, pl.Series]:
         """The step and the first member that failed of each group, and the groups with such a member."""
-        members = self._catalog.group_steps.members(cell)
+        members = self._members[cell.index]
         hit = members.filter(lost.gather(members["_member"])).unique(
             "_rec", keep="first", maintain_order=True
         )

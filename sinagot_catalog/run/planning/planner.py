@@ -49,7 +49,7 @@ class Plan(JobFrame):
     measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
     """Returns the columns `step, bytes` for some rows; reads sizes."""
     members: Mapping[int, pl.DataFrame] = field(repr=False, compare=False, default_factory=dict)
-    """For each group step the members that its groups run over: `_rec` (the group), `member` (an id)."""
+    """For each group step its members: `_rec` (the group), `_member`, `member` (the id of the member)."""
     resources: Mapping[int, Resources] = field(repr=False, compare=False, default_factory=dict)
     """What a row needs, for each unit step that declares resources."""
 
@@ -175,7 +175,7 @@ class _Decisions:
 
     Attributes:
         made: By bound pattern: whether this run writes its file, a row per record.
-        members: For each group step the members that its groups run over: `_rec` (the group), `member` (an id).
+        members: For each group step its members: `_rec` (the group), `_member`, `member` (the id of the member).
         jobs: By set of outputs: whether a row of this run makes them, a row per record.
     """
 
@@ -224,7 +224,9 @@ class _Decisions:
         )
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
-        self._note(cell, rows.filter(pl.col("action") == "run")["_rec"])
+        # a row that is tried without its inputs makes nothing
+        makes = pl.col("_will_be_ready") | self.options.ignore_missing
+        self._note(cell, rows.filter(pl.col("action") == "run", makes)["_rec"])
         return self._explain(cell, rows)
 
     def _rows(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -292,7 +294,7 @@ class _Decisions:
             states = self.catalog.group_steps.states_with(cell, self.made)
             members = states.members.filter("is_in")
             ids = self.catalog.row_ids.gather(members["_member"]).alias("member")
-            self.members[cell.index] = members.select("_rec", ids)
+            self.members[cell.index] = members.select("_rec", "_member", ids)
             there.append(states.ready)
         # a step outside this run has yet to make an optional file, an alternative, or one of many
         waits = [rows & ~after for _, rows in self.catalog.soft_waits.get(cell.index, ())]
