@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import broken, clean, say, width
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import not_written
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
@@ -147,7 +148,7 @@ def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
         register_io_source(counted, schema=first.schema).sink_parquet(path, metadata=TABLE_METADATA)
     except OSError as error:
         raise not_written(path, error) from error
-    say(f"{count} rows written to {Path(path)}")
+    say(f"{count_of(count, 'row')} written to {Path(path)}")
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:

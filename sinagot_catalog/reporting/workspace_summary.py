@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.config import count_of
 from sinagot_catalog.schema import STATUS
 from sinagot_catalog.secrets import masked
 
@@ -27,5 +28,5 @@ def summary_of(source: Session) -> str:
     )
     empty = [column.name for column in counts if column.name not in keys and column.sum() == 0]
     snapshot = "" if source.kept is None else f" ({html.escape(str(source.kept))})"
-    many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{snapshot}"
+    many = f"{count_of(len(catalog.ids), 'record')}, {count_of(catalog.steps.height, 'row')}{snapshot}"
     return f"<p><b>{html.escape(masked(config.root))}</b> {many}</p>{counts.drop(empty)._repr_html_()}"

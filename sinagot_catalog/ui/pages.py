@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import polars as pl
 
 from sinagot_catalog.catalog import no_records
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
@@ -211,7 +212,7 @@ class RowPage:
                 "inside": [self._shown(files, path) for path in files.inside(linked)],
                 **self._shown(files, linked, is_folder=file.count is not None),
                 "size": file.size,
-                "note": file.absence if file.count is None else f"{file.count:,} files",
+                "note": file.absence if file.count is None else count_of(file.count, "file"),
             }
             for linked, file in zip(files, self.why.files, strict=True)
         ]
