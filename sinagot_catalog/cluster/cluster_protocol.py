@@ -32,7 +32,7 @@ class Cluster(Protocol):
             arguments: The arguments of `run_batch`.
         """
 
-    def result(self, sent: Any, seconds: float) -> str | None:
+    def result(self, sent: Any, seconds: float) -> bytes | None:
         """Wait for the result of a call; None if it has not arrived yet.
 
         Raises:

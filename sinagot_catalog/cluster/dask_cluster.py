@@ -88,7 +88,7 @@ class DaskCluster:
         key = f"rows-{name}-{id(self)}-{time.monotonic_ns()}"
         return self._client.submit(run_batch, *arguments, key=key, resources=declared(need) or None)
 
-    def result(self, sent: Any, seconds: float) -> str | None:
+    def result(self, sent: Any, seconds: float) -> bytes | None:
         """Wait for the result of a call; None if it has not arrived yet."""
         try:
             # Without its result. `sent.result(timeout=...)` would give up the transfer of the result, which other
@@ -98,7 +98,7 @@ class DaskCluster:
             # distributed raises the latter if a call is cancelled at the moment when the wait for it times out.
             return None
         try:
-            return str(sent.result())
+            return bytes(sent.result())
         except distributed.scheduler.KilledWorker as error:
             raise LostError from error
         except (distributed.client.FutureCancelledError, distributed.comm.CommClosedError) as error:

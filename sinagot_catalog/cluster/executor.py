@@ -5,7 +5,6 @@ to Prefect. So cluster workers need this package and access to the storage, but 
 """
 
 import itertools
-import json
 import logging
 import pickle
 import threading
@@ -18,7 +17,7 @@ from typing import Self
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.cluster.cluster_protocol import Cluster, LostError
-from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text
+from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, begun_path, events_of
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal import NO_RESOURCES, Claim, Group, Resources, Result, Row
 from sinagot_catalog.run import OnResults, RunContext, RunSetup, cancelled, check_fits, declared, largest
@@ -223,20 +222,20 @@ class ClusterExecutor:
     def _send(self, name: str, groups: Sequence[Group], need: Resources) -> object:
         known = self._context.provenance
         before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
-        return self._cluster.send(name, need, self._request, json.dumps([name, groups, before]))
+        return self._cluster.send(name, need, self._request, pickle.dumps((name, groups, before)))
 
     def _results(self, sent: object, rows: Sequence[Row], needs: Mapping[str, Resources]) -> list[Result]:
         begun = time.monotonic()
         while True:
             try:
-                text = self._cluster.result(sent, _TICK)
+                answer = self._cluster.result(sent, _TICK)
             except (ImportError, AttributeError) as error:
                 raise ServerError(
                     f"a worker of the {self._name} cannot run the batch: {error}",
                     "Install the same version of sinagot-catalog there as here.",
                 ) from error
-            if text is not None:
-                result = from_text(text)
+            if answer is not None:
+                result: BatchResult = pickle.loads(answer)  # noqa: S301 - `run_batch` wrote it
                 self._log_buffer.take(result.lines, result.more)
                 return result.results
             if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:

@@ -79,10 +79,10 @@ class RayCluster:
         options = {"num_cpus": need.cpus or 1, "num_gpus": need.gpus, "memory": need.memory or None}
         return self._call.options(name=f"rows {name}", **options).remote(*arguments)
 
-    def result(self, sent: Any, seconds: float) -> str | None:
+    def result(self, sent: Any, seconds: float) -> bytes | None:
         """Wait for the result of a call; None if it has not arrived yet."""
         try:
-            return str(ray.get(sent, timeout=seconds))
+            return bytes(ray.get(sent, timeout=seconds))
         except exceptions.GetTimeoutError:
             return None
         except exceptions.RayTaskError as error:

@@ -8,7 +8,6 @@ The first process that runs a batch creates `.staging/<run_id>/<batch>.begun`. A
 replaces a lost process: it reads the journal and runs only the rows that have not ended.
 """
 
-import json
 import os
 import pickle
 import secrets
@@ -89,54 +88,31 @@ class BatchResult(NamedTuple):
     more: int = 0
 
 
-def to_text(result: BatchResult) -> str:
-    """Encode a batch result as one text.
-
-    Example:
-        >>> from_text(to_text(BatchResult([Result(3, "done", 0.5, 1, extras=("a.txt",))]))).results
-        [Result(row=3, outcome='done', seconds=0.5, attempts=1, error_type=None, message=None, extras=('a.txt',))]
-    """
-    return json.dumps(result)
-
-
-def from_text(text: str) -> BatchResult:
-    """Decode a batch result."""
-    results, lines, more = json.loads(text)
-    return BatchResult(
-        [Result(*values)._replace(extras=tuple(values[-1])) for values in results],
-        [(level, text) for level, text in lines],
-        more,
-    )
-
-
 def begun_path(run_id: str, batch: str) -> str:
     """The path, below the `LOG` folder, of the file that marks a batch as started."""
     return f".staging/{run_id}/{batch}.begun"
 
 
-def run_batch(request: bytes, batch: str) -> str:
+def run_batch(request: bytes, batch: bytes) -> bytes:
     """Run a batch in this process.
 
+    All that is sent is pickled here: Dask and Ray would look for futures in it.
+
     Args:
-        request: A pickled `BatchRequest`.
-        batch: The name of the batch, its groups and what their rows made before, as JSON. Without groups, the call
-            only starts workers for later batches.
+        request: The `BatchRequest`.
+        batch: The name of the batch, its groups and what their rows made before. Without groups, the call only
+            starts workers for later batches.
 
     Returns:
-        The batch result as a text; see `from_text`.
+        The `BatchResult`.
     """
-    name, groups, before = json.loads(batch)
-    served = _served(pickle.loads(request))  # noqa: S301 - `ClusterRunner` wrote it
+    name, groups, before = pickle.loads(batch)  # noqa: S301 - `ClusterExecutor` wrote both
+    served = _served(pickle.loads(request))  # noqa: S301
     try:
         if not groups:
             served.start_workers()
-            return to_text(BatchResult([]))
-        results = served.run(
-            name,
-            [[(row, cell, record) for row, cell, record in group] for group in groups],
-            {int(row): text for row, text in before.items()},
-        )
-        return to_text(BatchResult(results, *served.log_lines()))
+            return pickle.dumps(BatchResult([]))
+        return pickle.dumps(BatchResult(served.run(name, groups, before), *served.log_lines()))
     finally:
         served.leave()
 

@@ -1,6 +1,5 @@
 """Batches of a submitted run on real clusters of this machine: Dask and Ray, their workers killed at work."""
 
-import json
 import os
 import pickle
 import secrets
@@ -14,7 +13,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
+from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.server.api_client import ask
@@ -343,7 +342,7 @@ def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace)
         BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
     )
     groups = [group for phase in execution.phases for group in phase]
-    results = from_text(run_batch(order, json.dumps(["batch-0", groups, {}]))).results
+    results = pickle.loads(run_batch(order, pickle.dumps(("batch-0", groups, {})))).results  # noqa: S301
     assert sorted(one.outcome for one in results) == ["done", "done", "error"]
     execution.note(results)
     assert execution.finish().counts() == {"done": 2, "error": 1}
@@ -356,7 +355,8 @@ def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace,
         BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
     )
     before = children()
-    assert from_text(run_batch(order, json.dumps(["ready-0", [], {}]))) == BatchResult([], [], 0)
+    answer = run_batch(order, pickle.dumps(("ready-0", [], {})))
+    assert pickle.loads(answer) == BatchResult([], (), 0)  # noqa: S301
     assert len(children() - before) == 1
     execution.finish()
     wait(lambda: children() <= before)
