@@ -20,7 +20,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.flows.batches import BatchSizer
-from sinagot_catalog.journal import Group, Result, RunReport
+from sinagot_catalog.journal import Group, Result
 from sinagot_catalog.run import ClaimedRun, Executor
 from sinagot_catalog.schema import FAILED_OUTCOMES
 
@@ -38,24 +38,20 @@ class ActiveRun:
         claimed: The claimed run.
         stop: Set to end the run early.
         executor: The executor of its rows.
-        report: The report, once the run has ended.
         error: The error of the run itself, not of a row.
         is_fed: Whether the executor has started, so that rows can run.
         batch_sizer: Sizes the batches, and learns from their times.
         waiting: Number of batches that wait for a retry, and for a slot of the concurrency limit.
-        started: Callback; the flow calls it when it starts.
-        flow_run_id: The flow run that drives it, once that has begun.
+        started: Callback; the flow calls it with the id of its flow run when it starts.
     """
 
     claimed: ClaimedRun
     executor: Executor
     stop: threading.Event = field(default_factory=threading.Event)
-    report: RunReport | None = None
     error: Exception | None = None
-    started: Callable[[], None] = lambda: None
+    started: Callable[[str], None] = lambda _: None
     is_fed: bool = False
     waiting: Counter[Literal["retry", "slot"]] = field(default_factory=Counter)
-    flow_run_id: str | None = None
     batch_sizer: BatchSizer = field(default_factory=lambda: BatchSizer(0))
     _outcomes: list[str | None] = field(init=False)
     _counts: Counter[str] = field(default_factory=Counter)

@@ -4,7 +4,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 
 from prefect import get_client
 from prefect.concurrency.services import ConcurrencySlotAcquisitionWithLeaseService
@@ -55,13 +55,12 @@ def slot(active: ActiveRun) -> Iterator[None]:
     name = active.claimed.source.config.prefect.concurrency
     logging.getLogger("prefect._internal.concurrency").addFilter(_is_no_wait)  # a repeated call adds nothing
     with ExitStack() as held:
-        with active.waiting_for("slot") if name is not None else nullcontext():
-            while name is not None and not active.stop.is_set():
-                try:
-                    held.enter_context(concurrency(name, strict=True, timeout_seconds=_ASK_EVERY))
-                except TimeoutError:
-                    continue
-                break
+        if name is not None:
+            with active.waiting_for("slot"):
+                while not active.stop.is_set():
+                    with suppress(TimeoutError):
+                        held.enter_context(concurrency(name, strict=True, timeout_seconds=_ASK_EVERY))
+                        break
         yield
 
 

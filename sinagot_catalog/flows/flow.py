@@ -132,10 +132,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         active = ActiveRun(claimed, executor_of(claimed))
         _clear_lost(claimed.source)
     claimed = active.claimed
-    active.flow_run_id = runtime.flow_run.id
     rename(claimed.label, tags_of(claimed))
     store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
-    active.started()
+    active.started(runtime.flow_run.id)
     try:
         with as_current(active), active.executor, monitored(active):
             active.is_fed = True
@@ -149,7 +148,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         raise
     finally:
         with interrupts_deferred():
-            report = active.report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
+            report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
             store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
     state = _conclude(active, report, workspace)
     if _RETRIES_NEED_ERRORS and _context().flow.retries:

@@ -114,8 +114,7 @@ class LocalFlowRun(RunHandle):
             self._last_state, self._error = "Crashed", error
         finally:
             _MUTED.discard(str(self.flow_run_id))
-            if self._active.report is None:
-                self._active.report = self._active.claimed.finish()
+            self._active.claimed.finish()  # if the flow did not begin, it holds its rows
             self._ended.set()
             self._begun.set()
 
@@ -131,25 +130,25 @@ class LocalFlowRun(RunHandle):
             raise StillUnderWayError(f"Run {self.run_id} is still under way after {timeout:g} s")
         if self._active.error is not None:
             raise self._active.error
-        if self._active.report is None or not self._active.is_fed:
+        if not self._active.is_fed:
             raise ServerError(
                 f"Prefect did not run it: {self._error or self.state}", f"Its page is {self.url}."
             )
-        return replace(self._active.report, flow_run_id=self.flow_run_id)
+        return replace(self._active.claimed.finish(), flow_run_id=self.flow_run_id)
 
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""
         self._active.cancel()
 
-    def _hold_the_end(self) -> None:
+    def _hold_the_end(self, flow_run_id: str) -> None:
         """Make the program wait for the run at exit, before it closes thread pools and Prefect's services.
 
         At exit, Python closes these before it waits for threads, in reverse order of their registration. So the
         flow calls this when all of them exist: then Python runs this callback first.
         """
         self._last_state = "Running"
-        if self.flow_run_id is None and self._active.flow_run_id is not None:
-            self._learn_id(self._active.flow_run_id)
+        if self.flow_run_id is None:
+            self._learn_id(flow_run_id)
         EventsWorker.instance()
         APILogWorker.instance()
         open_limit(self._active.claimed)

@@ -79,9 +79,10 @@ def _begin(claimed: ClaimedRun, say: Callable[[str], None], cluster: object) -> 
     local = _reach(say)
     from sinagot_catalog.flows.local_run import LocalFlowRun
 
-    executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
-    if isinstance(executor, ClusterExecutor) and executor.dashboard:
-        say(f"The dashboard of the {executor.where.kind.title()} cluster: {executor.dashboard}")
+    if isinstance(executor, ClusterExecutor):
+        executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
+        if executor.dashboard:
+            say(f"The dashboard of the {executor.where.kind.title()} cluster: {executor.dashboard}")
     return LocalFlowRun(claimed, executor, api=local)
 
 

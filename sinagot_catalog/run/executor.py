@@ -1,7 +1,7 @@
 """Executors: the protocol of what runs the rows of a claimed run.
 
 `MainProcess` (rows in this process), `Pool` (worker processes) and `cluster.ClusterExecutor` (Dask or Ray) follow
-it. The order of the calls: `start`, perhaps `wait_started`, `with executor:`, and within it `run` or `run_batch`.
+it. The order of the calls: `start`, `with executor:`, and within it `run` or `run_batch`.
 The caller that begins a run chooses the executor and hands it to the run.
 """
 
@@ -91,9 +91,6 @@ class Executor(Protocol):
         Raises:
             UsageError: A step needs more than there can ever be.
         """
-
-    def wait_started(self) -> None:
-        """Wait for what `start` began in the background, and raise its error."""
 
     def __enter__(self) -> Self: ...
 

@@ -38,9 +38,6 @@ class MainProcess:
         self._setup = setup
         return self
 
-    def wait_started(self) -> None:
-        """Do nothing."""
-
     def __enter__(self) -> Self:
         setup = self._setup
         if setup is None:

@@ -110,7 +110,11 @@ class ConfiguredApi:
 
     def _connect(self, timeout: float) -> None:
         """Check that a server listens, without the import of Prefect; a proxy makes its own connection."""
-        if _proxies(self.url) or not self.url.startswith(("http://", "https://")):
+        if not self.url.startswith(("http://", "https://")):
+            raise ServerError(
+                f"{self.url!r} is not an address of a Prefect API.", "It begins with http:// or https://."
+            )
+        if _proxies(self.url):
             return
         parts = urlsplit(self.url)
         try:
@@ -133,10 +137,6 @@ class ConfiguredApi:
         Raises:
             ServerError: The request failed; a sentence with the URL and the answer.
         """
-        if not self.url.startswith(("http://", "https://")):
-            raise ServerError(
-                f"{self.url!r} is not an address of a Prefect API.", "It begins with http:// or https://."
-            )
         client = load("sinagot_catalog.flows.server.api_client")
         return client.ask_configured(self, path, body, timeout=timeout, absent=absent)
 

@@ -103,9 +103,6 @@ class Pool:
             self.start_workers(setup.n_rows)
         return self
 
-    def wait_started(self) -> None:
-        """Do nothing: workers get their batches when they are ready."""
-
     def see_gpus(self, names: Sequence[str]) -> None:
         """Give out these GPUs to the rows that come; idle workers with others end."""
         if self._allocator is None:
