@@ -79,7 +79,9 @@ class WorkerProcess:
                 )
             finally:
                 os.close(board)
-            undo.pop_all()
+            for pipe in filter(None, (self._popen.stdin, self._popen.stdout)):
+                undo.callback(pipe.close)
+            self._files = undo.pop_all()
         self._poll = select.poll()
         self._poll.register(self._fd_out, select.POLLIN)
 
@@ -191,13 +193,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         """Close the pipes, the shared status and the output file."""
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                pipe.close()
-        self._board.close()
-        if self._output >= 0:
-            os.close(self._output)
-            self._output = -1
+        self._files.close()
 
 
 def _shared_file(size: int) -> int:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.storage.remote import cloud_listing
 from sinagot_catalog.storage.remote.filesystem import EXTRAS, WEB, Info
 from sinagot_catalog.storage.remote.remote_root import RemoteRoot
 
@@ -74,8 +75,6 @@ class RemoteListing(RemoteRoot):
     def _list_quickly(self, prefix: str, *, may_be_bare: bool) -> pl.DataFrame | None:
         """The same in parallel ranges; None if that is not possible, or the result is not reliable."""
         import polars as pl
-
-        from sinagot_catalog.storage.remote import cloud_listing
 
         base = self.base.partition("/")[2]
         folder = "/".join(part for part in (base, prefix.rstrip("/")) if part)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.protocol import Stat, Store
+from sinagot_catalog.storage.remote import cloud_listing
 from sinagot_catalog.storage.remote.error_reasons import is_refusal, reason_of, secrets_in
 from sinagot_catalog.storage.remote.remote_listing import RemoteListing
 from sinagot_catalog.storage.urls import join_url
@@ -101,8 +102,6 @@ class RemoteStore(RemoteListing, Store):
 
     def cloud_options(self) -> dict[str, str] | None:
         """The options for Polars' own readers; None if they cannot be translated exactly."""
-        from sinagot_catalog.storage.remote import cloud_listing
-
         is_plain = _PLAIN.fullmatch(self.root) is not None and "//" not in self.root.partition("://")[2]
         config = (
             cloud_listing.polars_config(self.options) if self.protocol in ("s3", "s3a") and is_plain else None
