@@ -14,7 +14,7 @@ import polars as pl
 
 from sinagot_catalog.journal import FAILED, Group, Result
 from sinagot_catalog.run.claimed_runs.row_waits import NO_WAITS, row_waits
-from sinagot_catalog.schema import OUTCOME
+from sinagot_catalog.schema import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -24,15 +24,8 @@ if TYPE_CHECKING:
 _LUMP = 10_000
 """Number of results that stay objects before they are packed into a frame."""
 
-_RESULT = {
-    "row": pl.UInt32(),
-    "outcome": OUTCOME,
-    "seconds": pl.Float64(),
-    "attempts": pl.UInt16(),
-    "error_type": pl.String(),
-    "message": pl.String(),
-}
-"""Types of the first fields of a `Result`, in their order."""
+_RESULT = {"row": pl.UInt32(), **{name: REPORT[name] for name in Result._fields[1:-1]}}
+"""Types of the fields of a `Result` but `extras`, in their order."""
 
 
 class Results:
