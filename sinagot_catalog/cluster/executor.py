@@ -19,7 +19,7 @@ from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.cluster.cluster_protocol import Cluster, LostError
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, begun_path, events_of
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
-from sinagot_catalog.journal import NO_RESOURCES, Claim, Group, Resources, Result, Row
+from sinagot_catalog.journal import NO_RESOURCES, Claim, Group, Resources, Result, Row, tasks_of
 from sinagot_catalog.run import OnResults, RunContext, RunSetup, cancelled, check_fits, declared, largest
 from sinagot_catalog.secrets import is_secret
 
@@ -220,8 +220,7 @@ class ClusterExecutor:
         )
 
     def _send(self, name: str, groups: Sequence[Group], need: Resources) -> object:
-        known = self._context.provenance
-        before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
+        before = self._context.provenance_of(tasks_of(groups))
         return self._cluster.send(name, need, self._request, pickle.dumps((name, groups, before)))
 
     def _results(self, sent: object, rows: Sequence[Row], needs: Mapping[str, Resources]) -> list[Result]:

@@ -11,37 +11,29 @@ replaces a lost process: it reads the journal and runs only the rows that have n
 import os
 import pickle
 import secrets
-import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import (
-    FAILED,
     Claim,
     ClaimMonitor,
     Claims,
     Group,
-    JournalUploader,
     Line,
     LogTail,
-    Remote,
     Result,
     RunSpec,
-    Task,
     UnitStepSpec,
-    close_spool,
-    open_spool,
     parse_lines,
     unread_part,
 )
-from sinagot_catalog.run import Pool, RunSetup, gpus
+from sinagot_catalog.run import Pool, RunSetup, Spool, gpus
 from sinagot_catalog.scripts import Mirror
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
@@ -133,7 +125,7 @@ def _served(request: BatchRequest) -> "_ServedRun":
 
 
 class _ServedRun:
-    """The state of a run in a cluster process: the pool, the claim monitor and the journal uploader.
+    """The state of a run in a cluster process: the pool, the claim monitor, and the spool of a run on a bucket.
 
     Args:
         request: The run.
@@ -143,6 +135,7 @@ class _ServedRun:
         self.busy = 0
         self._run_id = request.spec.run_id
         self._prefix = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}-"
+        self._spool: Spool | None = None
         options = _options(request)
         self._log = open_store(request.log, options.get("log"))
         self._monitor = ClaimMonitor(Claims(self._log), request.claim)
@@ -152,9 +145,7 @@ class _ServedRun:
                 "The run is over; or that folder does not lie on storage that all workers of the cluster share.",
             )
         spec = self._localised(request, options)
-        self._spool = None if spec.remote is None else spec.remote.spool
-        self._uploader = JournalUploader(self._log, spec.log, self._run_id) if is_url(request.log) else None
-        self._log_tail = None if self._uploader is None else LogTail(f"{spec.log}/journal/{self._run_id}")
+        self._log_tail = LogTail(f"{spec.log}/journal/{self._run_id}") if is_url(request.log) else None
         self._n_workers = 0
         self._gives_gpus = any(cell.resources.gpus for cell in spec.cells)
         self._pool = Pool(_MOST_WORKERS, threads_per_worker=spec.threads_per_worker)
@@ -171,12 +162,11 @@ class _ServedRun:
             cells = tuple(_moved(cell, spec.scripts, folder) for cell in spec.cells)
             spec = replace(spec, scripts=folder, cells=cells)
         if spec.remote is not None:
-            spool = open_spool(f"{spec.run_id}-{self._prefix}", request.log)
-            room = shutil.disk_usage(spool).free // (2 * (os.cpu_count() or 1))
-            remote = Remote(request.log, spool, min(spec.remote.fetch_limit, room))
-            spec = replace(spec, log=spool if is_url(request.log) else request.log, remote=remote)
+            workers, suffix = os.cpu_count() or 1, f"-{self._prefix}"
+            self._spool = Spool(request.log, self._log, self._run_id, workers=workers, suffix=suffix)
+            spec = self._spool.spec(spec)
             if is_url(request.log):
-                self._fetch_members(spool)
+                self._fetch_members(spec.log)
         return spec
 
     def _fetch_members(self, spool: str) -> None:
@@ -193,22 +183,18 @@ class _ServedRun:
         self._pool.add_provenance(before)
         if self._gives_gpus:
             self._pool.see_gpus(gpus())  # Ray gives others to each batch
-        is_first = self._log.create(begun_path(self._run_id, name), b"")
-        old_results = {} if is_first else self._recovered(groups)
-        tasks: list[Task] = [
-            ([row for row in group if row[0] not in old_results], _failed(group, old_results), {})
-            for group in groups
-        ]
-        results = self._pool.run_tasks([task for task in tasks if task[0]])
-        if not is_first:  # no row was done when the run was planned, so the lost process did it
+        if self._log.create(begun_path(self._run_id, name), b""):
+            results = self._pool.run_batch(groups)
+        else:
+            time.sleep(_ORPHANS_END)
             results = [
+                # no row was done when the run was planned, so the lost process did it
                 result._replace(outcome="done") if result.outcome == "already_done" else result
-                for result in results
+                for result in self._pool.resume_batch(groups, events_of(self._log, self._run_id))
             ]
-        if self._uploader is not None:
-            with suppress(StorageError):
-                self._uploader.send_all()
-        return [*old_results.values(), *results]
+        if self._spool is not None:
+            self._spool.send()
+        return results
 
     def start_workers(self) -> None:
         """Start one more worker, before the first batch arrives."""
@@ -219,14 +205,6 @@ class _ServedRun:
     def log_lines(self) -> tuple[Sequence[Line], int]:
         """The log lines since the last batch, if the sender cannot read the journal; and the number left out."""
         return ((), 0) if self._log_tail is None else self._log_tail.some(_MOST_LINES)
-
-    def _recovered(self, groups: Sequence[Group]) -> dict[int, Result]:
-        """The results of rows that a lost process ended, by row number."""
-        time.sleep(_ORPHANS_END)
-        rows = [row for group in groups for row in group]
-        return {
-            result.row: result for result in self._pool.recovered(rows, events_of(self._log, self._run_id))
-        }
 
     def leave(self) -> None:
         """Count a batch as complete."""
@@ -241,20 +219,15 @@ class _ServedRun:
             state = self._monitor.state()
             if state != "live":
                 self._pool.stop()
-            if self._uploader is not None:
-                with suppress(StorageError):
-                    self._uploader.send_all()
+            if self._spool is not None:
+                self._spool.send()
             with _LOCK:
                 if state == "over" and not self.busy:
                     del _SERVED[self._run_id]
                     break
         self._pool.close()
         if self._spool is not None:
-            close_spool(self._spool)
-
-
-def _failed(group: Group, known: dict[int, Result]) -> Group:
-    return [row for row in group if row[0] in known and known[row[0]].outcome in FAILED]
+            self._spool.close()
 
 
 def _moved(cell: UnitStepSpec, before: str, folder: str) -> UnitStepSpec:

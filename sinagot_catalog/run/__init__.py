@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.acceptance import accept
     from sinagot_catalog.run.claimed_runs.claimed_run import ClaimedRun, claim
     from sinagot_catalog.run.claimed_runs.phases import Phase
+    from sinagot_catalog.run.claimed_runs.spool import Spool
     from sinagot_catalog.run.cleanup import GcResult, gc
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup

@@ -392,6 +392,25 @@ def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_i
     wait(is_said)
 
 
+def test_a_process_of_a_cluster_shows_hosts_with_the_same_temporary_folder_that_it_lives(
+    moto, workspace, monkeypatch, tmp_path
+):
+    for name, value in (*moto.environment.items(), ("TMPDIR", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tempfile.tempdir", None)
+    execution = prepare_trusted(moto.upload(workspace(["good"]), "lab"))
+    config = execution.source.config
+    order = pickle.dumps(
+        BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
+    )
+    run_batch(order, pickle.dumps(("ready-0", [], {})))
+    (owner,) = tmp_path.glob(f"sinagot-catalog-*/{execution.run_id}-*/owner")
+    os.utime(owner, (0, 0))
+    wait(lambda: owner.stat().st_mtime > 0)
+    execution.finish()
+    wait(lambda: not owner.parent.exists())
+
+
 def prepare_trusted(url):
     from sinagot_catalog.catalog.queries.query import Query
     from sinagot_catalog.run import RunOptions, claim, plan

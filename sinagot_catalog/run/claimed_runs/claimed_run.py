@@ -128,8 +128,8 @@ class ClaimedRun:
         try:
             sweep(source, taken)
             self.spec = replace(self.spec, claim=taken.number)
-            if Spool.is_needed(source):
-                self._spool = Spool(source, self.run_id, 1 if mode == "main_process" else self.workers)
+            self._spool = Spool.of(source, self.run_id, 1 if mode == "main_process" else self.workers)
+            if self._spool is not None:
                 self.spec = self._spool.spec(self.spec)
             write_groups(self.plan, self.spec, source.log_store)
         except BaseException:

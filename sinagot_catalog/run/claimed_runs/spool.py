@@ -1,24 +1,30 @@
 """The spool of a run on a bucket: a local folder for journal and fetched inputs, and the upload of the journal."""
 
+from __future__ import annotations
+
 import logging
 import shutil
 import threading
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import (
     JournalUploader,
     Remote,
-    RunSpec,
     close_spool,
     dead_spools,
     keep_spool,
     open_spool,
 )
 from sinagot_catalog.storage import is_url
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.journal import RunSpec
+    from sinagot_catalog.storage import Store
 
 _UPLOAD_EVERY = 2.0
 """Seconds between two uploads of the journal to a bucket."""
@@ -27,36 +33,43 @@ _logger = logging.getLogger("sinagot_catalog")
 
 
 class Spool:
-    """The local folder of a run, and the thread that uploads the journal from it.
+    """The local folder of a run, and the upload of the journal from it; a process of a cluster has its own.
 
     Args:
-        source: The session of the workspace.
+        log: Where the journal belongs, a folder or a URL.
+        store: The store of `log`.
         run_id: The run.
         workers: Number of processes that may fetch inputs at the same time.
+        limit: The most bytes of fetched inputs that each of them keeps; None: what the disk has room for.
+        suffix: Tells the folder from those of other processes of the run.
     """
 
-    def __init__(self, source: Session, run_id: str, workers: int) -> None:
-        config = source.config
-        _send_left_journals(source)
+    def __init__(
+        self, log: str, store: Store, run_id: str, *, workers: int, limit: int | None = None, suffix: str = ""
+    ) -> None:
         self._run_id = run_id
-        self._folder = open_spool(run_id, config.log)
-        limit = config.run.fetch_limit or shutil.disk_usage(self._folder).free // (2 * workers)
-        self._remote = Remote(config.log, self._folder, limit)
+        self._folder = open_spool(f"{run_id}{suffix}", log)
+        self._remote = Remote(
+            log, self._folder, limit or shutil.disk_usage(self._folder).free // (2 * workers)
+        )
         self._over = threading.Event()
-        self._uploader: JournalUploader | None = None
-        if is_url(config.log):
-            self._uploader = JournalUploader(source.log_store, self._folder, run_id)
+        self._uploader = JournalUploader(store, self._folder, run_id) if is_url(log) else None
 
-    @staticmethod
-    def is_needed(source: Session) -> bool:
-        """Whether a part of the workspace that a run uses is in a bucket."""
+    @classmethod
+    def of(cls, source: Session, run_id: str, workers: int) -> Spool | None:
+        """The spool of a run, after the journals of dead runs; None if no part that a run uses is in a bucket."""
         config = source.config
-        return any(map(is_url, (config.dataset, config.outputs, config.log)))
+        if not any(map(is_url, (config.dataset, config.outputs, config.log))):
+            return None
+        _send_left_journals(source)
+        return cls(config.log, source.log_store, run_id, workers=workers, limit=config.run.fetch_limit)
 
     def spec(self, spec: RunSpec) -> RunSpec:
-        """The spec of the run with this folder."""
-        log = self._folder if is_url(self._remote.log) else spec.log
-        return replace(spec, log=log, remote=self._remote)
+        """The spec of the run with this folder; a lower limit that it has already stays."""
+        remote = self._remote
+        if spec.remote is not None:
+            remote = replace(remote, fetch_limit=min(spec.remote.fetch_limit, remote.fetch_limit))
+        return replace(spec, log=remote.log if self._uploader is None else self._folder, remote=remote)
 
     def start(self) -> None:
         """Start to upload the journal during the run, so that others see the progress, and that the run lives."""
@@ -64,10 +77,14 @@ class Spool:
 
     def _upload(self) -> None:
         while not self._over.wait(_UPLOAD_EVERY):
-            keep_spool(self._folder)
-            if self._uploader is not None:
-                with suppress(StorageError):  # the next upload includes what this one missed
-                    self._uploader.send_all()
+            self.send()
+
+    def send(self) -> None:
+        """Upload what is new in the journal, and show hosts that share the folder that the run lives."""
+        keep_spool(self._folder)
+        if self._uploader is not None:
+            with suppress(StorageError):  # the next upload includes what this one missed
+                self._uploader.send_all()
 
     def stop(self) -> None:
         """Upload no more from the thread."""

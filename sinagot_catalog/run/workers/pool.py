@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeAlias
 
-from sinagot_catalog.journal import Group, Result, Row, Task, tasks_of
+from sinagot_catalog.journal import Group, Result, Task, tasks_of
 from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
 from sinagot_catalog.run.machine import this_machine
 from sinagot_catalog.run.resources import Allocator, Grant, check_fits, limits
 from sinagot_catalog.run.run_context import RunContext, cancelled
 from sinagot_catalog.run.workers.batch_queue import BatchQueue, ResourceQueue
+from sinagot_catalog.run.workers.recovery import Batch
 from sinagot_catalog.run.workers.worker_slot import PoolState, WorkerSlot
 from sinagot_catalog.worker import interrupts_deferred
 
@@ -117,10 +118,6 @@ class Pool:
         """Add the provenance of further rows."""
         self._state.context.provenance.update(provenance)
 
-    def recovered(self, rows: Iterable[Row], events: Iterable[Mapping[str, Any]]) -> list[Result]:
-        """Read the results of ended rows from events of the run."""
-        return self._state.context.recovered({row[0]: row for row in rows}, events)[0]
-
     def __enter__(self) -> Self:
         return self
 
@@ -182,10 +179,16 @@ class Pool:
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on a free worker and wait for them; callable from many threads."""
-        return self.run_tasks(tasks_of(groups))
+        return self._run_tasks(tasks_of(groups))
 
-    def run_tasks(self, tasks: list[Task]) -> list[Result]:
-        """Run tasks (the rest of some groups), as `run_batch` does."""
+    def resume_batch(self, groups: Sequence[Group], events: Iterable[Mapping[str, Any]]) -> list[Result]:
+        """Run what a lost process left of some groups: events of the run tell which of their rows have ended."""
+        batch = Batch(tasks_of(groups))
+        results: list[Result] = []
+        batch.note(self._state.context.recovered(batch.rows, events)[0], results.extend)
+        return results + self._run_tasks(batch.remaining({}))
+
+    def _run_tasks(self, tasks: list[Task]) -> list[Result]:
         results: list[Result] = []
         if self._allocator is not None:
             self._run_granted(deque(tasks), results, self._allocator)
