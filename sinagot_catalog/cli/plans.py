@@ -49,8 +49,8 @@ class Plans:
         self.needs: dict[str, Resources] = {}
 
     def __iter__(self) -> Iterator[Plan]:
-        for _, made in self.of_sessions():
-            yield made
+        for _, plan in self.of_sessions():
+            yield plan
 
     def of_sessions(self) -> Iterator[tuple[Session, Plan]]:
         """Yield the session of each range and its plan."""
@@ -72,8 +72,8 @@ class Plans:
         """Make all plans, and return the first rows to show; measures what they read, for `costs`."""
         self._is_measured = True
         frames: list[pl.DataFrame] = []
-        for made in self:
-            rows = made.frame.filter(_is_open())
+        for plan in self:
+            rows = plan.frame.filter(_is_open())
             left = rows.height if most is None else most - sum(frame.height for frame in frames)
             frames.append(rows.head(left))
         return pl.concat(frames)

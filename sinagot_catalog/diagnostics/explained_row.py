@@ -83,9 +83,9 @@ class _Row:
         for link in self.links.iter_rows(named=True):
             stat = self._stat(link["root"], link["path"]) if link["exists"] else {}
             makers = [
-                self.catalog.step_name(self.catalog.layout.cells[made], self.cell)
-                for made in self.catalog.makers_of(link["_place"], self.rec)
-                if made != self.cell.index and link["role"] == "input"
+                self.catalog.step_name(self.catalog.layout.cells[maker], self.cell)
+                for maker in self.catalog.makers_of(link["_place"], self.rec)
+                if maker != self.cell.index and link["role"] == "input"
             ]
             time = stat.get("mtime_ns")
             raw = link["role"] == "input" and not makers and not link["exists"]

@@ -11,7 +11,7 @@ from sinagot_catalog.catalog import failed, failure_filter, failure_kinds, sql_p
 from sinagot_catalog.errors import SelectionError, row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.run import shell_join
-from sinagot_catalog.schema import KEYS, of_key
+from sinagot_catalog.schema import KEYS
 from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
@@ -39,25 +39,23 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> Failures:
         most: The largest number of kinds to return.
     """
     kinds = failure_kinds(rows)
-    events = (
+    errors = (
         source.events()
         .filter(pl.col("event") == "error")
         .sort(*ORDER, maintain_order=True)
         .unique(list(KEYS), keep="last", maintain_order=True)
+        .select(*KEYS, "traceback", "output")
     )
+    examples = kinds.head(most).with_columns(pl.col("records").list.first().alias("record_id"))
+    examples = examples.join(errors, on=list(KEYS), how="left", nulls_equal=True, maintain_order="left")
     every = source.catalog().whole_steps.filter(failed())
     out = []
-    for kind in kinds.head(most).iter_rows(named=True):
-        key = {"record_id": kind["records"][0], **{name: kind[name] for name in ("task", "modality", "step")}}
-        found = events.filter(of_key(key))
-        event = found.row(0, named=True) if found.height else {}
+    for kind in examples.iter_rows(named=True):
         words, n_selected = rerun_words(kind, every)
         out.append(
             {
                 **kind,
                 "where": row_label(kind["task"], kind["modality"], kind["step"]),
-                "traceback": event.get("traceback"),
-                "output": event.get("output"),
                 "command": shell_join(["sinagot-catalog", "run", *workspace_words(source), *words]),
                 "filter": " AND ".join(failure_filter(kind)),
                 "n_selected": n_selected,

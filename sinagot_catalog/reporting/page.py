@@ -154,11 +154,6 @@ class Page:
             out[cell].append(_Band(*values))
         return out
 
-    @property
-    def errors(self) -> list[list[tuple[int, int]]]:
-        """For each step the bins that have a failed row, as first bin and width: marks that no share hides."""
-        return [[(band.x, band.width) for band in bands if band.code == self.error] for bands in self.bands]
-
     # --- runs, durations, failures -----------------------------------------------------------------------
 
     @cached_property

@@ -147,7 +147,7 @@ def _is_loopback(host: str) -> bool:
     """Whether a `Host` names this machine's loopback, with any port: a tunnel may change it.
 
     Example:
-        >>> [_is_loopback(one) for one in ("127.0.0.1:80", "[::1]:80", "localhost", "localhost.net", "evil:80")]
+        >>> [_is_loopback(host) for host in ("127.0.0.1:80", "[::1]:80", "localhost", "localhost.net", "evil:80")]
         [True, True, True, False, False]
     """
     name, colon, port = host.rpartition(":")

@@ -76,15 +76,10 @@ class RowsPage:
         self.where = where
         self.sort = sort if sort in SORTABLE else ""
         self.is_down = is_down
-        frame = self.frame
-        self.total = frame.height
+        self.frame = look.rows(where)
+        self.total = self.frame.height
         self.n_pages = max(1, -(-self.total // _PAGE))
         self.number = min(max(number, 1), self.n_pages)
-
-    @cached_property
-    def frame(self) -> pl.DataFrame:
-        """The keys of the rows with their status, duration and end."""
-        return self._look.rows(self.where)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -163,6 +158,11 @@ class RowPage:
     Args:
         look: The workspace.
         key: The key of the row.
+
+    Attributes:
+        why: The explanation of its status.
+        code: The code of its status.
+        word: The short name of its status.
     """
 
     def __init__(self, look: Look, key: Mapping[str, str | None]) -> None:
@@ -170,22 +170,10 @@ class RowPage:
         record_id, step = key["record_id"] or "", key["step"] or ""
         self.why: Explanation = look.workspace.explain(record_id, step, key["task"], key["modality"])
         self.key = {name: getattr(self.why, name) for name in KEYS}
+        self.name = self.why.name
+        self.code = CODES[self.why.status or "UNKNOWN"]
+        self.word = WORDS[self.code]
         self._left = _PREVIEWS
-
-    @property
-    def name(self) -> str:
-        """The name of the row."""
-        return self.why.name
-
-    @property
-    def code(self) -> int:
-        """The code of its status."""
-        return CODES[self.why.status or "UNKNOWN"]
-
-    @property
-    def word(self) -> str:
-        """The name of its status."""
-        return WORDS[self.code]
 
     @cached_property
     def record(self) -> dict[str, Any]:

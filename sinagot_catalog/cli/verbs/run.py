@@ -67,7 +67,7 @@ def plan(args: Any) -> int:
     steps = selected(ws, args)
     plans = Plans(steps, args)
     if is_machine(args):
-        put_rows(args, (made.frame for made in plans))
+        put_rows(args, (plan.frame for plan in plans))
         say_unread_values(ws)
         say(plans.summary())
         return 0
