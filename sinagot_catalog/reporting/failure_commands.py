@@ -64,12 +64,15 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> Failures:
     return Failures(out, kinds.height)
 
 
-def rerun_words(kind: dict[str, Any], every: pl.DataFrame) -> tuple[list[str], int]:
+def rerun_words(
+    kind: dict[str, Any], every: pl.DataFrame, most_bytes: int = _MOST_BYTES
+) -> tuple[list[str], int]:
     """Return the options of a `run` of the rows of one kind of failure, and how many failed rows they select.
 
     Args:
         kind: A row of `failure_kinds`.
         every: All failed rows of the workspace.
+        most_bytes: If the names of the records are longer, the message selects the rows, and perhaps others.
     """
     units = [
         f"{name} IS NULL"
@@ -82,7 +85,7 @@ def rerun_words(kind: dict[str, Any], every: pl.DataFrame) -> tuple[list[str], i
     chosen, n_selected = by_record, kind["n"]
     if kind["n"] > _FEW:
         n_found = _n_selected(by_message, every)
-        is_long = len(" AND ".join(by_record).encode()) > _MOST_BYTES
+        is_long = len(" AND ".join(by_record).encode()) > most_bytes
         # the message finds every row of the kind, and perhaps others
         if n_found is not None and (n_found == kind["n"] or is_long):
             chosen, n_selected = by_message, n_found

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LIMIT = 200
 _PAUSE = 0.5
+_LONGEST = 2_000
+"""Number of bytes of a command that names each record."""
 
 
 @verb(
@@ -101,7 +103,7 @@ def _groups(ws: Workspace, args: Any) -> int:
 
     every = ws.steps.filter(failed()).collect()
     kinds = failure_kinds(every.filter(*_fitting(args)))
-    words = [rerun_words(kind, every)[0] for kind in kinds.iter_rows(named=True)]
+    words = [rerun_words(kind, every, _LONGEST)[0] for kind in kinds.iter_rows(named=True)]
     again = [command(args, "run", *some, whole=True) for some in words]
     failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
