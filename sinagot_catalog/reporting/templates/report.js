@@ -136,7 +136,7 @@
       const more = document.createElement("tr"), td = document.createElement("td"), n = rule[cell].charCodeAt(rec) - 48;
       more.className = "more";
       td.colSpan = columns.length;
-      for (const text of [own(rec, cell), `rule ${n}: ${rules[n]}`, "every rule with what it saw:"]) {
+      for (const text of [own(rec, cell), `rule ${n}: ${rules[n]}`, "all rules with their evidence:"]) {
         if (text) td.append(Object.assign(document.createElement("p"), { textContent: text }));
       }
       td.append(Object.assign(document.createElement("pre"), { className: "command", textContent: command(rec, cell) }));

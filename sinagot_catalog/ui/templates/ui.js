@@ -88,7 +88,7 @@
   // --- refreshed as files change
   let shown = meta("version");
   const isBusy = () => picked().length > 0 || Array.from(document.querySelectorAll("input:not([type=checkbox])")).some((one) => one.value !== one.defaultValue) || String(getSelection());
-  const keep = () => tell("The workspace changed. What you have begun stays; load the page again to see the change.");
+  const keep = () => tell("The workspace changed. Your input is kept; load the page again to see the change.");
   const refresh = async (isDecided) => {
     const answer = await fetch(location.href), text = await answer.text();
     if (!isDecided && isBusy()) return keep(); // begun since the page was asked for
