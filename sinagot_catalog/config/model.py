@@ -47,6 +47,12 @@ def _pattern(value: object) -> object:
 def _patterns(value: object) -> object:
     """A single path pattern, a table of patterns by port, or an input that is optional or has alternatives."""
     if isinstance(value, dict) and not is_table(value):
+        for label, item in value.items():
+            if isinstance(item, dict) and not is_table(item):
+                raise fault(
+                    f"has a table {label!r} that is no input: write {{path = '…', optional = true}} or "
+                    "{any_of = ['…', '…']}"
+                )
         return {label: item if is_table(item) else _pattern(item) for label, item in value.items()}
     return value if is_table(value) else _pattern(value)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.template import Template, by_label, is_table, parse_template
+from sinagot_catalog.patterns.template import RESERVED, Template, by_label, is_table, parse_template
 from sinagot_catalog.startup import dataclass
 
 
@@ -105,7 +105,8 @@ class WithColumns(frozenset[str]):
     """The placeholders of an input: a name that is not a field may be a column of a table, which is read later."""
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, str) and name.isidentifier())
+        is_column = isinstance(name, str) and name.isidentifier() and name not in RESERVED
+        return super().__contains__(name) or is_column
 
 
 @dataclass(frozen=True)

@@ -178,3 +178,12 @@ def test_without_a_table_a_column_is_an_unknown_placeholder(write_workspace):
     folder = write_workspace({"work": (INPUTS, "work/{id}.txt", BODY)}, FILES)
     ws = Workspace(folder)
     assert "unknown placeholder {montage}" in " ".join(cell.error or "" for cell in ws._source.layout().cells)
+
+
+@pytest.mark.parametrize("name", ["task", "modality", "record_id"])
+def test_a_reserved_name_is_no_column_of_a_table(write_workspace, name):
+    inputs = {"raw": "raw/{id}.txt", "montage": f"m/{{{name}}}.txt"}
+    folder = write_workspace({"work": (inputs, "work/{id}.txt", BODY)}, FILES, toml=TOML)
+    (folder / "table.csv").write_text(TABLE)
+    errors = [cell.error or "" for cell in Workspace(folder)._source.layout().cells]
+    assert f"unknown placeholder {{{name}}}" in " ".join(errors)

@@ -491,6 +491,10 @@ def test_a_program_that_no_list_names_is_a_notice(write):
         ("command = 'cp {task}'", "command: unknown placeholder {task}; known here: id"),
         ("command = 'cp'\ninputs = 3", "inputs: 3 is not a path pattern"),
         (
+            "command = 'cp'\ninputs = {a = {path = 'x/{id}', optional = 'yes'}}",
+            "has a table 'a' that is no input",
+        ),
+        (
             "command = 'cp'\noutputs = 'a/{idd}'",
             "outputs: unknown placeholder {idd} in 'a/{idd}'; did you mean 'id'?",
         ),
