@@ -45,7 +45,7 @@ from sinagot_catalog.flows.concurrency import check_limit, slot
 from sinagot_catalog.flows.deployments.deployment_params import deployment_parameters, own_deployment
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.flows.monitor import monitored, own_logger
-from sinagot_catalog.flows.prepare import executor_of, prepare
+from sinagot_catalog.flows.prepare import executor_of, prepare, texts_of
 from sinagot_catalog.flows.stored_run import store_report
 from sinagot_catalog.journal import Group, RunReport
 from sinagot_catalog.run import Phase
@@ -119,6 +119,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     if active is None:
         try:
             _check_task_runner()
+            options |= texts_of(workspace, where, rows, config)
+            workspace = options["workspace"]
             claimed = prepare(
                 **options,
                 since=since_retry() if force else None,
@@ -127,7 +129,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             )
             check_limit(claimed)  # before a report is stored: who waits for the flow run gets the error
         except SinagotError as error:
-            rename(" · ".join([short(workspace), *filter(None, [where])]))
+            rename(" · ".join([short(str(workspace)), *([str(where)] if where is not None else [])]))
             return _as_report(Failed(message=str(error), data=error))
         active = ActiveRun(claimed, executor_of(claimed))
         _clear_lost(claimed.source)

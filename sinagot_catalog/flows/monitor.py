@@ -134,7 +134,7 @@ class _ProgressArtifact:
 
     def __init__(self, active: ActiveRun) -> None:
         self._active = active
-        self._key = key_of(runtime.flow_run.parameters.get("workspace", ""), "progress")
+        self._key = key_of(str(runtime.flow_run.parameters.get("workspace", "")), "progress")
         self._id: UUID | None = None
         self._shown = ""
         self._pause = _CHECK_EVERY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import polars as pl
 from sinagot_catalog.catalog import Query, Session, sql_predicate
 from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
 from sinagot_catalog.config import check_allowed, read_config
+from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.flows.stored_run import store_rows
 from sinagot_catalog.journal import read_selection
 from sinagot_catalog.run import RunOptions, check_rows, claim, local_executor, plan, rows_query
@@ -20,6 +22,32 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sinagot_catalog.run import ClaimedRun, Executor
+
+
+def texts_of(workspace: Any, where: Any, rows: Any, config: Any) -> dict[str, Any]:
+    """Return the texts among the parameters of a flow; who calls it in Python may give paths.
+
+    Raises:
+        SelectionError: One is something else.
+    """
+
+    def text(name: str, value: Any) -> str:
+        try:
+            return str(os.fspath(value))
+        except TypeError:
+            raise SelectionError(f"{name}: a {type(value).__name__} is neither a path nor a URL") from None
+
+    if where is not None and not isinstance(where, str):
+        raise SelectionError(
+            f"where: a filter is a text in SQL, and no {type(where).__name__}",
+            "Rows that an expression selects run by selection.run() or selection.submit().",
+        )
+    files = [config] if isinstance(config, (str, os.PathLike)) else config or []
+    return {
+        "workspace": text("workspace", workspace),
+        "rows": None if rows is None else text("rows", rows),
+        "config": [text("config", file) for file in files],
+    }
 
 
 def prepare(

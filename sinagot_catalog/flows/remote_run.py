@@ -39,6 +39,7 @@ _TICK = 0.5
 _LOST_EVERY = 10.0
 _LATE = 10.0
 """Seconds to wait for the report of a cancelled run whose process no longer holds its rows."""
+_INTERRUPTED = 130
 _SILENCE = 60.0
 """Seconds for which an API may fail to answer before waiting gives up."""
 
@@ -86,10 +87,13 @@ class RemoteFlowRun(RunHandle):
         self._source.refresh()
         if stored is None or not stored.ended:
             reason = f": {self._state.message}" if self._state.message else ""
-            raise ServerError(
+            error = ServerError(
                 f"the flow run did not come to its end, it is {self._last_state}{reason}",
                 f"What is done is kept; its page is {self.url}.",
             )
+            if self._state.is_cancelled():
+                error.exit_code = _INTERRUPTED
+            raise error
         self.run_id = stored.report.run_id
         return stored.report
 

@@ -129,17 +129,20 @@ def test_a_subflow_returns_the_report_of_the_rows_it_was_given(folder, api, aske
 
 
 @pytest.mark.usefixtures("api")
-def test_a_subflow_takes_the_parquet_of_a_selection(folder, tmp_path):
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_subflow_takes_the_parquet_of_a_selection(folder, tmp_path, kind):
     from prefect import flow
 
     from sinagot_catalog.flows import run_workspace
 
     path = tmp_path / "rows.parquet"
     Workspace(folder).steps.filter(pl.col("record_id") != "R2").collect().write_parquet(path)
+    more = tmp_path / "more.toml"
+    more.write_text(ONE_WORKER)
 
     @flow
     def night():
-        return run_workspace(str(folder), rows=str(path))
+        return run_workspace(kind(folder), rows=kind(path), config=kind(more))
 
     assert night().frame["record_id"].to_list() == ["R1", "R3"]
 
@@ -171,7 +174,13 @@ def test_failed_rows_raise_an_error_that_has_the_report_and_return_state_gives_f
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize(
-    ("asked", "words"), [({"where": "status = 'DOEN'"}, "DOEN"), ({"record_id": ["X9"]}, "'X9'")]
+    ("asked", "words"),
+    [
+        ({"where": "status = 'DOEN'"}, "DOEN"),
+        ({"record_id": ["X9"]}, "'X9'"),
+        ({"where": pl.col("record_id") == "R1"}, "where: a filter is a text in SQL, and no Expr"),
+        ({"rows": pl.DataFrame()}, "rows: a DataFrame is neither a path nor a URL"),
+    ],
 )
 def test_a_subflow_that_cannot_start_raises_the_reason(folder, asked, words):
     from prefect import flow

@@ -562,6 +562,7 @@ def test_a_cancel_before_there_is_a_worker_is_an_end_without_a_report(make_works
     with pytest.raises(ServerError, match="the flow run did not come to its end, it is Cancelled") as raised:
         handle.wait(300)
     assert handle.url in str(raised.value)
+    assert raised.value.exit_code == 130
     handle.cancel()  # changes nothing
     assert handle.state == "Cancelled"
 
