@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.parser.command import Argument, Option, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, steps, where
-from sinagot_catalog.cli.workspace_args import first_of, of_steps, of_where, open_workspace
+from sinagot_catalog.cli.workspace_args import first_of, of_steps, of_where, open_workspace, source_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
 from sinagot_catalog.startup import polars as pl
@@ -44,6 +43,8 @@ step (null stands for all), excluded, reason (if it was excluded already).""",
 )
 def exclude(args: Any) -> int:
     """Exclude the records, or the given steps of them."""
+    from sinagot_catalog import catalog
+
     _check_named(args)
     ws = open_workspace(args)
     for record_id in args.record:
@@ -51,9 +52,9 @@ def exclude(args: Any) -> int:
     steps = of_where(of_steps(ws.get_subscope(args.task, args.modality).steps, args), args)
     rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
-    with warnings.catch_warnings(record=True, action="always", category=UserWarning) as notes:
-        changed = rows.exclude(args.reason, args.step)
-    _show(args, changed, "excluded", *(str(note.message) for note in notes))
+    source = source_of(ws)
+    changed = catalog.exclude(source, rows._query, args.reason, step=args.step)  # noqa: SLF001 - without its warning
+    _show(args, changed, "excluded", catalog.missing_line(source) or "")
     return 0
 
 
