@@ -15,6 +15,7 @@ A message is one sentence: what is wrong, and where. `hint`, if there is one, sa
 both: addresses in them show no password, token or signature.
 """
 
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable
 from difflib import get_close_matches
@@ -129,6 +130,7 @@ class ServerError(SinagotError):
     """Prefect's API or the local server does not answer as expected."""
 
 
+_ZEROS = re.compile(r"(?<![0-9])0+(?=[0-9])")
 _BEGINNING = 3
 """How long a text must be at least so that names that begin with it are suggested."""
 
@@ -149,6 +151,8 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
         "; did you mean 'DONE'?"
         >>> did_you_mean("sub-01", ["sub-01_ses-1", "sub-02_ses-1"], most=1)
         "; did you mean 'sub-01_ses-1'?"
+        >>> did_you_mean("sub-1_run-1", ["sub-011_run-1", "sub-001_run-1"], most=1)
+        "; did you mean 'sub-001_run-1'?"
         >>> did_you_mean("zzz", ["INIT", "DONE"])
         ''
     """
@@ -157,10 +161,16 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
 
 
 def nearest(value: str, choices: Iterable[str], *, most: int = 3, cutoff: float = 0.6) -> list[str]:
-    """Return the choices nearest to a wrong value, best first; those that begin with it come first."""
+    """Return the choices nearest to a wrong value, best first.
+
+    Those that begin with it come first, also where their numbers have other zeros in front.
+    """
     names = {str(choice).lower(): str(choice) for choice in choices}
     text = str(value).lower()
-    longer = sorted(name for name in names if len(text) >= _BEGINNING and name.startswith(text))
+    start = _ZEROS.sub("", text)
+    longer = sorted(
+        name for name in names if len(text) >= _BEGINNING and _ZEROS.sub("", name).startswith(start)
+    )
     similar = get_close_matches(text, list(names), n=most, cutoff=cutoff)
     return [names[name] for name in list(dict.fromkeys([*longer, *similar]))[:most]]
 

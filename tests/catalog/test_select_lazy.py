@@ -193,7 +193,7 @@ def test_an_id_without_a_file_is_in_the_report_of_a_run(harbor, caplog):
         ("REC-20200601", "done", None),
         ("REC-20200699", "not_available", "no file of this record was found"),
     ]
-    assert "1 of 2 records have no file, such as 'REC-20200699'; did you mean 'REC-2020060" in caplog.text
+    assert "1 of 2 records has no file, such as 'REC-20200699'; did you mean 'REC-2020060" in caplog.text
     nothing = harbor.run(["REC-20200699"], mode="main_process", progress=False)
     assert nothing.counts() == {"not_available": 3}
     assert harbor.run(

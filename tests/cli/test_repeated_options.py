@@ -73,7 +73,7 @@ def test_records_and_statuses_widen(cli, folder):
 def test_a_record_without_a_file_is_named_beside_others(cli, folder):
     done = cli("run", folder, "--record", "R1", "--record", "R77", "--step", "b")
     assert "1 done, 1 without data" in done.stdout
-    assert "1 of 2 records have no file, such as 'R77'" in done.stderr
+    assert "1 of 2 records has no file, such as 'R77'" in done.stderr
 
 
 def test_several_steps_are_run_by_name_in_python(make_workspace):

@@ -294,9 +294,9 @@ def _rows_without_files(source: Session, query: Query, rows: pl.DataFrame) -> pl
     absent = selected.filter(~selected.is_in(ids.implode()))
     if len(absent):
         near = did_you_mean(absent[0], ids.to_list())
-        _logger.warning(
-            "%d of %d records have no file, such as %r%s", len(absent), len(selected), absent[0], near
-        )
+        has = "has" if len(absent) == 1 else "have"
+        n_selected = count_of(len(selected), "record")
+        _logger.warning("%d of %s %s no file, such as %r%s", len(absent), n_selected, has, absent[0], near)
     return rows.filter(pl.col("action") == "skip", pl.col("record_id").is_in(absent.implode()))
 
 
