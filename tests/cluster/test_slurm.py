@@ -69,6 +69,22 @@ def test_rows_that_fail_do_not_hold_up_the_last_job_and_their_job_ends_3(
     assert (len(steps.filter(status="ERROR")), len(steps.filter(status="DONE"))) == (4, 8)
 
 
+def test_only_without_an_option_that_moves_it_the_file_of_a_job_is_named(
+    cli, write_workspace, slurm, tmp_path
+):
+    words = ("sbatch", write_workspace(CHAIN, RAW[:1], toml=SITES), "--parts", "1", "--", "--hold")
+    said = [
+        cli(*words, *more, cwd=tmp_path, **slurm.environment).stderr.strip()
+        for more in ((), ("-o", "a.txt"), (f"--chdir={tmp_path}",))
+    ]
+    slurm.ask("scancel", "--user=root")
+    slurm.end()
+    assert said == [
+        "squeue shows them; what they write goes to slurm-JOB.out in this folder",
+        *("squeue shows them",) * 2,
+    ]
+
+
 def test_the_printed_script_is_taken_by_sbatch(cli, write_workspace, slurm, tmp_path):
     folder = write_workspace(CHAIN, RAW, toml=SITES)
     made = cli(

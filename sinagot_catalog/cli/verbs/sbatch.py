@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
 
 _OPTIONS = ("force", "ignore_missing", "downstream", "upstream", "stale")
+_PLACES = ("-o", "--output", "-D", "--chdir")
+"""Options of sbatch that say where the jobs write."""
 
 
 @verb(
@@ -109,4 +111,6 @@ def _tell(ws: Workspace, args: Any, jobs: dict[str, str | None], rows: int) -> N
         after = f", after {jobs['array']}" if jobs["array"] else ""
         put(f"job {jobs['last']}: what belongs to no part{after}")
     if any(jobs.values()):
-        say("squeue shows them; what they write goes to slurm-JOB.out in this folder")
+        is_elsewhere = any(word.startswith(_PLACES) for word in args.passed_on or ())
+        where = "" if is_elsewhere else "; what they write goes to slurm-JOB.out in this folder"
+        say(f"squeue shows them{where}")
