@@ -237,7 +237,8 @@ def processed(source: Session, resolver: Resolver, rows: pl.DataFrame, key: str)
     if files.is_empty():
         return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(entry.columns, pl.String)})
     if entry.data_getter == "dataframe_from_csv":
-        return _chosen(scan_files(source.stores, files, "csv", {}).collect(), entry.columns, key)
+        ids = ("record_id", *source.config.ids.groups)
+        return _chosen(scan_files(source.stores, files, "csv", {}, ids=ids).collect(), entry.columns, key)
     pairs = scan_files(
         source.stores, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
     ).collect()

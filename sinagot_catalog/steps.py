@@ -144,7 +144,8 @@ class StepCollection(Selection):
         resolver = self._resolver()
         found = record_data.outputs(resolver, resolver.rows(self._query), step, label, self._query)
         files = record_data.each_once(resolver, found)
-        return scan_files(self._source.stores, files, format, reader_options, strict=strict)
+        ids = ("record_id", *self._source.config.ids.groups)
+        return scan_files(self._source.stores, files, format, reader_options, ids=ids, strict=strict)
 
     # --- running -----------------------------------------------------------------------------------------
 

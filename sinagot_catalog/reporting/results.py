@@ -197,7 +197,8 @@ class Results:
         try:
             self._check_tables(files)
             keyed = files.select(*(pl.col(name).alias(f"_key_{name}") for name in KEYS), "root", "path")
-            frame = scan_files(self._source.stores, keyed, None, {}).collect()
+            ids = ("record_id", *self._source.config.ids.groups)
+            frame = scan_files(self._source.stores, keyed, None, {}, ids=ids).collect()
         except SinagotError as error:
             return Summary(name, files.height, fault=error.message)
         columns = [column for column in frame.columns if not column.startswith("_key_")]

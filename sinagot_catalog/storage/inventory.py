@@ -112,7 +112,9 @@ def _parts(given: Any, options: Callable[[str], Mapping[str, Any]]) -> Iterator[
     if where.endswith((".parquet", ".pq")):
         yield _parquet(where, options)
     elif where.endswith((".csv", ".csv.gz")):
-        yield pl.read_csv(io.BytesIO(_read(where, options)), infer_schema_length=10_000).lazy()
+        texts = dict.fromkeys((*_NAMES["path"], *_NAMES["key"], *_NAMES["etag"]), pl.String())
+        content = io.BytesIO(_read(where, options))
+        yield pl.read_csv(content, infer_schema_length=10_000, schema_overrides=texts).lazy()
     elif where.endswith(".json"):
         yield from _inventory(where, options)
     else:

@@ -120,6 +120,8 @@ def test_nested_json_is_kept(results):
         (["1", "0.5"], [1.0, 0.5]),
         (["1", "many"], ["1", "many"]),
         (["", "2"], ["", "2"]),
+        (["007", "8"], ["007", "8"]),
+        (["0", "0.7"], [0.0, 0.7]),
     ],
 )
 def test_single_values_are_numbers_where_all_read_as_one(results, texts, values):
@@ -128,8 +130,8 @@ def test_single_values_are_numbers_where_all_read_as_one(results, texts, values)
 
 
 def test_single_values_stay_texts_where_that_is_said(results):
-    ws = results("txt", {"R1": "007\n"})
-    assert ws.steps.scan_outputs("count", format="text").collect()["value"].to_list() == ["007"]
+    ws = results("txt", {"R1": "7\n"})
+    assert ws.steps.scan_outputs("count", format="text").collect()["value"].to_list() == ["7"]
     assert ws.steps.scan_outputs("count", format="value").collect()["value"].to_list() == [7]
 
 
@@ -142,6 +144,37 @@ def test_column_named_like_a_key_is_told_apart(results, end, text):
     assert frame.select("record_id", "step", "record_id_right", "step_right").rows() == [
         ("R1", "count", "mine", 2)
     ]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"encoding": "latin-1"}, {"infer_schema_length": 1}], ids=["plain", "encoding", "short"]
+)
+def test_csv_numbers_with_leading_zeros_keep_their_text(results, options):
+    rows = "a,b,c,d,e\n7,1.5,10,06:00,0.5\n" + 20_000 * "8,2.5,0,06:00,0\n" + '9,03,"010",07:00,1e05\n'
+    ws = results("csv", {"R1": rows})
+    frame = ws.steps.scan_outputs("count", **options).select("a", "b", "c").collect()
+    assert frame.schema == {"a": pl.Int64, "b": pl.String, "c": pl.String}
+    assert [frame.row(0), frame.row(-1)] == [(7, "1.5", "10"), (9, "03", "010")]
+    plain = ws.steps.scan_outputs("count", schema_overrides={"c": pl.Int64}, **options).collect()
+    assert plain.schema["c"] == pl.Int64
+    assert plain.schema["e"] == pl.Float64
+
+
+def test_csv_columns_with_the_name_of_a_field_are_text_as_in_records(results):
+    ws = results(
+        "csv",
+        {"S007": "sub,record_id,n\n007,1,1\n", "S112": "sub,record_id,n\n112,2,2\n"},
+        id_pattern=r"S(?P<sub>\d+)",
+    )
+    frame = ws.steps.scan_outputs("count")
+    one = [("112", "2", 2)]
+    assert frame.select("sub", "record_id_right", "n").collect().rows() == [("007", "1", 1), *one]
+    assert frame.filter(record_id="S112").select("sub", "record_id_right", "n").collect().rows() == one
+    assert frame.filter(pl.col("sub") == "112").select("sub", "record_id_right", "n").collect().rows() == one
+    assert frame.filter(pl.col("n") == 2).select("sub").collect().rows() == [("112",)]
+    assert frame.select("sub").tail(1).collect().rows() == [("112",)]
+    joined = frame.drop("record_id").join(ws.records.lazy().select("sub", "record_id"), on="sub").collect()
+    assert joined["record_id"].to_list() == ["S007", "S112"]
 
 
 def test_only_selected_rows_are_read(results):

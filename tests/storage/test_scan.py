@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from sinagot_catalog import Workspace
 from sinagot_catalog.errors import NotFoundError
 from sinagot_catalog.storage.listing import STATS, from_keys
 from sinagot_catalog.storage.protocol import Reach
@@ -245,3 +246,12 @@ print([*store.find(Reach((("raw", None),))).unreadable])
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     assert done.stdout == "[]\n['raw']\n"
+
+
+@pytest.mark.parametrize("column", ["path", "key"])
+def test_keys_of_digits_in_a_csv_listing_are_texts(make_workspace, tmp_path, column):
+    ws = make_workspace({"read": ("{id}", "out/{id}.csv")}, id_pattern=r"\d+")
+    listing = tmp_path / "listing.csv"
+    listing.write_text(f"{column},size\n007,1\n012,2\n")
+    listed = Workspace(ws.config.root, listing=listing)
+    assert listed.files.select("record_id", "size").rows() == [("007", 1), ("012", 2)]

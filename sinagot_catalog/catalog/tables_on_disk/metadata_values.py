@@ -13,7 +13,8 @@ _MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
 _WHOLE = r"^[+-]?(0|[1-9][0-9]{0,18})$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _COMMA = r"^[+-]?[0-9]+,[0-9]+$"
-_CODE = r"^[+-]?(0[0-9]+|[0-9]{19,})$"
+_ZEROS = r"[+-]?0[0-9]+"
+_CODE = rf"^({_ZEROS}|[+-]?[0-9]{{19,}})$"
 """Digits that are a code: a number has no leading zero and fits into 64 bits."""
 _BOOLEAN = r"^(?i:true|false)$"
 _MOSTLY = 10
@@ -38,6 +39,14 @@ def key_text(column: pl.Series) -> pl.Series:
     except pl.exceptions.PolarsError:
         return column
     return with_nulls(text)
+
+
+def has_leading_zeros(column: pl.Expr) -> pl.Expr:
+    """Whether any of these texts is a whole number with leading zeros: a code, such as an id."""
+    few = column.filter(
+        column.str.strip_prefix("-").str.starts_with("0")
+    )  # the search in all of them takes longer
+    return few.str.contains(f"^{_ZEROS}$").any()
 
 
 # --- texts ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sinagot_catalog.storage import Store
 
@@ -69,6 +69,7 @@ def scan_files(
     format: str | None,  # noqa: A002 - the usual name of a reader's option
     options: Mapping[str, Any],
     *,
+    ids: Collection[str] = (),
     strict: bool = True,
 ) -> pl.LazyFrame:
     """Read files as one lazy frame; no file is opened before the frame is collected or its schema is read.
@@ -79,6 +80,7 @@ def scan_files(
         format: One of the values of `FORMATS`, or `text`: one value, never read as a number. By default the
             format depends on the end of each name.
         options: Options for Polars' own reader; a `schema` sets the columns of the result.
+        ids: Columns of CSV files that hold ids, and so are text as in `records`.
         strict: Whether an unreadable file is an error; otherwise it is left out with a warning.
 
     Raises:
@@ -98,7 +100,7 @@ def scan_files(
         if len(formats) == 1
         else suffixes.replace_strict(formats, return_dtype=pl.String)
     ).alias("format")
-    return TableFiles(stores, files.with_columns(named), schema, options, strict=strict).frame()
+    return TableFiles(stores, files.with_columns(named), schema, options, ids=ids, strict=strict).frame()
 
 
 def read_table(

@@ -9,18 +9,20 @@ import io
 import json
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
 from sinagot_catalog.catalog.tables_on_disk.column_types import converted
+from sinagot_catalog.catalog.tables_on_disk.metadata_values import has_leading_zeros
 from sinagot_catalog.errors import SelectionError, StorageError
 from sinagot_catalog.storage import open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sinagot_catalog.storage import Store
 
@@ -32,6 +34,12 @@ _LARGE = 8 << 20
 """Size in bytes from which a local text file is read in pieces instead of as a whole."""
 SEPARATORS = {"csv": ",", "tsv": "\t"}
 """The formats of texts with separators."""
+_SHORT = 1 << 16
+"""Number of bytes up to which content is searched for leading zeros before its values are."""
+_LEADING_ZEROS = {
+    name: re.compile(rf'(?:^|[\n"{separator}])[+-]?0[0-9]+(?:[\r\n"{separator}]|$)'.encode())
+    for name, separator in SEPARATORS.items()
+}
 _TEXTS = (*SEPARATORS, "ndjson")
 _SINGLE = ("json", "value", "text")
 _SCANS: dict[str, Callable[..., pl.LazyFrame]] = {"parquet": pl.scan_parquet, "ipc": pl.scan_ipc}
@@ -106,6 +114,7 @@ class TableFile:
         format: One of the formats of `read_files.FORMATS`.
         owner: Its record, for messages; None if it belongs to several.
         options: Options for Polars' own reader.
+        ids: Columns that are text, if the file is CSV.
         content: Its bytes, if they are in memory.
         number: What `rows` gives as `FILE`.
         fault: Why it is left out.
@@ -116,10 +125,12 @@ class TableFile:
     format: str
     owner: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    ids: Collection[str] = ()
     content: bytes | None = None
     number: int = 0
     fault: StorageError | None = None
     _schema: pl.Schema | None = None
+    _texts: Mapping[str, pl.DataType] = field(default_factory=dict)
 
     @property
     def kind(self) -> tuple[Any, ...] | None:
@@ -151,8 +162,33 @@ class TableFile:
         Raises:
             StorageError: When it cannot be read: one sentence with path, record and position in the file.
         """
-        self._schema = self._explained(lambda: self._frame().collect_schema())
+        self._schema = self._explained(self._found_schema)
         return self._schema
+
+    def _found_schema(self) -> pl.Schema:
+        schema = self._frame().collect_schema()
+        if self.format in SEPARATORS:
+            self._texts = dict.fromkeys(self._codes(schema), pl.String())
+        return pl.Schema({**schema, **self._texts})
+
+    def _codes(self, schema: pl.Schema) -> list[str]:
+        """Return the columns of a CSV file that hold ids or codes, though they look like numbers."""
+        given = self.options.get("schema_overrides") or {}
+        if not isinstance(given, Mapping):  # the user gives the types of all columns
+            return []
+        free = [name for name, dtype in schema.items() if dtype != pl.String and name not in given]
+        numbers = [name for name in free if name not in self.ids and schema[name].is_numeric()]
+        if not numbers or not self._may_have_codes():
+            return [name for name in free if name in self.ids]
+        texts = replace(self, options={**self.options, "infer_schema": False})._frame()  # noqa: SLF001 - itself
+        found = texts.select(has_leading_zeros(pl.col(name)) for name in numbers).collect()
+        return [name for name in free if name in self.ids or (name in numbers and found[name][0])]
+
+    def _may_have_codes(self) -> bool:
+        """Whether its bytes may have a value with leading zeros; quicker than to read the values as texts."""
+        if self.content is None or self.options or len(self.content) > _SHORT:
+            return True
+        return _LEADING_ZEROS[self.format].search(self.content) is not None
 
     def has_values(self, column: str) -> bool:
         """Whether a column contains any value.
@@ -202,14 +238,19 @@ class TableFile:
             options = {"raise_if_empty": False, **options}  # a file without rows is valid
             if self.options.get("encoding") == "utf8-lossy":
                 options["encoding"] = "utf8-lossy"
-            if types is not None:
-                options["schema_overrides"] = {
-                    name: dtype
-                    for name, dtype in types.items()
-                    if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
-                }
+            options["schema_overrides"] = self._overrides(types or {})
         frame = scan(self.format, source, options)
         return frame if added is None else frame.with_columns(pl.lit(self.full_path).alias(added))
+
+    def _overrides(self, types: Mapping[str, pl.DataType]) -> Any:
+        """Return the types that the reader parses: those of the user, of codes, and the given ones."""
+        parsed = {
+            name: dtype
+            for name, dtype in types.items()
+            if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
+        }
+        given = self.options.get("schema_overrides") or {}
+        return {**given, **self._texts, **parsed} if isinstance(given, Mapping) else parsed or given
 
     def _objects(self) -> pl.LazyFrame:
         """Read a JSON file: an object is a row, a list of objects several, anything else a value."""
@@ -221,6 +262,7 @@ class TableFile:
 
     def _single_value(self, *, is_text: bool) -> pl.DataFrame:
         text = pl.Series("value", [self._text().strip()], dtype=pl.String)
+        is_text = is_text or pl.select(has_leading_zeros(pl.lit(text))).item()
         for dtype in () if is_text else (pl.Int64, pl.Float64):
             number = text.cast(dtype, strict=False)
             if not number.has_nulls():

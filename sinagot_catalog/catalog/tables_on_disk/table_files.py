@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import warnings
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import polars as pl
@@ -27,7 +26,7 @@ from sinagot_catalog.catalog.tables_on_disk.table_file import (
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.storage import Store
 
@@ -52,6 +51,7 @@ class TableFiles:
         located: A row per file: the key columns, `root`, `path` and `format`.
         schema: The columns of the result, if the user sets them.
         options: Options for Polars' own readers.
+        ids: Columns of CSV files that are text.
         strict: Whether an unreadable file is an error; otherwise it is left out with a warning.
     """
 
@@ -62,6 +62,7 @@ class TableFiles:
         schema: Mapping[str, pl.DataType] | None,
         options: Mapping[str, Any],
         *,
+        ids: Collection[str],
         strict: bool,
     ) -> None:
         self.keys = located.drop("root", "path", "format")
@@ -69,22 +70,26 @@ class TableFiles:
         self._located = located
         self._given = schema
         self._options = options
+        self._ids = ids
         self._strict = strict
         self._types: dict[str, pl.DataType] | None = None
+        self._files: dict[int, TableFile] = {}
 
-    @cached_property
-    def _files(self) -> list[TableFile]:
-        return [
-            TableFile(
+    def _some(self, numbers: pl.Series) -> list[TableFile]:
+        """Return the files with these numbers, without those that are left out."""
+        new = [number for number in numbers if number not in self._files]
+        for number, row in zip(new, self._located[new].iter_rows(named=True), strict=True):
+            self._files[number] = TableFile(
                 self._stores[row["root"]],
                 row["path"],
                 row["format"],
                 row.get("record_id"),
                 self._options,
+                self._ids,
                 number=number,
             )
-            for number, row in enumerate(self._located.iter_rows(named=True))
-        ]
+        files = [self._files[number] for number in numbers]
+        return [file for file in files if file.fault is None]
 
     def frame(self) -> TableFrame:
         """Return the rows of all files as one lazy frame."""
@@ -123,9 +128,10 @@ class TableFiles:
     def _found(self) -> dict[str, pl.DataType]:
         schemas: dict[_Schema, list[TableFile]] = {}
         start, many, held = 0, _FEWEST, 0
-        while start < len(self._files):
+        numbers = self._chosen(None, None)
+        while start < len(numbers):
             before = held
-            for file in self._with_content(self._files[start : start + many]):
+            for file in self._with_content(self._some(numbers[start : start + many])):
                 try:
                     schemas.setdefault(tuple(file.schema().items()), []).append(file)
                 except StorageError as error:
@@ -135,7 +141,7 @@ class TableFiles:
                     file.content = file.content if held <= _HELD and file.kind is None else None
             start, many = start + many, _next_many(many, held - before)
         types = self._united(schemas)
-        self._warn(self._files)
+        self._warn(self._files.values())
         return types
 
     def _united(self, schemas: Mapping[_Schema, list[TableFile]]) -> dict[str, pl.DataType]:
@@ -199,33 +205,36 @@ class TableFiles:
         wanted = {*(columns if columns is not None else self._schema())}
         wanted |= set(predicate.meta.root_names() if predicate is not None else ())
         read = {name: dtype for name, dtype in types.items() if names[name] in wanted}
-        files = [file for file in self._chosen(predicate, limit) if file.fault is None]
+        numbers = self._chosen(predicate, limit)
         start, many = 0, _FEWEST
-        while start < len(files):
-            rows = self._rows(files[start : start + many], read)
+        files: list[TableFile] = []
+        while start < len(numbers):
+            some = self._some(numbers[start : start + many])
+            files += some
+            rows = self._rows(some, read)
             start, many = start + many, _next_many(many, int(rows.estimated_size()))
             keys = self.keys[rows[FILE]]
             frame = keys.hstack(rows.drop(FILE).rename({name: names[name] for name in read}))
             if limit is not None:
                 frame = frame.head(limit)
                 limit -= frame.height
-                start = len(files) if limit == 0 else start
+                start = len(numbers) if limit == 0 else start
             if predicate is not None:
                 frame = frame.filter(predicate)
             yield frame if columns is None else frame.select(columns)
-        if not files:
+        if numbers.is_empty():
             empty = self._schema().to_frame()
             yield empty if columns is None else empty.select(columns)
         self._warn(files)
 
-    def _chosen(self, predicate: pl.Expr | None, limit: int | None) -> list[TableFile]:
-        """Return the files with rows that a predicate may keep."""
+    def _chosen(self, predicate: pl.Expr | None, limit: int | None) -> pl.Series:
+        """Return the numbers of the files with rows that a predicate may keep."""
         keys = self.keys.with_row_index(FILE)
         if predicate is not None and limit is None:
             for part in _conjuncts(predicate):
                 if self._is_on_keys(part):
                     keys = keys.filter(part)
-        return [self._files[number] for number in keys[FILE]]
+        return keys[FILE]
 
     def _rows(self, files: Sequence[TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """Return the rows of files, in the files' order, with all columns."""
@@ -263,7 +272,7 @@ class TableFiles:
             raise fault
         file.fault = fault
 
-    def _warn(self, files: Sequence[TableFile]) -> None:
+    def _warn(self, files: Iterable[TableFile]) -> None:
         """Warn of those of the files that are left out."""
         left_out = [file.fault for file in files if file.fault is not None]
         if left_out:
@@ -286,7 +295,7 @@ class TableFiles:
         if not on_files or not all(_goes_by_row(part, self.keys.schema) for part in parts):
             return None
         kept = self._located.filter(on_files)
-        files = TableFiles(self._stores, kept, self._given, self._options, strict=self._strict)
+        files = TableFiles(self._stores, kept, self._given, self._options, ids=self._ids, strict=self._strict)
         return files, [part for part in parts if not self._is_on_keys(part)]
 
     def _is_on_keys(self, predicate: pl.Expr) -> bool:
