@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog.queries.filter_faults import not_applied
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES, TIMED
@@ -251,12 +252,12 @@ def fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl
         SelectionError: When Polars cannot apply it.
     """
     try:
-        if not predicate.meta.has_multiple_outputs() or len(names) == frame.width:
+        if not predicate.meta.has_multiple_outputs():
             return frame.filter(predicate)
         fits = frame.select(names).select(predicate)
         if fits.width != 1:
             raise SelectionError(
-                f"the filter {predicate} cannot be applied: it gives {fits.width} columns, not one",
+                f"the filter {filter_text(predicate)} cannot be applied: it gives {fits.width} columns, not one",
                 "Put pl.all_horizontal(…) or pl.any_horizontal(…) around it.",
             )
         fit = fits.to_series()
@@ -264,15 +265,4 @@ def fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl
     except pl.exceptions.StructFieldNotFoundError:
         raise  # the caller knows the fields
     except pl.exceptions.PolarsError as error:
-        raise _not_applied([predicate], error) from error
-
-
-def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
-    shown = " & ".join(map(filter_text, predicates))
-    why = str(error).splitlines()[0]
-    is_number = "compare string with numeric" in why or "check for String values" in why
-    hint = "A text is compared with a text: put the value in quotes, as it is written."
-    if '"' in shown:
-        hint = "A number is compared with a number: write the value without quotes."
-    hint = hint if is_number else ""
-    return SelectionError(f"the filter {shown} cannot be applied: {why}", hint)
+        raise not_applied(predicate, frame, error) from error

@@ -8,6 +8,7 @@ from itertools import pairwise, takewhile
 
 import polars as pl
 
+from sinagot_catalog.catalog.queries.filter_faults import EXAMPLE, filter_not_read
 from sinagot_catalog.catalog.queries.literals import check_value
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
@@ -55,9 +56,6 @@ _PREFIXES = re.compile(r"[A-Za-z]{1,2}")
 _FILE_READER = re.compile(r"(?:read|scan|sink|write)_\w+|glob", re.IGNORECASE)
 """Functions that open files as soon as Polars parses the SQL."""
 
-_RESERVED = re.compile(r"(?:\(found|unsupported function) '(\w+)'")
-"""In an error of Polars, a word of SQL that may be meant as a column."""
-
 _QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN", "SHOW"})
 """Words that begin a query, directly after a bracket."""
 
@@ -80,22 +78,14 @@ def sql_predicate(where: str, *, short_names: bool = True) -> pl.Expr:
         sinagot_catalog.errors.SelectionError: the filter holds a query: SELECT
         A filter compares columns of one table, such as "status = 'ERROR' AND record_id > 'REC-2'".
     """
-    example = "such as \"status = 'ERROR' AND record_id > 'REC-2'\"."
     word = _query_word(where)
     fault = _ambiguous(where) or (word and f"holds a query: {word}") or _reads_files(where)
     if fault:
-        raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
+        raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {EXAMPLE}")
     try:
         predicate = pl.sql_expr(as_text(with_long_names(where) if short_names else where))
     except Exception as error:
-        reason = str(error).splitlines()[0]
-        column = _RESERVED.search(reason)
-        quoted = (
-            f' A column that is called {column[1]} stands in double quotes: "{column[1]}".' if column else ""
-        )
-        raise SelectionError(
-            f"the filter {where!r} cannot be read: {reason}", f"Write it as in SQL, {example}{quoted}"
-        ) from error
+        raise filter_not_read(where, error) from error
     if not predicate.meta.eq(predicate.meta.undo_aliases()):
         name = predicate.meta.output_name()
         raise SelectionError(

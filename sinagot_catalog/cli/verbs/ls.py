@@ -231,15 +231,22 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], step_names: se
         raise SelectionError(
             f"--status does not apply to {args.table}", "It applies to records, units, files and steps."
         )
-    predicate = sql_predicate(args.where) if args.where else pl.lit(True)
+    predicates = [sql_predicate(args.where)] if args.where else []
     for column, values in (("record_id", args.record), ("step", args.step)):
-        predicate &= pl.col(column).is_in(values) if values else pl.lit(True)
-    for name in [*predicate.meta.root_names(), *columns]:
+        predicates += [pl.col(column).is_in(values)] if values else []
+    for name in [*(name for predicate in predicates for name in predicate.meta.root_names()), *columns]:
         if name not in frame.columns:
+            near = did_you_mean(name, frame.columns)
+            quotes = "" if near else f" In SQL a text has single quotes: '{name}'."
             raise SelectionError(
-                f"{args.table} has no column {name!r}{did_you_mean(name, frame.columns)}",
-                "Its columns: " + ", ".join(frame.columns) + ".",
+                f"{args.table} has no column {name!r}{near}",
+                f"Its columns: {', '.join(frame.columns)}.{quotes}",
             )
     steps = {"step": sorted(step_names.union(frame["step"].drop_nulls()))} if args.step else {}
-    check_literals(predicate, dict(frame.schema), steps)
-    return fitting(frame, predicate, frame.columns)
+    for predicate in predicates:
+        check_literals(predicate, dict(frame.schema), steps)
+        try:
+            frame = fitting(frame, predicate, frame.columns)
+        except pl.exceptions.StructFieldNotFoundError as error:
+            raise SelectionError(f"no column of {args.table} has fields, such as {error}") from error
+    return frame
