@@ -187,6 +187,8 @@ class RunSpec:
             worker looks them up when it opens the files of a row.
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
+        recordings: The patterns of raw data in the outputs folder that make records: no row makes files of another
+            record there.
         metadata: What the metadata tables tell of the records of the run, see `pack_metadata`.
         path_values: The metadata columns that paths of inputs name, in the same form.
         remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.
@@ -213,6 +215,7 @@ class RunSpec:
     links: Mapping[str, str] | None = None
     claim: int = 0
     follow_links: bool = False
+    recordings: tuple[Template, ...] = ()
     metadata: bytes | None = None
     path_values: bytes | None = None
     remote: Remote | None = None

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         parse_inputs,
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
+    from sinagot_catalog.patterns.recordings import Recordings
     from sinagot_catalog.patterns.template import (
         WILD,
         Template,

@@ -7,10 +7,11 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import LATEST, ForeignFileError, Made, Provenance, RunSpec
+from sinagot_catalog.patterns import IdPattern, Recordings
 from sinagot_catalog.scripts import ScriptTemplate
 from sinagot_catalog.worker.files.local_files import LocalFiles
 from sinagot_catalog.worker.files.publication import Publication
@@ -52,6 +53,10 @@ class RowOutputs:
         self._publisher = files.publisher
         self._provenance = provenance
         self._sync = sync
+
+    @cached_property
+    def _recordings(self) -> Recordings:
+        return Recordings(self._spec.recordings, IdPattern(self._spec.id_pattern))
 
     def is_repeated(self, row: RowState) -> bool:
         """Whether the row runs although its outputs exist."""
@@ -156,6 +161,7 @@ class RowOutputs:
             return ()
         publication = self._publication(row, root, paths)
         publication.check()
+        self._check_recordings(row, publication.new)
         row.is_in_steps = publication.is_in_steps
         publication.run(partial(self._announce, row))
         row.records = publication.record()
@@ -173,6 +179,20 @@ class RowOutputs:
                 raise ForeignFileError(
                     f"{path} appeared while the script ran, and this row did not make it: nothing was published. "
                     "A script writes to self.path.output; to replace the file, run the row with --force"
+                )
+
+    def _check_recordings(self, row: RowState, new: Iterable[str]) -> None:
+        """Refuse new files that no output declares, and that would count as raw data of other records.
+
+        Raises:
+            InvalidOutputError: When there is one.
+        """
+        for path in sorted(new):
+            record_id = self._recordings.record_of(path)
+            if record_id not in (None, row.record_id):
+                raise InvalidOutputError(
+                    f"wrote {path}, which no output declares and which would count as raw data of {record_id}: "
+                    "nothing was published. Write to another folder, or declare it as an output"
                 )
 
     def publish_controls(self, row: RowState, root: str) -> list[str]:

@@ -58,6 +58,7 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
         follow_links=config.path.follow_links,
+        recordings=_recordings(source),
         metadata=_metadata(source, rows),
         path_values=_path_values(source, rows),
     )
@@ -82,6 +83,16 @@ def _path_values(source: Session, rows: pl.DataFrame) -> bytes | None:
     if not rows["_cell"].is_in(of_groups).any():  # a group reads the paths of its members
         values = values.join(rows, on="record_id", how="semi")
     return pack_metadata(values.to_dict(as_series=False))
+
+
+def _recordings(source: Session) -> tuple[Template, ...]:
+    """The patterns of raw data that make records, if outputs are published among them."""
+    if source.config.outputs != source.config.dataset:
+        return ()
+    layout = source.layout()
+    return tuple(
+        layout.places[place].template for place in layout.raw if place in layout.telling - layout.silent
+    )
 
 
 def _literal_links(source: Session) -> dict[str, str]:
