@@ -28,6 +28,9 @@ def test_a_column_that_is_a_word_of_sql_is_shown_in_quotes(harbor):
     with pytest.raises(SelectionError) as raised:
         len(harbor.records.sql_filter("group = 'patient'"))
     assert raised.value.hint.endswith('A column that is called group stands in double quotes: "group".')
+    with pytest.raises(SelectionError) as raised:
+        len(harbor.steps.sql_filter("exists = false"))
+    assert raised.value.hint.endswith('stands in double quotes: "exists".')
 
 
 def test_sql_filter_names_the_near_column(harbor):

@@ -32,6 +32,8 @@ _UNREAD = (
 """What Polars says of SQL that it cannot read, and what that means."""
 _RESERVED = re.compile(r"(?:\(found|unsupported function) '(\w+)'")
 """In what Polars says, a word of SQL that may be meant as a column."""
+_EXISTS = re.compile(r"\b(exists)\b(?!\s*[(\"])", re.IGNORECASE)
+"""The column of `links` that is a word of SQL."""
 _UNFINISHED = re.compile(r"(?:\b(?:AND|OR|NOT|IS|IN|LIKE|ILIKE|BETWEEN)|[-=<>+*/(,])$", re.IGNORECASE)
 """The end of a text that is not complete."""
 
@@ -49,7 +51,7 @@ def filter_not_read(where: str, error: Exception) -> SelectionError:
         why = f"it ends after {end[0]}"
     elif why is None and where.count("(") != where.count(")"):
         why = "a bracket is not closed"
-    word = _RESERVED.search(str(error))
+    word = _RESERVED.search(str(error)) or _EXISTS.search(where)
     quoted = ""
     if word and f"{word[1]}(" not in where:
         quoted = f' A column that is called {word[1]} stands in double quotes: "{word[1]}".'
