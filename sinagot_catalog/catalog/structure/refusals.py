@@ -191,9 +191,9 @@ class _Judge:
         groups = self.layout.ids.groups
         wrong = next((name for name in cell.by if name not in groups), None)
         if wrong is not None:
-            near = did_you_mean(wrong, groups, most=1) or f"; its fields are: {', '.join(groups) or 'none'}"
+            near = did_you_mean(wrong, groups, most=1) or f"; its fields are: {', '.join(groups) or 'none'}."
             text = f"step {_name(cell)} says by = {wrong!r}, which is not a field of id_pattern{near}"
-            self._refuse(f"{text}. Write a field of id_pattern, or by = [] for all records together.", cell)
+            self._refuse(f"{text} Write a field of id_pattern, or by = [] for all records together.", cell)
             return
         for place in cell.written:
             fields = self.layout.places[place].template.fields
