@@ -38,6 +38,7 @@ class FileOrigin:
         record: The metadata columns that the row read.
         inputs: The files that the step reads, as they are now.
         stale: What changed since.
+        is_without_record: Whether it fits an input that finds no records, and no other file has its id.
     """
 
     path: str
@@ -59,6 +60,7 @@ class FileOrigin:
     record: dict[str, str | None] = field(default_factory=dict)
     inputs: tuple[File, ...] = ()
     stale: tuple[str, ...] | None = None
+    is_without_record: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -71,7 +73,9 @@ class FileOrigin:
         """Yield the lines of the text."""
         if self.step is None:
             what = "raw data: no step makes it" if self.readers else "no pattern matches it"
-            if self.role and not self.readers:
+            if self.is_without_record:
+                what = "it belongs to no record: its pattern finds no records, and no other file has its id"
+            elif self.role and not self.readers:
                 what = (
                     "raw data that no step reads now: it fits an input that takes another of its alternatives"
                 )
@@ -130,7 +134,8 @@ def explain_path(source: Session, path: str) -> FileOrigin:
     readers = [row_label(*row) for row in links.select(*KEYS).unique(maintain_order=True).iter_rows()]
     roles = [*links["role"], *listed.filter(path=relative)["role"].drop_nulls()]
     role = str(roles[0]) if roles else None
-    return FileOrigin(relative, role, readers=tuple(readers))
+    is_alone = relative in catalog.unused.without_record
+    return FileOrigin(relative, role, readers=tuple(readers), is_without_record=is_alone)
 
 
 def _relative(source: Session, path: str) -> str:

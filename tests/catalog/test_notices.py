@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -273,3 +274,21 @@ def test_notice_of_a_pattern_in_the_log_folder_has_no_example(make_workspace):
         {"a": ("LOG/{id}.csv", "a/{id}.txt"), "b": ("raw/{id}.csv", "b/{id}")}, ["raw/R1.csv"]
     )
     assert notices(ws)["pattern in LOG"] == (1, None)
+
+
+@pytest.mark.parametrize("name", ["{id}_a.json", "{id}_*.json"])
+def test_an_optional_file_of_no_record_is_told(make_workspace, name):
+    script = f"""
+from sinagot_catalog import optional, step
+@step(inputs={{"raw": "raw/{{id}}.txt", "extra": optional("extra/{name}")}}, outputs="out/{{id}}.txt")
+def a(input, output): ...
+"""
+    files = ["raw/R1.txt", "extra/R1_a.json", "extra/R2_a.json"]
+    ws = make_workspace({"a": script}, files, id_pattern=r"R\d")
+    assert notices(ws) == {"file without record": (1, "extra/R2_a.json")}
+    assert "belongs to no record" in str(ws.explain_path("extra/R2_a.json"))
+    Path(ws.data_path, "extra/R1.x").touch()
+    told = {"file without record": (1, "extra/R2_a.json"), "file without pattern": (1, "extra/R1.x")}
+    assert notices(ws.refresh()) == told
+    Path(ws.data_path, "raw/R2.txt").touch()
+    assert notices(ws.refresh()) == {"file without pattern": (1, "extra/R1.x")}

@@ -40,12 +40,12 @@ class UnusedFiles:
 
         Returns:
             The number of files, and examples: a path with the pattern that is most similar. Files of `refused`
-            are not counted.
+            and `without_record` are not counted.
         """
         count, examples = 0, list[tuple[str, str]]()
-        told = {path for path, _, _ in self._refused}
+        told = pl.Series([*self.without_record, *(path for path, _, _ in self._refused)], dtype=pl.String)
         for templates, missed in self._missed:
-            others = missed.filter(~missed.is_in(list(told))) if told else missed
+            others = missed.filter(~missed.is_in(told.implode())) if len(told) else missed
             count += len(others)
             examples += near_misses(others.bottom_k(most).sort(), templates, self._layout.ids, most)
         return count, examples[:most]
@@ -67,6 +67,17 @@ class UnusedFiles:
                 missed.bottom_k(_MOST_MISSED).sort(), templates, self._layout.ids
             )
         ]
+
+    @cached_property
+    def without_record(self) -> pl.Series:
+        """Files of inputs that find no records, such as optional ones, whose record has no other file."""
+        silent = {self._layout.places[place].template for place in self._layout.silent}
+        found = [pl.Series([], dtype=pl.String)]
+        for templates, missed in self._missed if self._presence.span is None else ():
+            matches = match_columns(missed, [way for way in templates if way in silent], self._layout.ids)
+            found.append(missed.gather(matches["row"].unique()))
+        paths = pl.concat(found)
+        return paths.filter(~paths.is_in([path for path, _, _ in self._refused])).sort()
 
     @cached_property
     def _missed(self) -> list[tuple[list[Template], pl.Series]]:

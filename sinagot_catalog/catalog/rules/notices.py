@@ -265,6 +265,14 @@ _TEXTS = {
         "{0} does not match {1}, which it resembles most",
         "patterns",
     ),
+    "file without record": _Texts(
+        "1 file belongs to no record, such as {0}: its pattern finds no records, and no other file has its id",
+        "{count} files belong to no record, such as {0}: their patterns find no records, and no other files have "
+        "their ids",
+        "Bring the other files of the record back, or remove it.",
+        "{0} belongs to no record: its pattern finds no records, and no other file has its id",
+        "patterns",
+    ),
     "twin": _Texts(
         "1 name differs from another in case or Unicode form only, such as {0}",
         "{count} names differ from others in case or Unicode form only, such as {0}",
@@ -315,6 +323,7 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
         *_found("id refused", refused, n_refused),
         *_found("id of a group", [(record_id,) for record_id in catalog.like_groups]),
         *_found("file without pattern", [(*pair, layout.ids.text) for pair in missed], n_missed),
+        *_found("file without record", [(path,) for path in unused.without_record]),
         *_found("twin", [(_pair(*pair),) for pair in twins]),
         *_found("output without input", [(path, records) for path in outputs["path"]]),
     ]
