@@ -97,7 +97,7 @@ class StepsTable(Presence):
     @cached_property
     def last_coded(self) -> pl.DataFrame:
         """`last` with the hidden keys `_rec` and `_cell`; events of rows that do not exist are left out."""
-        cells = self.cell_table.select("task", "modality", "step").with_row_index("_cell")
+        cells = self.cell_table[["task", "modality", "step"]].with_row_index("_cell")
         codes = self.row_ids.to_frame().with_row_index("_rec")
         return (
             self.last.join(cells, on=["task", "modality", "step"], how="inner", nulls_equal=True)
@@ -121,7 +121,7 @@ class StepsTable(Presence):
         for cell, waits in self.soft_waits.items():
             is_waiting = reduce(or_, [rows for _, rows in waits])
             parts[cell] = _judge(parts[cell].with_columns(pl.col("_ready") & ~pl.lit(is_waiting)))
-        core = pl.concat([part.select(*_CORE) for part in parts], rechunk=True)
+        core = pl.concat([part[list(_CORE)] for part in parts], rechunk=True)
         # rows are ordered by unit step; a gather orders them by record and is cheaper than a sort
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
@@ -147,7 +147,7 @@ class StepsTable(Presence):
         """
         if cell not in self._held_judged:
             events = [column.slice(cell * self.n_rows, self.n_rows) for column in self._events]
-            self._held_judged[cell] = _judge(self._cell_core(self.layout.cells[cell]).with_columns(events))
+            self._held_judged[cell] = _judge(self._cell_core(self.layout.cells[cell]).hstack(events))
         return self._held_judged[cell]
 
     def _status(self, cell: int) -> pl.Series:
@@ -275,12 +275,12 @@ class StepsTable(Presence):
         last = self.last_coded
         at = positions(spots(last, self.n_rows), self.n_rows * len(self.layout.cells))
         # an event without a run comes from a log of sinagot: whether it is dead is unknown
-        alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
-        return [
-            at.alias("_last"),
-            last["event"].gather(at).alias("_event"),
+        alive = pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))
+        told = last.select(
+            pl.col("event").gather(at).alias("_event"),
             alive.gather(at).fill_null(value=False).alias("_alive"),
-        ]
+        )
+        return [at.alias("_last"), *told.get_columns()]
 
     def _named(self, core: pl.DataFrame) -> pl.DataFrame:
         """Attach the names that belong to the hidden keys."""
@@ -325,7 +325,7 @@ class StepsTable(Presence):
         last = self.last_coded
         if last.is_empty():
             return rows.with_columns(pl.lit(None, dtype=last.schema[name]).alias(name) for name in names)
-        return rows.with_columns(last[name].gather(rows["_last"]) for name in names)
+        return rows.hstack(last.select(pl.col(names).gather(rows["_last"])).get_columns())
 
     def by_unit_step(
         self,
@@ -337,6 +337,8 @@ class StepsTable(Presence):
     ) -> pl.Series:
         """Derive a column per unit step, because its patterns are the same for all rows; null for other rows."""
         some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
+        if not some["_some"].any():
+            return pl.Series(name, [None], dtype=dtype).new_from_index(0, rows.height)
         parts = some.filter("_some").partition_by("_cell", as_dict=True)
         derived = [
             (
@@ -345,8 +347,6 @@ class StepsTable(Presence):
             )
             for key, part in parts.items()
         ]
-        if not derived:
-            return pl.Series(name, [None], dtype=dtype).new_from_index(0, rows.height)
         at = positions(pl.concat([row for row, _ in derived]), rows.height)
         return pl.concat([value.alias(name) for _, value in derived]).gather(at)
 
@@ -391,8 +391,7 @@ _CORE: dict[str, pl.DataType] = {
 
 
 def _judge(core: pl.DataFrame) -> pl.DataFrame:
-    core = core.with_columns(status_rules.deciding_rule())
-    return core.with_columns(status_rules.status_of(core["_rule"]))
+    return core.with_columns(status_rules.deciding_rule()).with_columns(status_rules.status())
 
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:

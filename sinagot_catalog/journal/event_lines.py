@@ -66,7 +66,7 @@ LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": LINE[name] for name in _
 def from_lines(content: bytes) -> pl.DataFrame:
     """Parse journal lines of this library; incomplete and foreign lines are left out."""
     frame = read_json_lines(content).filter(pl.col("event").is_not_null() & pl.col("time").is_not_null())
-    if frame.select((pl.col("schema") > SCHEMA).any()).item():
+    if (frame["schema"] > SCHEMA).any():
         raise StorageError(
             "the journal holds lines of a newer version of sinagot-catalog",
             "Upgrade with pip install -U sinagot-catalog.",
@@ -98,7 +98,8 @@ def _read_lines(content: bytes) -> pl.DataFrame:
         return pl.read_ndjson(content, schema=LINE, ignore_errors=True)
     frame = pl.read_ndjson(content, schema={**LINE, "made": pl.String()}, ignore_errors=True)
     states = pl.Series("made", [None, []], dtype=LINE["made"])
-    return frame.with_columns(states.gather(frame["made"].is_not_null().cast(pl.UInt32)))
+    made = pl.col("made").is_not_null().cast(pl.UInt32)
+    return frame.with_columns(pl.lit(states).gather(made).alias("made"))
 
 
 def _one_line(line: bytes) -> pl.DataFrame | None:
@@ -133,4 +134,4 @@ def to_events(frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("attempts").cast(pl.UInt16, strict=False),
         *("host", "pid", "workspace_version", "script_version", "code", "params"),
         *(pl.col(name).alias(f"_{name}") for name in _HIDDEN),
-    ).select(*LINE_EVENTS)
+    )[list(LINE_EVENTS)]

@@ -180,6 +180,8 @@ class Journal:
 
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
     """The last state of each row that has an event: the columns of `LAST`."""
+    if events.is_empty():
+        return pl.DataFrame(schema=LAST)
     keys = list(KEYS)
     states = events.filter(pl.col("event") != "log").sort(*ORDER, maintain_order=True)
     started = (

@@ -27,17 +27,19 @@ def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
     rust = rust_of(ids)
     if rust is None:
         return _fitting_slowly(texts, ids)
-    fits = texts.str.contains(rust.text)
+    text = pl.col("text")
+    fits = text.str.contains(rust.text)
     if rust.odd:
-        fits &= ~texts.is_in(rust.odd)
+        fits &= ~text.is_in(rust.odd)
     if rust.dotted:
-        groups = texts.str.extract_groups(rust.text).struct
+        groups = text.str.extract_groups(rust.text).struct
         for name in rust.dotted:
             fits &= ~groups.field(name).is_in([".", ".."]).fill_null(value=False)
-    wide = is_wide(texts, rust)
+    told = texts.to_frame("text").select(fits.alias("fits"), is_wide(text, rust).alias("wide"))
+    wide = told["wide"]
     if wide.any():
-        fits = fits.zip_with(~wide, _fitting_slowly(texts, ids, only=wide))
-    return fits
+        return told["fits"].zip_with(~wide, _fitting_slowly(texts, ids, only=wide))
+    return told["fits"]
 
 
 def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
@@ -75,11 +77,9 @@ def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = N
     return texts.is_in(kept.implode())
 
 
-def is_wide(texts: pl.Series, rust: "Rust") -> pl.Series:
-    """Which texts go beyond ASCII, where classes of the two engines differ; none if no class is used."""
-    if rust.is_exact:
-        return pl.Series([False]).new_from_index(0, len(texts))
-    return texts.str.len_bytes() != texts.str.len_chars()
+def is_wide(text: pl.Expr, rust: "Rust") -> pl.Expr:
+    """Whether a text goes beyond ASCII, where classes of the two engines differ; never if no class is used."""
+    return pl.lit(value=False) if rust.is_exact else text.str.len_bytes() != text.str.len_chars()
 
 
 @dataclass(frozen=True)

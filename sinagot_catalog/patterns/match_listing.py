@@ -75,6 +75,8 @@ def match_names(
         >>> found.rows.rows(), found.ids.to_list()
         ([(0, 0, 0)], ['R1', 'R2'])
     """
+    if names.is_empty():
+        return _together([])
     groups: dict[Tokens, dict[Tokens, int]] = {}
     others: list[int] = []
     for number, template in enumerate(templates):
@@ -87,6 +89,7 @@ def match_names(
             groups.setdefault(folder, {})[name] = number
         else:
             others.append(number)
+    folders = folders.with_columns(pl.col("folder").str.strip_suffix("/").alias("path"))
     parts = [
         part
         for folder, by_name in groups.items()
@@ -108,17 +111,20 @@ def with_directories(files: Fits, directories: pl.DataFrame, *, n_files: int) ->
 def _in_folders(
     folders: pl.DataFrame, names: pl.Series, folder: Tokens, by_name: Mapping[Tokens, int], ids: IdPattern
 ) -> Iterator[Fits]:
-    """The matches of patterns that share a folder."""
-    paths = folders["folder"].str.strip_suffix("/")
+    """The matches of patterns that share a folder; `folders` has the `path` of each folder, too."""
     if _n_fields(folder):
-        found = match_columns(paths, [Template(folder)], ids)
+        found = match_columns(folders["path"], [Template(folder)], ids)
+        if found.is_empty():
+            return
         rows, keys = rows_in(folders, found["row"])
-        inside = pl.DataFrame({"row": rows, "key": keys, "name": names.gather(rows)})
+        inside = pl.DataFrame({"row": rows, "key": keys, "name": names[rows]})
         yield _told(inside, found["record_id"], by_name)
         return
-    at = (paths == "".join(text for _, text in folder)).arg_true().cast(pl.UInt32)
+    at = (folders["path"] == "".join(text for _, text in folder)).arg_true()
+    if at.is_empty():
+        return
     rows, _ = rows_in(folders, at)
-    here = pl.DataFrame({"row": rows, "name": names.gather(rows)}).lazy()
+    here = pl.DataFrame({"row": rows, "name": names[rows]}).lazy()
     for name, number in by_name.items():
         cut = cut_id(here, name, "name").collect()
         cut = cut.filter(fitting(cut["record_id"], ids))
@@ -162,9 +168,10 @@ def _together(parts: Sequence[Fits]) -> Fits:
     """Several sets of matches as one, with consecutive keys."""
     rows, texts, first = [pl.DataFrame(schema=_FITS)], [pl.Series([], dtype=pl.String)], 0
     for part in parts:
-        rows.append(part.rows.with_columns(pl.col("key") + pl.lit(first, pl.UInt32)))
-        texts.append(part.ids)
-        first += len(part.ids)
+        if len(part.ids):
+            rows.append(part.rows.with_columns(pl.col("key") + first) if first else part.rows)
+            texts.append(part.ids)
+            first += len(part.ids)
     return Fits(pl.concat(rows), pl.concat(texts).alias("record_id"))
 
 
@@ -174,11 +181,16 @@ def _n_fields(tokens: Tokens) -> int:
 
 def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]:
     """The positions of the names in some of the folders, and the position of each name's folder among these."""
-    counts, ends = folders["n"].gather(at), folders["n"].cum_sum().gather(at)
     if len(at) == 0:
-        return pl.Series("row", [], pl.UInt32), repeated(counts)
-    rows = pl.int_ranges(ends - counts, ends, dtype=pl.UInt32).explode(keep_nulls=False, empty_as_null=False)
-    return pl.select(rows.alias("row")).to_series(), repeated(counts)
+        return pl.Series("row", [], pl.UInt32), pl.Series("key", [], pl.UInt32)
+    counts, ends = pl.col("n").gather(at), pl.col("n").cum_sum().gather(at)
+    lists = {
+        "row": pl.int_ranges(ends - counts, ends, dtype=pl.UInt32),
+        "key": pl.int_range(len(at), dtype=pl.UInt32).repeat_by(counts),
+    }
+    flat = {name: values.explode(keep_nulls=False, empty_as_null=False) for name, values in lists.items()}
+    told = folders.select(**flat)
+    return told["row"], told["key"]
 
 
 def repeated(counts: pl.Series) -> pl.Series:

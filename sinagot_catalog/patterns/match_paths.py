@@ -159,12 +159,14 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
         return frame
     rust = rust_of(pattern)
     if rust is None or not rust.has_groups:
-        out = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in pattern.groups)
-        hard = pl.Series([True]).new_from_index(0, frame.height)
+        values_of = [pl.lit(None, pl.String).alias(name) for name in pattern.groups]
+        is_hard = pl.lit(value=True)
     else:
         groups = pl.col("record_id").str.extract_groups(rust.text).struct
-        out = frame.with_columns(groups.field(name).fill_null("").alias(name) for name in pattern.groups)
-        hard = is_wide(frame["record_id"], rust)
+        values_of = [groups.field(name).fill_null("").alias(name) for name in pattern.groups]
+        is_hard = is_wide(pl.col("record_id"), rust)
+    out = frame.with_columns(*values_of, is_hard.alias("hard?"))  # no group can have this name
+    hard = out.drop_in_place("hard?")
     if hard.any():
         unique = frame.filter(hard)["record_id"].unique()
         matches = [pattern.regex.fullmatch(text) for text in unique]

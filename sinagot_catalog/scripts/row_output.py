@@ -16,6 +16,7 @@ ERROR_BOUND = 16 * 1024
 
 _CUT = "\n… cut here …\n"
 _ROOM = 64
+_HALF = (ERROR_BOUND - _ROOM) // 2
 _FULL = 1 << 19
 """Size in bytes above which a worker truncates its file before the next row."""
 
@@ -106,8 +107,8 @@ class MainOutput:
     """
 
     def __init__(self) -> None:
-        self._head = self._tail = ""
-        self._is_cut = False
+        self._head, self._tail = "", list[str]()
+        self._size, self._is_cut = 0, False
         self._before: tuple[Any, Any] | None = None
 
     def __enter__(self) -> Self:
@@ -122,28 +123,30 @@ class MainOutput:
             sys.stdout, sys.stderr = self._before
 
     def _keep(self, text: str) -> None:
-        half = (ERROR_BOUND - _ROOM) // 2
-        room = half - len(self._head)
+        room = _HALF - len(self._head)
         if room > 0:
             self._head += text[:room]
             text = text[room:]
         if text:
-            whole = self._tail + text
-            self._tail = whole[-half:]
-            self._is_cut |= len(whole) > half
+            self._tail.append(text)
+            self._size += len(text)
+            if self._size > 4 * _HALF:  # cut now and then: `print` writes its line in several pieces
+                self._tail = ["".join(self._tail)[-_HALF:]]
+                self._size, self._is_cut = _HALF, True
 
     def mark(self) -> int:
         """Start a row: discard the output of the last one."""
-        self._head = self._tail = ""
-        self._is_cut = False
+        self._head, self._tail = "", list[str]()
+        self._size, self._is_cut = 0, False
         return 0
 
     def since(self, mark: int, bound: int) -> str | None:  # noqa: ARG002 part of the protocol
         """The beginning and the end of the row's output."""
-        if not self._is_cut and len(self._head) + len(self._tail) <= bound - _ROOM:
-            return self._head + self._tail or None
+        whole = self._head + "".join(self._tail)
+        if not self._is_cut and len(whole) <= bound - _ROOM:
+            return whole or None
         half = (bound - _ROOM) // 2
-        return self._head[:half] + _CUT + (self._head + self._tail)[-half:]
+        return whole[:half] + _CUT + whole[-half:]
 
 
 class Tee:

@@ -135,15 +135,19 @@ def scan(store: Store, reach: Reach) -> Listing:
 def without_hidden(folders: pl.DataFrame, names: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
     """Folders that hold files, and the names of these files, without hidden temporary files of a killed run."""
     names = _sorted_in_large(folders["n"], names)
-    hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
+    name = pl.col("name")
+    told = names.to_frame("name").select(name.str.starts_with(".") & name.str.ends_with(".tmp"))
+    hidden = told.to_series()
     if not hidden.any():
-        return folders.filter(folders["n"] > 0), names
+        return (folders if (folders["n"] > 0).all() else folders.filter(pl.col("n") > 0)), names
     every = folders["folder"].gather(repeated(folders["n"]))
     return _runs(every.filter(~hidden)), names.filter(~hidden)
 
 
 def _sorted_in_large(counts: pl.Series, names: pl.Series) -> pl.Series:
     """The names, sorted within each large folder: a disk gives them in no order, and sorted ids join faster."""
+    if not (counts >= _LARGE).any():
+        return names
     ends = pl.DataFrame({"end": counts.cum_sum(), "n": counts}).filter(pl.col("n") >= _LARGE)
     parts, begin = list[pl.Series](), 0
     for end, count in ends.iter_rows():

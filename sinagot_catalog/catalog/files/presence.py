@@ -66,7 +66,7 @@ class Presence:
         if guesses:
             telling = telling.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
         distinct, codes = self._numbered
-        used = pl.Series([False]).new_from_index(0, len(distinct)).scatter(codes.gather(telling["key"]), True)
+        used = pl.Series([False]).new_from_index(0, len(distinct)).scatter(codes[telling["key"]], True)
         ids = distinct.filter(used)
         others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
         if self.expected:
@@ -87,7 +87,7 @@ class Presence:
         """The distinct ids of all keys, sorted, and the position of each key's id among them."""
         texts = self._fits[1]
         order = texts.arg_sort()  # cheap: a listing comes in long sorted runs
-        ordered = texts.gather(order)
+        ordered = texts[order]
         is_new = ordered.ne_missing(ordered.shift(1))
         codes = pl.Series("_rec", [0], dtype=pl.UInt32).new_from_index(0, len(texts))
         return ordered.filter(is_new).alias("record_id"), codes.scatter(order, is_new.cum_sum() - 1)
@@ -111,9 +111,9 @@ class Presence:
         if not distinct.equals(self.ids):
             known = self.ids.to_frame().with_row_index("_rec")
             at = distinct.to_frame().join(known, on="record_id", how="left", maintain_order="left")["_rec"]
-            codes = at.gather(codes)
+            codes = at[codes]
         rows, _ = self._fits
-        coded = rows.drop("key").with_columns(codes.gather(rows["key"]))
+        coded = rows.drop("key").hstack([codes[rows["key"]]])
         return coded.drop_nulls("_rec") if coded["_rec"].has_nulls() else coded
 
     @cached_property

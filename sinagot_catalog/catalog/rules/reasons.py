@@ -63,6 +63,8 @@ def reason(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     plain = rows.select(status_rules.plain_reason()).to_series()
     # the other rows are few, and each gets its own sentence
     others = plain.is_null().arg_true()
+    if others.is_empty():
+        return plain
     used = [name for name in _READ if name in rows.columns]
     some = rows.select(pl.col(used).gather(others))
     some = table.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
@@ -95,7 +97,8 @@ def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]
         ),
         _EXCLUSION,
     )
-    rows = rows.with_columns(of_group, exclusion).unnest("_group").unnest("_exclusion", separator="_")
+    exclusions = [column.alias(f"_exclusion_{column.name}") for column in exclusion.struct.unnest()]
+    rows = rows.hstack([*of_group.struct.unnest(), *exclusions])
     return rows.with_columns(
         pl.coalesce("_awaited", _waits(table, rows)).alias("_waits"),
         _unnamed(table, rows),

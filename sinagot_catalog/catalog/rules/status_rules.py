@@ -281,14 +281,15 @@ def deciding_rule() -> pl.Expr:
     return first.alias("_rule")
 
 
-def status_of(rules: pl.Series) -> pl.Series:
-    """Return the statuses that rules give.
+def status() -> pl.Expr:
+    """Return the status that the column `_rule` gives.
 
     Example:
-        >>> status_of(pl.Series(["failed", "unknown"], dtype=RULE)).to_list()
+        >>> rules = pl.Series("_rule", ["failed", "unknown"], dtype=RULE)
+        >>> rules.to_frame().select(status()).to_series().to_list()
         ['ERROR', None]
     """
-    return _STATUSES.gather(rules.to_physical())
+    return pl.lit(_STATUSES).gather(pl.col("_rule").to_physical())
 
 
 def rule_texts() -> pl.DataFrame:

@@ -208,7 +208,7 @@ class _Decisions:
         nothing = self.selected.clear().with_columns(
             action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String)
         )
-        return pl.concat([rows.select(*_KEPT) for rows in (nothing, *out)])
+        return pl.concat([rows[list(_KEPT)] for rows in (nothing, *out)])
 
     def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
@@ -220,7 +220,7 @@ class _Decisions:
             *self._stale(rows),
             self._futile(rows).alias("_futile"),
             self._held(rows).alias("_held"),
-            *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
+            *(column[rows["_rec"]] for column in self._inputs(cell)),
         )
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
@@ -334,7 +334,7 @@ class _Decisions:
         outputs = cell.places("output")
         if not outputs:
             return rows
-        is_repeat = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
+        is_repeat = self.jobs.get(frozenset(outputs), self.nothing)[rows["_rec"]]
         template = self.catalog.layout.places[outputs[0]].template
         if outputs[0] not in self.catalog.by_id:
             path = self.catalog.row_values[rows["_rec"]].select(paths_of(template).alias("path"))
