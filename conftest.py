@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -39,6 +40,10 @@ collect_ignore_glob = [
     f"sinagot_catalog/{file}.py"
     for file in ("flows/*", "cluster/dask_cluster", "cluster/ray_cluster", "ui/routes", "ui/server")
 ]
+
+if "PYTEST_XDIST_WORKER" in os.environ and pl.thread_pool_size() == 1:
+    # see `pytest_xdist_setupnodes`; the processes that tests start have as many threads as elsewhere
+    os.environ.pop("POLARS_MAX_THREADS", None)
 
 HARBOR = Path(__file__).parent / "example" / "harbor"
 
@@ -75,6 +80,11 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """More processes than cores: tests wait for disks, and others for servers, workers and time-outs, too."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 1 if "not server" in config.getoption("markexpr") else cores + 3
+
+
+def pytest_xdist_setupnodes() -> None:
+    """Polars has one thread in each process, of which there are more than cores: to wake others costs a tenth."""
+    os.environ["POLARS_MAX_THREADS"] = "1"
 
 
 @pytest.hookimpl(wrapper=True)
@@ -143,10 +153,14 @@ def write_workspace(tmp_path: Path, script_source: Callable[..., str]) -> Callab
             path = folder / "scripts" / f"{label}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(given if isinstance(given, str) else script_source(*given))
+        made = set()
         for file in files:
-            path = folder / "dataset" / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(files[file] if isinstance(files, Mapping) else "raw;")
+            path = f"{folder}/dataset/{file}"
+            if (parent := path.rpartition("/")[0]) not in made:
+                made.add(parent)
+                Path(parent).mkdir(parents=True, exist_ok=True)
+            with open(path, "w") as opened:  # noqa: PTH123 - called for thousands of files
+                opened.write(files[file] if isinstance(files, Mapping) else "raw;")
         return folder
 
     return write

@@ -74,9 +74,13 @@ def shared(root, reach, number, wait_until):
     return told(walk), len(walk.parts)
 
 
-@pytest.fixture
-def wide(tmp_path):
-    """Two folders of 300 folders, with files of which some have no decodable name, a link and an empty folder."""
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Two folders of 300 folders, with files of which some have no decodable name, a link and an empty folder.
+
+    Tests only read it.
+    """
+    tmp_path = tmp_path_factory.mktemp("wide")
     for top in ("one", "two"):
         for number in range(300):
             folder = tmp_path / top / f"R{number:03}" / "deep"
@@ -85,6 +89,7 @@ def wide(tmp_path):
             Path(os.fsdecode(os.fsencode(folder.parent) + b"/d\xff")).touch()
     (tmp_path / "two" / "R100" / "deep" / "link").symlink_to(folder)
     (tmp_path / "two" / "R200" / "empty").mkdir()
+    (tmp_path / "one" / "R007" / "deep" / "a").write_text("text")
     return tmp_path
 
 
@@ -184,17 +189,24 @@ print(len(found.names), found.folders["n"].sum(), found.undecodable, len(found.u
 """
 
 
+@pytest.fixture(scope="module")
+def folders_beyond_ascii(tmp_path_factory):
+    """4000 folders with a file each, for tests that only read them."""
+    folder = tmp_path_factory.mktemp("beyond_ascii")
+    for number in range(4000):
+        (folder / f"R{number}é").mkdir()
+        (folder / f"R{number}é" / "a").touch()
+    return folder
+
+
 @pytest.mark.parametrize(
     "environment",
     [{"PYTHONUTF8": "1", "LC_ALL": "C"}, {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}],
 )
-def test_names_are_read_alike_whatever_the_encoding_of_the_file_system(tmp_path, environment):
-    for number in range(4000):
-        (tmp_path / f"R{number}é").mkdir()
-        (tmp_path / f"R{number}é" / "a").touch()
+def test_names_are_read_alike_whatever_the_encoding_of_the_file_system(folders_beyond_ascii, environment):
     told = [
         subprocess.run(
-            [sys.executable, "-c", LOOKS, tmp_path, patience],
+            [sys.executable, "-c", LOOKS, folders_beyond_ascii, patience],
             env={**os.environ, **environment}, capture_output=True, text=True, check=True,
         ).stdout
         for patience in ("1e9", "0")
@@ -230,10 +242,10 @@ def test_a_short_look_starts_nothing(write_workspace, children):
 
 
 def test_sizes_and_times_are_those_that_one_alone_reads(wide):
-    paths = [f"{top}/R{number:03}/deep/a" for top in ("one", "two") for number in range(310)] * 20
-    (wide / "one" / "R007" / "deep" / "a").write_text("text")
+    paths = [f"{top}/R{number:03}/deep/a" for top in ("one", "two") for number in range(310)]
+    expected = [(wide / path).stat() if (wide / path).exists() else None for path in paths] * 20
+    paths *= 20
     stat = LocalStore(str(wide), patience=0).stat(paths)
-    expected = [(wide / path).stat() if (wide / path).exists() else None for path in paths]
     assert stat.size == [one and one.st_size for one in expected]
     assert stat.modified == [one and one.st_mtime_ns for one in expected]
     assert stat.etag == [None] * len(paths)
