@@ -167,9 +167,9 @@ class TableFile:
 
     def _found_schema(self) -> pl.Schema:
         schema = self._frame().collect_schema()
-        if self.format in SEPARATORS:
+        if self.format in SEPARATORS and (self._may_have_codes() or not schema.keys().isdisjoint(self.ids)):
             self._texts = dict.fromkeys(self._codes(schema), pl.String())
-        return pl.Schema({**schema, **self._texts})
+        return pl.Schema({**schema, **self._texts}) if self._texts else schema
 
     def _codes(self, schema: pl.Schema) -> list[str]:
         """Return the columns of a CSV file that hold ids or codes, though they look like numbers."""
@@ -238,11 +238,12 @@ class TableFile:
             options = {"raise_if_empty": False, **options}  # a file without rows is valid
             if self.options.get("encoding") == "utf8-lossy":
                 options["encoding"] = "utf8-lossy"
-            options["schema_overrides"] = self._overrides(types or {})
+            if types or self._texts:
+                options["schema_overrides"] = self._overrides(types or {})
         frame = scan(self.format, source, options)
         return frame if added is None else frame.with_columns(pl.lit(self.full_path).alias(added))
 
-    def _overrides(self, types: Mapping[str, pl.DataType]) -> Any:
+    def _overrides(self, types: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
         """Return the types that the reader parses: those of the user, of codes, and the given ones."""
         parsed = {
             name: dtype
@@ -250,7 +251,7 @@ class TableFile:
             if dtype.is_numeric() or dtype in (pl.String, pl.Boolean)
         }
         given = self.options.get("schema_overrides") or {}
-        return {**given, **self._texts, **parsed} if isinstance(given, Mapping) else parsed or given
+        return {**given, **self._texts, **parsed} if isinstance(given, Mapping) else parsed
 
     def _objects(self) -> pl.LazyFrame:
         """Read a JSON file: an object is a row, a list of objects several, anything else a value."""
