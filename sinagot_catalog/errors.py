@@ -164,15 +164,19 @@ def nearest(value: str, choices: Iterable[str], *, most: int = 3, cutoff: float 
     """Return the choices nearest to a wrong value, best first.
 
     Those that begin with it come first, also where their numbers have other zeros in front.
+
+    Example:
+        >>> nearest("7", ["017", "R70", "007"])
+        ['007']
     """
     names = {str(choice).lower(): str(choice) for choice in choices}
     text = str(value).lower()
     start = _ZEROS.sub("", text)
-    longer = sorted(
-        name for name in names if len(text) >= _BEGINNING and _ZEROS.sub("", name).startswith(start)
-    )
+    plain = {name: _ZEROS.sub("", name) for name in names}
+    same = [name for name in names if plain[name] == start]
+    longer = sorted(name for name in names if len(text) >= _BEGINNING and plain[name].startswith(start))
     similar = get_close_matches(text, list(names), n=most, cutoff=cutoff)
-    return [names[name] for name in list(dict.fromkeys([*longer, *similar]))[:most]]
+    return [names[name] for name in list(dict.fromkeys([*same, *longer, *similar]))[:most]]
 
 
 class NamesNearest:

@@ -186,6 +186,13 @@ def test_a_list_of_ids_is_something_to_run(harbor):
         harbor.run(["nonsense"])
 
 
+def test_numbers_that_lost_their_zeros_are_answered_with_the_id(make_workspace, caplog):
+    ws = make_workspace({"a": ("raw/{id}", "out/{id}")}, ["raw/007", "raw/012"], id_pattern=r"\d+")
+    report = ws.run(pl.DataFrame({"record_id": [7]}), mode="main_process", progress=False)
+    assert report.counts() == {"not_available": 1}
+    assert "no file, such as '7'; did you mean '007'?" in caplog.text
+
+
 def test_an_id_without_a_file_is_in_the_report_of_a_run(harbor, caplog):
     rows = pl.DataFrame({"record_id": ["REC-20200601", "REC-20200699"], "step": ["count", "count"]})
     report = harbor.run(rows, mode="main_process", progress=False)
