@@ -307,7 +307,7 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
     undecodable = sum(listing.undecodable for listing in listings)
     n_refused, refused = unused.refused(_MOST)
     n_missed, missed = unused.unmatched(_MOST)
-    twins = [pair for pairs in (_twin_ids(catalog.ids), unused.twins) for pair in pairs.iter_rows()]
+    twins = [pair for pairs in (_twin_ids(catalog.row_ids), unused.twins) for pair in pairs.iter_rows()]
     outputs = unused.outputs_without_input
     records = count_of(outputs["_rec"].n_unique(), "record")
     return [
