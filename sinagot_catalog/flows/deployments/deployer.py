@@ -49,7 +49,10 @@ def check_schedule(wanted: Deployment) -> Schedule | None:
         CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
     except ValueError as error:
         if "timezone" in str(error).partition("\n")[2].partition("\n")[0]:
-            what, hint = f"timezone: {wanted.timezone!r} is none", "Write a name such as 'Europe/Paris'."
+            what, hint = (
+                f"timezone: {wanted.timezone!r} is not a time zone",
+                "Write a name such as 'Europe/Paris'.",
+            )
         else:
             what = f"cron: {wanted.cron!r} cannot be read"
             hint = "Such as '0 2 * * *', each night at two: minute, hour, day of the month, month, day of the week."

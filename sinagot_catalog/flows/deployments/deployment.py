@@ -83,7 +83,7 @@ class Deployment:
                 "cron and every are both given", "A deployment has one schedule: leave one out."
             )
         if self.timezone is not None and self.cron is None:
-            raise SelectionError(f"timezone: {self.timezone!r} is given without a cron text that it is of")
+            raise SelectionError(f"timezone: {self.timezone!r} has no effect without a cron text")
         if self.every is not None and self.every <= 0:
             raise SelectionError(f"every: {self.every!r} is not a number of seconds")
         if self.concurrency < 1:

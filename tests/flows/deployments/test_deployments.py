@@ -289,7 +289,10 @@ WRONG = {
     "column": (["--where", "statuss = 'DONE'"], "did you mean 'status'?"),
     "step": (["--step", "uper"], "did you mean 'upper'?"),
     "cron": (["--cron", "0 25 * * *"], "cron: '0 25 * * *' cannot be read"),
-    "timezone": (["--cron", "0 2 * * *", "--timezone", "Europe/Pariss"], "timezone: 'Europe/Pariss' is none"),
+    "timezone": (
+        ["--cron", "0 2 * * *", "--timezone", "Europe/Pariss"],
+        "timezone: 'Europe/Pariss' is not a time zone",
+    ),
     "both": (["--cron", "0 2 * * *", "--every", "60"], "cron and every are both given"),
     "env": (["--env", "HOME"], "is not a variable with a value"),
     "pool": ([], "there is no work pool 'nowhere'"),
