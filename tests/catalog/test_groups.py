@@ -392,3 +392,11 @@ def test_a_failure_behind_a_shared_file_blocks_too_and_a_step_to_come_is_waited_
         assert row["reason"].startswith(f"{blocks} failed; 1 of 2 members")
         assert f"exclude {records}, or" in row["reason"]
     assert row_of(ws, "sub=s2", "peak")["reason"] == "waits for avg"
+
+
+def test_a_step_that_is_waited_for_twice_is_named_once(make_workspace):
+    read = OPTIONAL.format("avg/{sub}", "avg/{sub}").replace('"avg/{sub}"\n    BY = ("sub",)', '"read/{id}"')
+    ws = make_workspace(
+        {"clean": CLEAN, "avg": AVG, "read": read}, ["raw/s1_1", "clean/s1_1"], id_pattern=IDS
+    )
+    assert row_of(ws, "s1_1", "read")["reason"] == "waits for avg"

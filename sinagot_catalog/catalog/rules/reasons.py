@@ -115,7 +115,7 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     """The steps that would make the absent inputs of rows of `steps`, joined by `, `."""
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        makers: dict[str, list[int]] = {}
+        waited: dict[str, list[pl.Series]] = {}
         near: list[tuple[pl.Series, pl.Expr]] = []
         own = [port for port in cell.required if table.layout.is_own(cell, port)]
         for place in (link.place for port in own for link in port):
@@ -125,19 +125,15 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
             name = table.step_name(table.layout.cells[others[0]], cell)
             rows = table.waits_for(place, others[0])
             if rows is None:
-                makers.setdefault(name, []).append(place)
+                waited.setdefault(name, []).append(table.presence[place])
             else:
                 name_of = pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))
                 near.append((table.presence[place], name_of))
-        hard = [
-            (reduce(and_, [table.presence[place] for place in places]), pl.lit(name))
-            for name, places in makers.items()
-        ]
-        soft = [
-            (coming.not_(), pl.lit(table.step_name(table.layout.cells[maker], cell)))
-            for maker, coming in table.soft_waits.get(cell.index, ())
-        ]
-        return _absent(table, part, [*hard, *near, *soft], ", ")
+        for maker, coming in table.soft_waits.get(cell.index, ()):
+            name = table.step_name(table.layout.cells[maker], cell)
+            waited.setdefault(name, []).append(coming.not_())
+        whole = [(reduce(and_, held), pl.lit(name)) for name, held in waited.items()]
+        return _absent(table, part, [*whole, *near], ", ")
 
     lacks = (pl.col("n_inputs_found") < pl.col("n_inputs")) | (pl.col("_rule") == "waiting")
     return table.by_unit_step("_waits", rows, lacks, derive)
