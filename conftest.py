@@ -52,7 +52,13 @@ LONGEST = (
     *("test_deployments", "test_two_hosts", "test_guide", "test_server", "test_flows", "test_clusters"),
     *("test_bucket_outage", "test_composition", "test_bucket_apart", "test_faults", "test_dask_clusters"),
     *("test_reach", "test_raw_data", "test_slurm", "test_watch", "test_ui", "test_publish", "test_run_verb"),
-    *("test_resources", "test_ranges", "test_same_in_all_modes", "test_bucket_listing", "test_peers"),
+    *(
+        "test_resources",
+        "test_ranges",
+        "test_same_in_all_modes",
+        "test_bucket_listing",
+        "test_benchmark_tools",
+    ),
     *("test_bucket_trust", "test_benchmarks", "test_disk", "test_metadata", "test_torture", "test_job"),
     *("test_pool", "test_credentials", "test_urls"),
 )

@@ -5,7 +5,7 @@ In: a `Config`, what its scripts declare, a listing of the files, the last event
 
 Begin with `session`, which holds one listing of an open workspace, then `tables` and `steps_table` (the joins).
 The folders: `structure` (what config and scripts declare), `files` (which files are there), `rules` (statuses and
-their sentences), `tables_on_disk` (tables of users and of steps), `queries` (filters) and `snapshots`.
+their sentences), `stored_tables` (tables of users and of steps), `queries` (filters) and `snapshots`.
 """
 
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.queries.literals import as_expression, check_literals, equality, flattened
     from sinagot_catalog.catalog.queries.query import Query, fitting
     from sinagot_catalog.catalog.queries.resolver import Resolver
-    from sinagot_catalog.catalog.queries.sql_check import (
+    from sinagot_catalog.catalog.queries.sql import (
         as_text,
         check_query,
         names_in,
@@ -57,12 +57,12 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.catalog.snapshots.snapshot_diff import Diff, diff, snapshot
     from sinagot_catalog.catalog.snapshots.snapshot_files import names
+    from sinagot_catalog.catalog.stored_tables.metadata_values import text_of
+    from sinagot_catalog.catalog.stored_tables.read_files import FORMATS, scan_files
+    from sinagot_catalog.catalog.stored_tables.table_file import parse_json
     from sinagot_catalog.catalog.structure.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.structure.layout_builder import build_layout
     from sinagot_catalog.catalog.structure.step_names import how_to_list, no_step, unlisted_scripts
     from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
-    from sinagot_catalog.catalog.tables_on_disk.read_files import FORMATS, scan_files
-    from sinagot_catalog.catalog.tables_on_disk.table_file import parse_json
 
 __getattr__ = lazy_exports(__name__)

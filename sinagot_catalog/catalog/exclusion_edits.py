@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.queries.resolver import Resolver
+from sinagot_catalog.catalog.stored_tables.exclusions import covered, read_file
 from sinagot_catalog.catalog.structure.step_names import no_step
-from sinagot_catalog.catalog.tables_on_disk.exclusions import covered, read_file
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
 from sinagot_catalog.storage import is_url, join_url, split_url
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.queries.query import Query
     from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog.stored_tables.exclusion_file import ExclusionFile
     from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.catalog.tables_on_disk.exclusion_file import ExclusionFile
     from sinagot_catalog.storage import Store
 
 _FILE = "exclude.csv"

@@ -29,20 +29,20 @@ from sinagot_catalog.catalog.queries.ranges import Ranges
 from sinagot_catalog.catalog.rules.notices import JoinedNotices, Notice
 from sinagot_catalog.catalog.snapshots import snapshot_files
 from sinagot_catalog.catalog.snapshots.snapshot_files import Snapshot
-from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
-from sinagot_catalog.catalog.structure.layout_builder import build_layout
-from sinagot_catalog.catalog.structure.own_paths import own_paths
-from sinagot_catalog.catalog.structure.refusals import refused
-from sinagot_catalog.catalog.tables import Catalog
-from sinagot_catalog.catalog.tables_on_disk.exclusions import ExclusionReader, exclusion_notices
-from sinagot_catalog.catalog.tables_on_disk.file_columns import check_names
-from sinagot_catalog.catalog.tables_on_disk.metadata import (
+from sinagot_catalog.catalog.stored_tables.exclusions import ExclusionReader, exclusion_notices
+from sinagot_catalog.catalog.stored_tables.file_columns import check_names
+from sinagot_catalog.catalog.stored_tables.metadata import (
     expected_records,
     notices_of,
     read_tables,
     with_column_faults,
 )
-from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
+from sinagot_catalog.catalog.stored_tables.row_files import RowFiles
+from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
+from sinagot_catalog.catalog.structure.layout_builder import build_layout
+from sinagot_catalog.catalog.structure.own_paths import own_paths
+from sinagot_catalog.catalog.structure.path_conflicts import refused
+from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
 from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states

@@ -20,8 +20,8 @@ from sinagot_catalog.catalog.rules import status_rules
 from sinagot_catalog.catalog.rules.groups import GroupSteps
 from sinagot_catalog.catalog.rules.reasons import missing, reason
 from sinagot_catalog.catalog.rules.staleness import is_stale, row_causes
-from sinagot_catalog.catalog.structure.refusals import settled
-from sinagot_catalog.catalog.tables_on_disk.exclusions import ExcludedRows, Exclusions
+from sinagot_catalog.catalog.stored_tables.exclusions import ExcludedRows, Exclusions
+from sinagot_catalog.catalog.structure.path_conflicts import settled
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 from sinagot_catalog.startup import dataclass

@@ -22,9 +22,9 @@ from sinagot_catalog.catalog.files.unused_files import UnusedFiles
 from sinagot_catalog.catalog.rules import status_rules
 from sinagot_catalog.catalog.rules.notices import Notice, listing_notices
 from sinagot_catalog.catalog.steps_table import StepsTable
-from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
-from sinagot_catalog.catalog.tables_on_disk.metadata import joined
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.catalog.stored_tables.file_columns import FileColumns
+from sinagot_catalog.catalog.stored_tables.metadata import joined
+from sinagot_catalog.catalog.stored_tables.metadata_values import text_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 from sinagot_catalog.startup import dataclass
 
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sinagot_catalog.catalog.files.file_stats import Stats
+    from sinagot_catalog.catalog.stored_tables.metadata import Table
+    from sinagot_catalog.catalog.stored_tables.row_files import RowFiles
     from sinagot_catalog.catalog.structure.layout import Link, UnitStep
-    from sinagot_catalog.catalog.tables_on_disk.metadata import Table
-    from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
 
 _ROLES = ("output", "input", "control", "data")
 

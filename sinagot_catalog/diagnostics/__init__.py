@@ -10,7 +10,7 @@ from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.doctor import examine
-    from sinagot_catalog.diagnostics.explained_row import explain
+    from sinagot_catalog.diagnostics.explainer import explain
     from sinagot_catalog.diagnostics.explanation import Explanation
     from sinagot_catalog.diagnostics.file_origin import FileOrigin, explain_path
     from sinagot_catalog.diagnostics.id_proposal import (

@@ -1,4 +1,7 @@
-"""Explanations: the status of one row of `steps` with its rules, files and attempts, as text and as values."""
+"""Explanations: the status of one row of `steps` with its rules, files and attempts, as text and as values.
+
+The sentences of the rules are in `catalog.rules.status_rules`; `explainer` evaluates them for a row.
+"""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.diagnostics.explained_row import explain
+from sinagot_catalog.diagnostics.explainer import explain
 from sinagot_catalog.diagnostics.explanation import File, time_text
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
 from sinagot_catalog.schema import KEYS

@@ -15,7 +15,7 @@ from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.crashed_runs import mark_crashed
-    from sinagot_catalog.flows.deployments.deployment import Deployed, Deployment, address_of, describe
+    from sinagot_catalog.flows.deployments.deployment_spec import Deployed, Deployment, address_of, describe
     from sinagot_catalog.flows.flow import run_workspace
     from sinagot_catalog.flows.run_handle import RunHandle
     from sinagot_catalog.flows.server.api import ConfiguredApi, configured_api, of_prefect

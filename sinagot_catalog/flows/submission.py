@@ -15,7 +15,7 @@ from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterExecutor
 from sinagot_catalog.errors import ServerError, SinagotError, renamed
 from sinagot_catalog.flows.crashed_runs import mark_crashed
-from sinagot_catalog.flows.deployments.deployment import Deployed, Deployment, address_of
+from sinagot_catalog.flows.deployments.deployment_spec import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.run_handle import EndedRun, RunHandle
 from sinagot_catalog.flows.server import api as _api

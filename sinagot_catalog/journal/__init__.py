@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
     from sinagot_catalog.journal.event_lines import ORDER
     from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
-    from sinagot_catalog.journal.ownership import (
+    from sinagot_catalog.journal.output_ownership import (
         ExistingFile,
         ExistingPath,
         ForeignFileError,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.journal.event_lines import ORDER
-from sinagot_catalog.journal.ownership import patterns_digest
+from sinagot_catalog.journal.output_ownership import patterns_digest
 from sinagot_catalog.journal.run_spec import LATEST, NEVER, Unrecorded
 from sinagot_catalog.schema import KEYS
 
@@ -22,7 +22,7 @@ _PUBLISHED = pl.col("event").is_in(["publishing", "done", "accepted"])
 
 
 def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
-    """What rows made before, as text that a worker reads (`ownership.Provenance`).
+    """What rows made before, as text that a worker reads (`output_ownership.Provenance`).
 
     The result holds only rows that need it: rows with a folder, with files that no output declares, with an
     accepted state, or that an older version ran, which recorded less.

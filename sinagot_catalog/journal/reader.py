@@ -33,8 +33,8 @@ The protocol of a row, in the file of the process that runs it:
     too: its row may be killed before it publishes the file. A `done` of an older version lacks `made`; if `made` is
     there, even empty, it is complete. `inputs` of `done` and `accepted` holds for each input the size and time of a
     file, or the bytes, number of files and fingerprint (as a signed number) of a folder; null if nothing is known
-    of it. `code` is the hash of the step's code (see `scripts.code_hash`). `journal.ownership` defines what a row
-    may replace; compaction and `gc` keep the last `done` and the last `publishing` line of each row for it.
+    of it. `code` is the hash of the step's code (see `scripts.code_hash`). `journal.output_ownership` defines what
+    a row may replace; compaction and `gc` keep the last `done` and the last `publishing` line of each row for it.
     The last event of a row is the event with the highest claim number, which each line carries; at equal numbers
     time decides. A new number exceeds every number in claims and journal. A line without a number counts as 0.
 

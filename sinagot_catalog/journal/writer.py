@@ -15,7 +15,7 @@ from json import JSONEncoder, dumps, loads
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
-from sinagot_catalog.journal.ownership import Made, patterns_digest
+from sinagot_catalog.journal.output_ownership import Made, patterns_digest
 from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import open_regular

@@ -1,6 +1,6 @@
 """Reporting: pages and charts of a workspace, drawn from the catalog's frames.
 
-In: the frames of a selection. Out: one HTML file (`html_report`), Altair charts (`charts`), the graph of the steps
+In: the frames of a selection. Out: one HTML file (`html_report`), Altair charts (`plot`), the graph of the steps
 (`step_graph`), and the parts of the page that `ui` shows, too. Nothing here computes a status.
 """
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.reporting.charts import Plot
     from sinagot_catalog.reporting.completeness import equals
     from sinagot_catalog.reporting.export_target import TABLE_METADATA, check_target
     from sinagot_catalog.reporting.failure_commands import rerun_words, workspace_words
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.reporting.page import Page
     from sinagot_catalog.reporting.page_template import render, template_file
+    from sinagot_catalog.reporting.plot import Plot
     from sinagot_catalog.reporting.previews import (
         Table,
         is_inside,

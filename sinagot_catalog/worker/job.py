@@ -87,7 +87,7 @@ class JobRunner:
         options: fsspec options by part (`dataset`, `outputs`, `log`), if one of them is in a bucket.
         raising: Raise the script's exception again after the row's event: for a debugger.
         after_run: Called after each script, before publishing; may end the process.
-        provenance: What rows made before, by their number; see `journal.ownership`. Used entries are removed.
+        provenance: What rows made before, by their number; see `journal.output_ownership`. Used ones are removed.
         interrupts: Tells a script's `KeyboardInterrupt` from the user's.
 
     Attributes:

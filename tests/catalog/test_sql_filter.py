@@ -7,7 +7,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.flows.deployments.deployment import describe
+from sinagot_catalog.flows.deployments.deployment_spec import describe
 from sinagot_catalog.flows.prepare import prepare
 
 

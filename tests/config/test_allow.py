@@ -9,7 +9,7 @@ import yaml
 from sinagot_catalog import Workspace
 from sinagot_catalog.config.permissions import ALLOW, check_allowed
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, UsageError
-from sinagot_catalog.flows.deployments.deployment import describe
+from sinagot_catalog.flows.deployments.deployment_spec import describe
 from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.stored_run import parameters_of
 

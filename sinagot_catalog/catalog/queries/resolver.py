@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.files.file_stats import Stats
     from sinagot_catalog.catalog.queries.query import Query
+    from sinagot_catalog.catalog.stored_tables.file_columns import FileColumns
     from sinagot_catalog.catalog.structure.layout import Layout
     from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
 
 _LIKE_SQL = re.compile(r"[\s=<>'()]")
 """A name with such a character is probably a whole filter in SQL."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.snapshots import snapshot_files
-from sinagot_catalog.catalog.tables_on_disk.metadata import joined
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
+from sinagot_catalog.catalog.stored_tables.metadata import joined
+from sinagot_catalog.catalog.stored_tables.metadata_values import text_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.patterns import id_columns
 from sinagot_catalog.schema import KEYS

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.tables_on_disk.exclusions import Exclusions
-from sinagot_catalog.catalog.tables_on_disk.metadata import Table
+from sinagot_catalog.catalog.stored_tables.exclusions import Exclusions
+from sinagot_catalog.catalog.stored_tables.metadata import Table
 from sinagot_catalog.config import duration_text
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.journal import LAST

@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from sinagot_catalog.catalog.structure.refusals import Doubt
+from sinagot_catalog.catalog.structure.path_conflicts import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
 from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
@@ -70,11 +70,11 @@ class UnitStep:
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
         is_partial: Whether a group also runs without the members that failed.
-        columns: Whether the values of its output are a column, see `tables_on_disk.file_columns`.
+        columns: Whether the values of its output are a column, see `stored_tables.file_columns`.
         report: Whether the report shows what it writes.
         params: Its parameters.
         resources: What a row of it needs.
-        is_refused: Whether its patterns are known and put data at risk (see `structure.refusals`).
+        is_refused: Whether its patterns are known and put data at risk (see `structure.path_conflicts`).
     """
 
     index: int

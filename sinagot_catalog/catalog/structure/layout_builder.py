@@ -90,7 +90,7 @@ def build_layout(
         raise ConfigError(layout.id_faults[0])
     if any(cell.columns for cell in layout.cells):
         # Polars is loaded here: completion reads a layout without it.
-        from sinagot_catalog.catalog.tables_on_disk.file_columns import check_names
+        from sinagot_catalog.catalog.stored_tables.file_columns import check_names
 
         check_names(layout, config.ids.groups, "a field of records.id_pattern")
     return layout
@@ -180,7 +180,7 @@ class _UnitPatterns:
         """Return why a step with `COLUMNS` has no column; None if it has one, or does not want one."""
         if not source.columns:
             return None
-        from sinagot_catalog.catalog.tables_on_disk.file_columns import columns_fault
+        from sinagot_catalog.catalog.stored_tables.file_columns import columns_fault
 
         templates = list(self.index)
         outputs = [templates[link.place] for link in links if link.role == "output"]

@@ -29,7 +29,7 @@ from prefect.workers.process import ProcessWorker
 
 from sinagot_catalog.config import place_of
 from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, did_you_mean
-from sinagot_catalog.flows.deployments.deployment import FLOW, Deployed, Deployment
+from sinagot_catalog.flows.deployments.deployment_spec import FLOW, Deployed, Deployment
 from sinagot_catalog.flows.server.api import of_prefect
 
 _ENTRYPOINT = "sinagot_catalog.flows.run_workspace"

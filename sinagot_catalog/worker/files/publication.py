@@ -6,7 +6,7 @@ steps that differ (`LocalPublisher`, `RemotePublisher`).
     stage     The script writes to the staging folder only (see `staging`). So a killed script leaves nothing at a
               final path.
     check     `Publication.check` reads the final paths. It refuses to replace or remove what the row did not make
-              (see `journal.ownership`); nothing is published then.
+              (see `journal.output_ownership`); nothing is published then.
     announce  The journal gets `publishing` with all paths, if there are several paths or a folder. A row that is
               killed later is then known to be half published: it runs again, although its outputs may exist.
     move      Each path moves to its final path by one rename, or is uploaded as a whole: no reader sees a part of a

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.catalog.files import row_positions
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import plain_values
-from sinagot_catalog.catalog.tables_on_disk.table_file import TableFile, parse_json, read_contents
+from sinagot_catalog.catalog.stored_tables.metadata_values import plain_values
+from sinagot_catalog.catalog.stored_tables.table_file import TableFile, parse_json, read_contents
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.storage import STATS, from_parquet, open_store, stat_columns, to_parquet, user_cache
 

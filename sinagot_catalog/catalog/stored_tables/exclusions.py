@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Missed, Notice
-from sinagot_catalog.catalog.tables_on_disk.exclusion_file import ExclusionFile, parse
+from sinagot_catalog.catalog.stored_tables.exclusion_file import ExclusionFile, parse
 from sinagot_catalog.errors import StorageError, did_you_mean, row_label
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
 from sinagot_catalog.startup import dataclass

@@ -14,7 +14,7 @@ from dataclasses import field, replace
 
 import polars as pl
 
-from sinagot_catalog.catalog.tables_on_disk.read_files import csv_fault, no_column, separator_of
+from sinagot_catalog.catalog.stored_tables.read_files import csv_fault, no_column, separator_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS

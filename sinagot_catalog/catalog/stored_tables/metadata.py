@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Missed, Notice
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import key_text, plain_values, typed_values
-from sinagot_catalog.catalog.tables_on_disk.read_files import no_column, read_table
+from sinagot_catalog.catalog.stored_tables.metadata_values import key_text, plain_values, typed_values
+from sinagot_catalog.catalog.stored_tables.read_files import no_column, read_table
 from sinagot_catalog.config import Config, Match, find_matches
 from sinagot_catalog.errors import ConfigError, StorageError, did_you_mean, nearest
 from sinagot_catalog.patterns import IdPattern, fitting

@@ -1,4 +1,4 @@
-"""Many files: finds the local files that a pattern with wildcards has for one record. Standard library only.
+"""Globbed files: finds the local files that a pattern with wildcards has for one record. Standard library only.
 
 It goes through the parts of the pattern as a shell does. A link to a file counts as that file; a link to a folder
 is followed where the name is literal, else only with `[path] follow_links`.

@@ -1,4 +1,4 @@
-"""Ownership: decides whether the row that publishes an output also made what is at its final path.
+"""Output ownership: decides whether the row that publishes an output also made what is at its final path.
 
 The last `publishing` or `done` event of a row records what the row made: for a folder its fingerprint and up to
 `MOST_NAMES` names; for files that no output declares, their paths. The parent sends these records (`Provenance`)

@@ -1,4 +1,4 @@
-"""Charts: draws the charts of a workspace or a selection with Altair, as Polars does (extra `plot`)."""
+"""Plot: draws the charts of a workspace or a selection with Altair, as Polars does (extra `plot`)."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
-from sinagot_catalog.catalog.tables_on_disk.column_types import converted
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import has_leading_zeros
+from sinagot_catalog.catalog.stored_tables.column_types import converted
+from sinagot_catalog.catalog.stored_tables.metadata_values import has_leading_zeros
 from sinagot_catalog.errors import SelectionError, StorageError
 from sinagot_catalog.storage import open_regular
 

@@ -1,4 +1,4 @@
-"""Deployments: describe the deployment of a filter over a workspace, and check it before anything is sent.
+"""Deployment spec: describes the deployment of a filter over a workspace, and checks it before anything is sent.
 
 Prefect is not imported here; `deployer` sends the description to Prefect.
 """

@@ -1,4 +1,4 @@
-"""Explained rows: evaluates the rules of `catalog.rules.status_rules` for one row, and what changes its status."""
+"""Explainer: evaluates the rules of `catalog.rules.status_rules` for one row, and what changes its status."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from sinagot_catalog.catalog.tables_on_disk.column_types import common_type
-from sinagot_catalog.catalog.tables_on_disk.table_file import (
+from sinagot_catalog.catalog.stored_tables.column_types import common_type
+from sinagot_catalog.catalog.stored_tables.table_file import (
     FILE,
     SEPARATORS,
     TableFile,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.tables_on_disk.table_file import SEPARATORS, check_options, scan
-from sinagot_catalog.catalog.tables_on_disk.table_files import TableFiles
+from sinagot_catalog.catalog.stored_tables.table_file import SEPARATORS, check_options, scan
+from sinagot_catalog.catalog.stored_tables.table_files import TableFiles
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 

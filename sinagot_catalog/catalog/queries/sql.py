@@ -1,4 +1,4 @@
-"""SQL checks: reads a user's SQL filter, and checks which values and names an SQL text compares and reads."""
+"""SQL: reads a user's SQL filter, and checks which values and names an SQL text compares and reads."""
 
 from __future__ import annotations
 

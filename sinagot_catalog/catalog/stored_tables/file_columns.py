@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.rules.notices import Notice
-from sinagot_catalog.catalog.tables_on_disk.column_types import common_type, converted
-from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of, typed, with_nulls
-from sinagot_catalog.catalog.tables_on_disk.read_files import FORMATS
-from sinagot_catalog.catalog.tables_on_disk.row_files import ABSENT, FAULT, TEXT, split
+from sinagot_catalog.catalog.stored_tables.column_types import common_type, converted
+from sinagot_catalog.catalog.stored_tables.metadata_values import text_of, typed, with_nulls
+from sinagot_catalog.catalog.stored_tables.read_files import FORMATS
+from sinagot_catalog.catalog.stored_tables.row_files import ABSENT, FAULT, TEXT, split
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.catalog.files.file_stats import Stats
+    from sinagot_catalog.catalog.stored_tables.row_files import RowFiles
     from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
     from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
     from sinagot_catalog.patterns import Template
 
 _TABLES = {suffix: format_ for suffix, format_ in FORMATS.items() if format_ != "value"}

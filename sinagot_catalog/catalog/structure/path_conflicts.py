@@ -1,4 +1,4 @@
-"""Refusals: find steps whose paths put data at risk, and explain in one sentence what to write instead. Pure.
+"""Path conflicts: finds steps whose paths put data at risk, and says in one sentence what to write instead. Pure.
 
 The library does not run a refused step. Patterns are compared after the links of their literal folders are
 resolved. The texts of two patterns often show that their paths never meet. If they may meet, the pair becomes a
