@@ -1,4 +1,4 @@
-"""Checks of a config document: find its faults, each with its address and a sentence in our own wording."""
+"""Checks of a config document: finds its faults, such as unknown keys, each with its address and a sentence."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Validation of config sections: builds frozen dataclasses, and finds every value that does not fit.
+"""Validation of config sections: builds frozen dataclasses, and finds unknown keys and values that do not fit.
 
 The annotations of a section are its whole schema; `Check` adds what a type alone cannot express. A faulty value is
 left out of its section, which then has its default, so that the rest can be checked.

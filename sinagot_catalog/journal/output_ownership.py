@@ -1,5 +1,7 @@
 """Output ownership: decides whether the row that publishes an output also made what is at its final path.
 
+So no row replaces raw data or a person's file; `catalog.structure.path_conflicts` refuses steps that would do so.
+
 The last `publishing` or `done` event of a row records what the row made: for a folder its fingerprint and up to
 `MOST_NAMES` names; for files that no output declares, their paths. The parent sends these records (`Provenance`)
 to the worker together with the rows. Standard library only.

@@ -1,4 +1,8 @@
-"""Store protocol: the methods that every store has, local or remote, and the types of their results."""
+"""Store protocol: the methods that every store has, local or remote, and the types of their results.
+
+To add a store, write a class with these methods, choose it in `roots.open_store`, and add it to
+`tests/storage/test_store.py`, which tries every promise on each store.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile

@@ -1,8 +1,9 @@
-"""Path conflicts: finds steps whose paths put data at risk, and says in one sentence what to write instead. Pure.
+"""Path conflicts: finds steps whose paths put raw data or results at risk, and says what to write instead. Pure.
 
-The library does not run a refused step. Patterns are compared after the links of their literal folders are
-resolved. The texts of two patterns often show that their paths never meet. If they may meet, the pair becomes a
-`Doubt`: the record ids of a listing decide it, with one column operation.
+The library does not run a refused step. While a row runs, `journal.output_ownership` protects files. Patterns are
+compared after the links of their literal folders are resolved. The texts of two patterns often show that their
+paths never meet. If they may meet, the pair becomes a `Doubt`: the record ids of a listing decide it, with one
+column operation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The lease of a run: the claim on its rows, renewed by a thread until the run gives the rows back.
 
-`journal.reader` describes the protocol of claims. If the lease runs out, for example because the machine slept,
+`journal.claims` describes the protocol of claims. If the lease runs out, for example because the machine slept,
 another run may take the rows. Then this run stops its executor, and `check` raises an error when its rows have
 ended.
 """
