@@ -101,3 +101,9 @@ def test_times_are_compared_as_the_message_says(said, ran):
     for where in ("started > TIMESTAMPTZ '2020-11-30 06:00'", "started > DATE '2020-11-30'"):
         code, out, _ = said("ls", "steps", "-C", ran, "--where", where, "--csv")
         assert (code, len(out.splitlines())) == (0, 4)
+
+
+def test_a_text_that_holds_a_word_of_sql_is_no_column(harbor):
+    with pytest.raises(SelectionError) as raised:
+        harbor.steps.sql_filter("record_id = 'it exists' AND")
+    assert "double quotes" not in (raised.value.hint or "")

@@ -52,7 +52,7 @@ def filter_not_read(where: str, error: Exception) -> SelectionError:
         why = f"it ends after {end[0]}"
     elif why is None and where.count("(") != where.count(")"):
         why = "a bracket is not closed"
-    word = _RESERVED.search(str(error)) or _EXISTS.search(where)
+    word = _RESERVED.search(str(error)) or _EXISTS.search(re.sub("'[^']*'?", "", where))
     quoted = ""
     if word and f"{word[1]}(" not in where:
         quoted = f' A column that is called {word[1]} stands in double quotes: "{word[1]}".'
