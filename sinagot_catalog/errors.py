@@ -168,13 +168,20 @@ def nearest(value: str, choices: Iterable[str], *, most: int = 3, cutoff: float 
     Example:
         >>> nearest("7", ["017", "R70", "007"])
         ['007']
+        >>> nearest("0012", ["0013", "1200"])
+        ['0013']
     """
     names = {str(choice).lower(): str(choice) for choice in choices}
     text = str(value).lower()
     start = _ZEROS.sub("", text)
     plain = {name: _ZEROS.sub("", name) for name in names}
     same = [name for name in names if plain[name] == start]
-    longer = sorted(name for name in names if len(text) >= _BEGINNING and plain[name].startswith(start))
+    longer = sorted(
+        name
+        for name in names
+        if (len(text) >= _BEGINNING and name.startswith(text))
+        or (len(start) >= _BEGINNING and plain[name].startswith(start))
+    )
     similar = get_close_matches(text, list(names), n=most, cutoff=cutoff)
     return [names[name] for name in list(dict.fromkeys([*same, *longer, *similar]))[:most]]
 

@@ -294,7 +294,7 @@ def test_notice_of_a_pattern_in_the_log_folder_has_no_example(make_workspace):
 
 
 @pytest.mark.parametrize("name", ["{id}_a.json", "{id}_*.json"])
-def test_an_optional_file_of_no_record_is_told(make_workspace, name):
+def test_an_optional_file_of_no_record_is_among_the_notices(make_workspace, name):
     script = f"""
 from sinagot_catalog import optional, step
 @step(inputs={{"raw": "raw/{{id}}.txt", "extra": optional("extra/{name}")}}, outputs="out/{{id}}.txt")

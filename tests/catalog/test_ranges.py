@@ -269,3 +269,31 @@ def test_rows_of_ranges_are_one_parquet_file(place, cli, tmp_path):
     found = pl.read_parquet(target)
     assert found.equals(Workspace(folder, listing=listing).steps.collect())
     assert isinstance(found.schema["status"], pl.Enum)
+
+
+def test_optional_files_of_no_record_are_told_apart_from_misnamed_ones_in_ranges_too(
+    write_workspace, tmp_path, monkeypatch
+):
+    script = """
+from sinagot_catalog import optional, step
+@step(inputs={"raw": "raw/{id}.csv", "extra": optional("extra/{id}.json")}, outputs="out/{id}.csv")
+def a(input, output): ...
+"""
+    folder = write_workspace({"a": script}, **HOW)
+    paths = [
+        *(f"raw/{one}.csv" for one in IDS),
+        "extra/A0.json",
+        "extra/A99.json",
+        "extra/G99.json",
+        "extra/x y",
+    ]
+    listing = tmp_path / "listing.parquet"
+    pl.DataFrame({"path": sorted(paths)}).write_parquet(listing, row_group_size=50)
+    monkeypatch.setattr(Ranges, "most_keys", 60)
+    ws = Workspace(folder, listing=listing)
+    assert len(list(ws.steps.ranges())) > 1
+    expected = {("file without record", 2, "extra/A99.json"), ("file without pattern", 1, "extra/x y")}
+    assert set(ws.notices.select("kind", "count", "example").rows()) == expected
+    part = Workspace(folder, listing=listing, records=("G", "H"))
+    assert part.notices.select("kind", "example").rows() == [("file without record", "extra/G99.json")]
+    assert "belongs to no record" in str(part.explain_path("extra/G99.json"))

@@ -160,6 +160,12 @@ def test_csv_numbers_with_leading_zeros_keep_their_text(results, options):
     assert plain.schema["e"] == pl.Float64
 
 
+def test_csv_numbers_with_a_sign_before_leading_zeros_and_numbered_rows_are_read(results):
+    ws = results("csv", {"R1": "a,b\n+07,1\n"})
+    frame = ws.steps.scan_outputs("count", row_index_name="row").select("row", "a", "b").collect()
+    assert frame.rows() == [(0, "+07", 1)]
+
+
 def test_csv_columns_with_the_name_of_a_field_are_text_as_in_records(results):
     ws = results(
         "csv",

@@ -32,6 +32,9 @@ WRONG = {
     "mixed quotes": ("record_id = 'x\"", "a quote is not closed"),
     "an open bracket": ("(record_id = 'x'", "a bracket is not closed"),
     "a closed bracket": ("record_id = 'x')", ") is not expected in its place"),
+    "a number for ~": ("record_id ~ 3", "~ takes a text in single quotes"),
+    "no type": ("CAST(record_id AS foo) = 'x'", "there is no type foo"),
+    "a text that is no time": ("'2026'::timestamp = '2026'::timestamp", "a text in it is not a date or a time"),
     "a number for LIKE": ("record_id LIKE 3", "LIKE takes a text in single quotes"),
     "another language": ("; drop table", "it is no comparison in SQL"),
     "a field": ("record_id.x = 1", "field"),
@@ -82,6 +85,11 @@ def test_wrong_type_in_a_filter_of_any_verb_is_named(said, ran, where, sentence)
         (pl.col("record_id").cast(pl.Int64) > 3, "a value of record_id is not converted"),
         (pl.col("seconds").abs(), "it gives a number, and not true or false"),
         (pl.col("record_id", "step") == "x", "it gives 2 columns, not one"),
+        (pl.col("record_id").unique() == "x", "length: 3 differs"),
+        (pl.col("record_id").gather([1000]) == "x", "gather indices are out of bounds"),
+        (pl.col("record_id").str.split("-").list.eval(pl.element() > 3).list.any(), "cannot compare string"),
+        (pl.any_horizontal(pl.col("seconds", "step") > 3), "is a number or a text, 3 is a number"),
+        (pl.col("started") > pl.duration(hours=1), "what it calculates is a duration, started is a time"),
     ],
 )
 def test_wrong_filter_in_python_is_one_sentence(harbor, predicate, sentence):
@@ -93,3 +101,9 @@ def test_times_are_compared_as_the_message_says(said, ran):
     for where in ("started > TIMESTAMPTZ '2020-11-30 06:00'", "started > DATE '2020-11-30'"):
         code, out, _ = said("ls", "steps", "-C", ran, "--where", where, "--csv")
         assert (code, len(out.splitlines())) == (0, 4)
+
+
+def test_a_text_that_holds_a_word_of_sql_is_no_column(harbor):
+    with pytest.raises(SelectionError) as raised:
+        harbor.steps.sql_filter("record_id = 'it exists' AND")
+    assert "double quotes" not in (raised.value.hint or "")

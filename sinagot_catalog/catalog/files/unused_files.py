@@ -72,9 +72,12 @@ class UnusedFiles:
     def without_record(self) -> pl.Series:
         """Files of inputs that find no records, such as optional ones, whose record has no other file."""
         silent = {self._layout.places[place].template for place in self._layout.silent}
+        span = self._presence.span
         found = [pl.Series([], dtype=pl.String)]
-        for templates, missed in self._missed if self._presence.span is None else ():
+        for templates, missed in self._missed:
             matches = match_columns(missed, [way for way in templates if way in silent], self._layout.ids)
+            if span is not None:
+                matches = matches.filter(span.holds(pl.col("record_id")))
             found.append(missed.gather(matches["row"].unique()))
         paths = pl.concat(found)
         return paths.filter(~paths.is_in([path for path, _, _ in self._refused])).sort()

@@ -25,7 +25,8 @@ _UNREAD = (
     (re.compile(r"unsupported function '(.*)'"), "there is no function {}"),
     (re.compile(r"no function matches .*: `(\w+)"), "{} takes other values"),
     (re.compile(r"Unterminated string|close delimiter"), "a quote is not closed"),
-    (re.compile(r"(LIKE).* must be a string"), "{} takes a text in single quotes"),
+    (re.compile(r"(LIKE).* must be a string|invalid pattern for '(~)'"), "{} takes a text in single quotes"),
+    (re.compile(r'datatype "(.*)" is not'), "there is no type {}"),
     (re.compile(r"unexpected token '(.*)'"), "{} is not expected in its place"),
     (re.compile(r"\(found '(\w+)' clause"), "{} is a word of SQL"),
 )
@@ -46,12 +47,12 @@ def filter_not_read(where: str, error: Exception) -> SelectionError:
         the filter 'seconds >' cannot be read: it ends after >
     """
     told = ((pattern.search(str(error)), text) for pattern, text in _UNREAD)
-    why = next((text.format(*found.groups()) for found, text in told if found), None)
+    why = next((text.format(*filter(None, found.groups())) for found, text in told if found), None)
     if why is None and (end := _UNFINISHED.search(where.rstrip())):
         why = f"it ends after {end[0]}"
     elif why is None and where.count("(") != where.count(")"):
         why = "a bracket is not closed"
-    word = _RESERVED.search(str(error)) or _EXISTS.search(where)
+    word = _RESERVED.search(str(error)) or _EXISTS.search(re.sub("'[^']*'?", "", where))
     quoted = ""
     if word and f"{word[1]}(" not in where:
         quoted = f' A column that is called {word[1]} stands in double quotes: "{word[1]}".'
@@ -69,8 +70,11 @@ def not_applied(predicate: pl.Expr, frame: pl.DataFrame, error: Exception) -> Se
         >>> print(fault.message)
         the filter cannot be applied: seconds is a number, 'x' is a text
     """
-    empty = frame.clear()
-    why, hint = _of_values(str(error)) or _of_kinds(_faulty(predicate, empty), empty)
+    empty, reason = frame.clear(), str(error)
+    fault = _of_values(reason)
+    if fault is None and not isinstance(error, (pl.exceptions.OutOfBoundsError, pl.exceptions.ShapeError)):
+        fault = _of_kinds(_faulty(predicate, empty), empty)
+    why, hint = fault or (reason.partition("\n")[0], "")
     return SelectionError(f"the filter cannot be applied: {why}", hint)
 
 
@@ -80,19 +84,23 @@ def _of_values(reason: str) -> tuple[str, str] | None:
         return f"its regular expression is wrong: {found[1]}", r"Put \ before a sign that stands for itself."
     if found := re.search(r"conversion from .* failed in column '(.*)' for .* values: \[(.*?)[,\]]", reason):
         return f"a value of {found[1]} is not converted: {found[2]}", _LENIENT
+    if "could not find an appropriate format to parse dates" in reason:
+        return "a text in it is not a date or a time", _HINTS["a time"]
     return None
 
 
-def _of_kinds(part: pl.Expr, empty: pl.DataFrame) -> tuple[str, str]:
-    """Return the fault of what a part of a filter compares or calculates, and what to write."""
+def _of_kinds(part: pl.Expr, empty: pl.DataFrame) -> tuple[str, str] | None:
+    """Return the fault of what a part of a filter compares or calculates, and what to write; None if unknown."""
     result = _kind(part, empty)
     if result == "true or false":
-        return "a value of the table does not fit it", ""
+        return None
     if result is not None:
         name = part.meta.output_name() if part.meta.is_column() else "…"
         value = "> 60" if result == "a number" else "= 'text'"
         return f"it gives {result}, and not true or false", f"Compare it, such as {name} {value}."
     operands = sorted(part.meta.pop(), key=lambda operand: operand.meta.is_literal())
+    if not operands:
+        return None
     kinds = [_kind(operand, empty) or "" for operand in operands]
     told = [f"{_name(operand)} is {kind}" for operand, kind in zip(operands, kinds, strict=True)]
     if len(set(kinds)) < 2:  # noqa: PLR2004 - a function
@@ -111,18 +119,24 @@ def _faulty(part: pl.Expr, empty: pl.DataFrame) -> pl.Expr:
 def _kind(part: pl.Expr, empty: pl.DataFrame) -> str | None:
     """Return the kind of values that an expression gives; None if it cannot be applied."""
     try:
-        dtype: Any = empty.select(part).to_series().dtype
+        dtypes = empty.select(part).dtypes
     except pl.exceptions.PolarsError:
         return None
+    return " or ".join(dict.fromkeys(map(_kind_of, dtypes)))
+
+
+def _kind_of(dtype: Any) -> str:
     while isinstance(dtype, (pl.List, pl.Array)):  # the values of an IN
         dtype = dtype.inner
     if dtype.is_numeric():
         return "a number"
+    if dtype == pl.Duration:
+        return "a duration"
     if dtype.is_temporal():
         return "a time without a zone" if dtype == pl.Datetime and dtype.time_zone is None else "a time"
     if dtype == pl.Boolean:
         return "true or false"
-    return "a struct" if dtype == pl.Struct else "a text"
+    return "a struct" if dtype == pl.Struct else "null" if dtype == pl.Null else "a text"
 
 
 def _name(part: pl.Expr) -> str:

@@ -44,7 +44,7 @@ def key_text(column: pl.Series) -> pl.Series:
 def has_leading_zeros(column: pl.Expr) -> pl.Expr:
     """Whether any of these texts is a whole number with leading zeros: a code, such as an id."""
     few = column.filter(
-        column.str.strip_prefix("-").str.starts_with("0")
+        column.str.strip_chars_start("+-").str.starts_with("0")
     )  # the search in all of them takes longer
     return few.str.contains(f"^{_ZEROS}$").any()
 
