@@ -43,9 +43,8 @@ def key_text(column: pl.Series) -> pl.Series:
 
 def has_leading_zeros(column: pl.Expr) -> pl.Expr:
     """Whether any of these texts is a whole number with leading zeros: a code, such as an id."""
-    few = column.filter(
-        column.str.strip_chars_start("+-").str.starts_with("0")
-    )  # the search in all of them takes longer
+    # few texts begin so, and the search in all of them takes longer
+    few = column.filter(column.str.strip_chars_start("+-").str.starts_with("0"))
     return few.str.contains(f"^{_ZEROS}$").any()
 
 

@@ -182,9 +182,7 @@ class TableFile:
             return [name for name in free if name in self.ids]
         texts = replace(self, options={**self.options, "infer_schema": False})._frame()  # noqa: SLF001 - itself
         read = texts.collect_schema()
-        numbers = [
-            name for name in numbers if read[name] == pl.String
-        ]  # the number of a row is not in the file
+        numbers = [name for name in numbers if read[name] == pl.String]  # not the number of a row
         found = texts.select(has_leading_zeros(pl.col(name)) for name in numbers).collect()
         return [name for name in free if name in self.ids or (name in numbers and found[name][0])]
 
