@@ -107,6 +107,19 @@ def test_group_makes_no_raw_data_of_a_member(write_workspace, script_source, run
     assert files(folder) == ["01/a.csv"]
 
 
+@pytest.mark.parametrize(("outputs", "read"), [("derived", "*/{id}.csv"), ("raw", "raw/{id}.csv")])
+def test_outputs_in_a_folder_of_the_dataset_make_no_recordings(
+    write_workspace, script_source, run, outputs, read
+):
+    source = script_source(read, "{id}_mean.txt", BOTH.format('"R9.csv"'))
+    toml = f"[path]\noutputs = 'dataset/{outputs}'\n"
+    folder = write_workspace({"mean": source}, ["raw/R1.csv"], toml=toml)
+    counts, messages = run(folder)
+    assert counts == {"error": 1}
+    assert "wrote R9.csv, which no output declares and which would count as raw data of R9" in messages[0]
+    assert Workspace(folder).records.count() == 1
+
+
 def test_outputs_in_a_root_of_their_own_make_no_recordings(write_workspace, script_source, run, tmp_path):
     source = script_source("raw/{id}.csv", "raw/{id}_mean.txt", BOTH.format('"R9.csv"'))
     toml = f"[path]\noutputs = '{tmp_path / 'outputs'}'\n"
