@@ -47,14 +47,19 @@ def _pattern(value: object) -> object:
 def _patterns(value: object) -> object:
     """A single path pattern, a table of patterns by port, or an input that is optional or has alternatives."""
     if isinstance(value, dict) and not is_table(value):
-        for label, item in value.items():
-            if isinstance(item, dict) and not is_table(item):
-                raise fault(
-                    f"has a table {label!r} that is no input: write {{path = '…', optional = true}} or "
-                    "{any_of = ['…', '…']}"
-                )
         return {label: item if is_table(item) else _pattern(item) for label, item in value.items()}
     return value if is_table(value) else _pattern(value)
+
+
+def _inputs(value: object) -> object:
+    """The patterns of inputs, with what to write for a table that is no input."""
+    for label, item in value.items() if isinstance(value, dict) and not is_table(value) else ():
+        if isinstance(item, dict) and not is_table(item):
+            raise fault(
+                f"has a table {label!r} that is no input: write {{path = '…', optional = true}} or "
+                "{any_of = ['…', '…']}"
+            )
+    return _patterns(value)
 
 
 def _tables(value: object) -> object:
@@ -108,6 +113,7 @@ Positive = Annotated[int, Check(at_least=1)]
 Seconds = Annotated[float, Check(above=0, before=_duration)]
 Pattern = Annotated[str | tuple[str, ...] | None, Check(before=_pattern)]
 Patterns = Annotated[Any, Check(before=_patterns)]
+Inputs = Annotated[Any, Check(before=_inputs)]
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class CommandConfig:
     """`[steps.X]`: a command step, where X is a program; or only the parameters and resources of a script."""
 
     command: str = ""
-    inputs: Patterns = None
+    inputs: Inputs = None
     outputs: Patterns = None
     control: Patterns = None
     version: Annotated[str | None, Check(before=_text)] = None

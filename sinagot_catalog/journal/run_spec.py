@@ -187,8 +187,8 @@ class RunSpec:
             worker looks them up when it opens the files of a row.
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
-        recordings: The patterns of raw data in the outputs folder that make records: no row makes files of another
-            record there.
+        recordings: The patterns of raw data that make records, if outputs are published in the dataset: no row
+            makes files of another record there.
         metadata: What the metadata tables tell of the records of the run, see `pack_metadata`.
         path_values: The metadata columns that paths of inputs name, in the same form.
         remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.

@@ -1,10 +1,15 @@
 """Recordings: tells to which record a path of raw data belongs. Standard library only."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
 
 from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import Template, tokens_regex
+from sinagot_catalog.patterns.wildcards import reductions
+
+_Way: TypeAlias = tuple[re.Pattern[str], re.Pattern[str] | None]
+"""What whole paths match; and what their groups match, joined by `/`, if the pattern has wildcards."""
 
 
 class Recordings:
@@ -24,19 +29,24 @@ class Recordings:
 
     def __init__(self, templates: Iterable[Template], ids: IdPattern) -> None:
         self._ids = ids
-        self._patterns = [
-            (re.compile(tokens_regex(way.tokens), re.DOTALL), template.is_directory)
-            for template in templates
-            for way in template.variants.values()
-        ]
+        self._of_files: list[_Way] = []
+        self._of_folders: list[_Way] = []
+        for template in templates:
+            ways = list(_ways(template, ids))
+            if not template.is_directory:
+                self._of_files += ways
+            if template.is_directory or not template.is_wild:
+                self._of_folders += ways
 
     def record_of(self, path: str) -> str | None:
         """The record whose raw data a file is, or lies in; None if it is no raw data."""
         parts = path.split("/")
         for count in range(len(parts), 0, -1):
-            for regex, is_directory in self._patterns:
-                match = regex.fullmatch("/".join(parts[:count]))
-                if match is not None and not (is_directory and count == len(parts)):
+            for whole, reduced in self._of_files if count == len(parts) else self._of_folders:
+                match = whole.fullmatch("/".join(parts[:count]))
+                if match is not None and reduced is not None:
+                    match = reduced.fullmatch("/".join(match.groups()))
+                if match is not None:
                     record_id = self._record(match.groupdict())
                     if record_id is not None:
                         return record_id
@@ -48,3 +58,13 @@ class Recordings:
         record_id = fields["id"] if "id" in fields or isinstance(form, str) else form.write(fields)
         values = self._ids.values(record_id)
         return record_id if values is not None and fields.items() <= values.items() else None
+
+
+def _ways(template: Template, ids: IdPattern) -> Iterator[_Way]:
+    """What the paths of a pattern match, with and without its optional fields."""
+    if template.is_wild:
+        for way in reductions(template, ids).values():
+            yield re.compile(way.regex), re.compile(tokens_regex(way.reduced.tokens))
+    else:
+        for variant in template.variants.values():
+            yield re.compile(tokens_regex(variant.tokens)), None

@@ -187,8 +187,9 @@ class RowOutputs:
         Raises:
             InvalidOutputError: When there is one.
         """
+        folder = f"{self._spec.outputs}/".removeprefix(f"{self._spec.dataset}/")
         for path in sorted(new):
-            record_id = self._recordings.record_of(path)
+            record_id = self._recordings.record_of(f"{folder}{path}")
             if record_id not in (None, row.record_id):
                 raise InvalidOutputError(
                     f"wrote {path}, which no output declares and which would count as raw data of {record_id}: "

@@ -495,6 +495,10 @@ def test_a_program_that_no_list_names_is_a_notice(write):
             "has a table 'a' that is no input",
         ),
         (
+            "command = 'cp'\noutputs = {a = {path = 'x/{id}'}}",
+            "outputs: {'a': {'path': 'x/{id}'}} is not a path pattern: write a text or a list of texts",
+        ),
+        (
             "command = 'cp'\noutputs = 'a/{idd}'",
             "outputs: unknown placeholder {idd} in 'a/{idd}'; did you mean 'id'?",
         ),

@@ -34,6 +34,12 @@ FOREIGN = {
     "one of many files of another id": (
         r"R\d+", "raw/{id}/*.csv", "raw/{id}_mean.txt", "raw/R1/a.csv", '"R9/b.csv"', "R9",
     ),
+    "one of many files at any depth, in no folder": (
+        r"R\d+", "raw/{id}/**/*.csv", "raw/{id}_mean.txt", "raw/R1/a/b.csv", '"R9/b.csv"', "R9",
+    ),
+    "one of many files at any depth, in two folders": (
+        r"R\d+", "raw/**/{id}_*.csv", "mean/{id}.txt", "raw/R1_a.csv", '"../raw/b/c/R9_a.csv"', "R9",
+    ),
     "a file of other fields": (
         r"(?P<sub>\d+)_(?P<ses>[ab])", "{sub}/{ses}.csv", "{sub}/{ses}_mean.txt", "01/a.csv", '"b.csv"', "01_b",
     ),
@@ -75,6 +81,23 @@ def test_row_may_leave_other_files_and_files_of_its_own_record(write_workspace, 
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("other", ["R9/.hidden.csv", "R9/.hidden/a.csv", "R9/folder.csv/a.txt"])
+def test_row_may_leave_files_that_the_wildcards_of_an_input_do_not_find(
+    write_workspace, script_source, run, other
+):
+    body = f"""
+        other = self.path.output.parent / "{other}"
+        other.parent.mkdir(parents=True)
+        other.write_text("made")
+        self.path.output.write_text("made")
+    """
+    source = script_source("raw/{id}/**/*.csv", "raw/{id}_mean.txt", body)
+    folder = write_workspace({"mean": source}, ["raw/R1/a.csv"])
+    assert run(folder)[0] == {"done": 1}
+    assert files(folder) == sorted(["raw/R1/a.csv", "raw/R1_mean.txt", f"raw/{other}"])
+    assert Workspace(folder).records.count() == 1
+
+
 def test_group_makes_no_raw_data_of_a_member(write_workspace, script_source, run):
     source = script_source("{sub}/{ses}.csv", "{sub}/all.txt", BOTH.format('"b.csv"'), BY=("sub",))
     folder = write_workspace({"all": source}, ["01/a.csv"], id_pattern=r"(?P<sub>\d+)_(?P<ses>[ab])")
@@ -82,6 +105,19 @@ def test_group_makes_no_raw_data_of_a_member(write_workspace, script_source, run
     assert counts == {"error": 1}
     assert "would count as raw data of 01_b" in messages[0]
     assert files(folder) == ["01/a.csv"]
+
+
+@pytest.mark.parametrize(("outputs", "read"), [("derived", "*/{id}.csv"), ("raw", "raw/{id}.csv")])
+def test_outputs_in_a_folder_of_the_dataset_make_no_recordings(
+    write_workspace, script_source, run, outputs, read
+):
+    source = script_source(read, "{id}_mean.txt", BOTH.format('"R9.csv"'))
+    toml = f"[path]\noutputs = 'dataset/{outputs}'\n"
+    folder = write_workspace({"mean": source}, ["raw/R1.csv"], toml=toml)
+    counts, messages = run(folder)
+    assert counts == {"error": 1}
+    assert "wrote R9.csv, which no output declares and which would count as raw data of R9" in messages[0]
+    assert Workspace(folder).records.count() == 1
 
 
 def test_outputs_in_a_root_of_their_own_make_no_recordings(write_workspace, script_source, run, tmp_path):

@@ -128,6 +128,20 @@ def test_members_without_raw_data_are_left_out_of_a_group_also_where_steps_are_n
     assert read(ws, "avg/s1.txt") == "sub=s1|s1_1 s1_2 s1_3|11,12,13"
 
 
+def test_a_named_step_that_does_not_wait_for_an_optional_file_makes_the_inputs_of_later_steps(make_workspace):
+    ports = '{"raw": "raw/{id}.txt", "note": optional("note/{id}.txt")}'
+    clean = "from sinagot_catalog import optional" + CLEAN.replace('"raw/{id}.txt"', ports)
+    clean = clean.replace("path.input", 'path.input["raw"]')
+    note = CLEAN.replace("raw/", "draft/").replace("clean/", "note/")
+    files = {f"{folder}/s1_{number}.txt": "1" for folder in ("raw", "draft") for number in (1, 2)}
+    steps = {"note": note, "clean": clean, "avg": AVG, "grand": GRAND}
+    ws = make_workspace(steps, files, id_pattern=IDS)
+    assert rows_of(ws, "status")["s1_1", "clean"] == "INIT"
+    assert ws.steps.plan(["clean"], downstream=True).n_run == 4
+    report = ws.steps.run(["clean", "avg"], mode="main_process", progress=False)
+    assert report.counts() == {"done": 3}
+
+
 WAITING = """
 import time
 from pathlib import Path

@@ -86,12 +86,14 @@ def _path_values(source: Session, rows: pl.DataFrame) -> bytes | None:
 
 
 def _recordings(source: Session) -> tuple[Template, ...]:
-    """The patterns of raw data that make records, if outputs are published among them."""
-    if source.config.outputs != source.config.dataset:
+    """The patterns of raw data that make records, if outputs are published in the dataset."""
+    if not f"{source.config.outputs}/".startswith(f"{source.config.dataset}/"):
         return ()
     layout = source.layout()
     return tuple(
-        layout.places[place].template for place in layout.raw if place in layout.telling - layout.silent
+        layout.places[place].template
+        for place in layout.raw
+        if place in layout.telling - layout.silent and "dataset" in layout.places[place].telling
     )
 
 

@@ -225,7 +225,7 @@ class _Decisions:
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
         # a row that is tried without its inputs makes nothing
-        makes = pl.col("_will_be_ready") | self.options.ignore_missing
+        makes = pl.col("_has_inputs") | self.options.ignore_missing
         self._note(cell, rows.filter(pl.col("action") == "run", makes)["_rec"])
         return self._explain(cell, rows)
 
@@ -281,7 +281,10 @@ class _Decisions:
         return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
 
     def _inputs(self, cell: UnitStep) -> list[pl.Series]:
-        """Whether all inputs will exist, and whether this run makes any of them; a row per record."""
+        """Whether the inputs will exist, whether also nothing else is to come, and whether this run makes an input.
+
+        Each has a row per record.
+        """
         new_outputs = {place: self.made.get(place, self.nothing) for place in cell.places("input")}
         layout = self.catalog.layout
         own = [port for port in cell.required if layout.is_own(cell, port)]
@@ -298,9 +301,10 @@ class _Decisions:
             there.append(states.ready)
         # a step outside this run has yet to make an optional file, an alternative, or one of many
         waits = [rows & ~after for _, rows in self.catalog.soft_waits.get(cell.index, ())]
-        yes = self.nothing.is_null() | True
+        has_inputs = reduce(and_, there, self.nothing.is_null() | True)
         return [
-            (reduce(and_, there, yes) & ~reduce(or_, waits, self.nothing)).alias("_will_be_ready"),
+            has_inputs.alias("_has_inputs"),
+            (has_inputs & ~reduce(or_, waits, self.nothing)).alias("_will_be_ready"),
             after.alias("_after"),
         ]
 
