@@ -153,6 +153,8 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
         "; did you mean 'sub-01_ses-1'?"
         >>> did_you_mean("sub-1_run-1", ["sub-011_run-1", "sub-001_run-1"], most=1)
         "; did you mean 'sub-001_run-1'?"
+        >>> did_you_mean("sub-0", ["sub-01_task-rest_run-1"])
+        "; did you mean 'sub-01_task-rest_run-1'?"
         >>> did_you_mean("zzz", ["INIT", "DONE"])
         ''
     """
@@ -174,7 +176,11 @@ def nearest(value: str, choices: Iterable[str], *, most: int = 3, cutoff: float 
     start = _ZEROS.sub("", text)
     plain = {name: _ZEROS.sub("", name) for name in names}
     same = [name for name in names if plain[name] == start]
-    longer = sorted(name for name in names if len(text) >= _BEGINNING and plain[name].startswith(start))
+    longer = sorted(
+        name
+        for name in names
+        if len(text) >= _BEGINNING and (name.startswith(text) or plain[name].startswith(start))
+    )
     similar = get_close_matches(text, list(names), n=most, cutoff=cutoff)
     return [names[name] for name in list(dict.fromkeys([*same, *longer, *similar]))[:most]]
 
