@@ -153,6 +153,8 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
         "; did you mean 'sub-01_ses-1'?"
         >>> did_you_mean("sub-1_run-1", ["sub-011_run-1", "sub-001_run-1"], most=1)
         "; did you mean 'sub-001_run-1'?"
+        >>> did_you_mean("sub-0", ["sub-01_task-rest_run-1"])
+        "; did you mean 'sub-01_task-rest_run-1'?"
         >>> did_you_mean("zzz", ["INIT", "DONE"])
         ''
     """

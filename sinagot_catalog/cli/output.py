@@ -123,7 +123,7 @@ def put_rows(args: Any, parts: Iterable[pl.DataFrame]) -> None:
         if args.csv and (number == 0 or frame.height):
             put_whole(_flat(frame).write_csv(include_header=number == 0).removesuffix("\n"))
         elif frame.height:
-            put_whole(before + ",\n ".join(frame.write_ndjson().splitlines()), end="")
+            put_whole(before + frame.write_ndjson().removesuffix("\n").replace("\n", ",\n "), end="")
             before = ",\n "
     if not args.csv:
         put_whole("[]" if before == "[" else "]")

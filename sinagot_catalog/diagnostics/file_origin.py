@@ -77,7 +77,8 @@ class FileOrigin:
                 what = "it belongs to no record: its pattern finds no records, and no other file has its id"
             elif self.role and not self.readers:
                 what = (
-                    "raw data that no step reads now: it fits an input that takes another of its alternatives"
+                    "raw data that no step reads now: another alternative of its input comes first, or its group "
+                    "leaves the record out"
                 )
             yield f"{self.path}: {what}"
             for reader in self.readers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from itertools import groupby, pairwise
+from itertools import chain, count, groupby, pairwise
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.config import count_of
@@ -90,7 +90,10 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
             f"--from-files: {pattern!r} has no {{id}}", f"Write {{id}} where the record's id stands{instead}."
         )
     if re.search(r"(?<!\\)\*", pattern):
-        instead = re.sub(r"(?<!\\)\*+", "{part}", pattern.replace("{id}", "{name}"), count=1)
+        free = (
+            f"{{{name}}}" for name in chain(["part"], map("part{}".format, count(2))) if name not in names
+        )
+        instead = re.sub(r"(?<!\\)\*+", lambda _: next(free), pattern.replace("{id}", "{name}"))
         raise PatternError(
             f"--from-files: {pattern!r} has a '*'",
             f"Write a field in its place: {instead!r}. The input of a script may have a '*', and then the id does "

@@ -340,6 +340,17 @@ def test_excluded_members_are_left_out_also_if_their_results_are_there(make_work
     assert (Path(ws.data_path) / "avg/s2").read_text() == "s2_2"
 
 
+def test_a_file_of_a_member_that_its_group_leaves_out_is_explained(make_workspace):
+    toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
+    ws = make_workspace(
+        {"avg": source("raw/{id}", "avg/{sub}", ("sub",))}, ["raw/s1_1", "raw/s1_2"], toml=toml
+    )
+    (Path(ws.scripts_path).parent / "exclude.csv").write_text("record_id,reason\ns1_2,flat\n")
+    ws = Workspace(Path(ws.scripts_path).parent)
+    assert "its group leaves the record out" in str(ws.explain_path("raw/s1_2"))
+    assert "read by sub=s1 avg" in str(ws.explain_path("raw/s1_1"))
+
+
 @pytest.mark.parametrize("row", ["s2_1,,flat", "s2_1,clean,flat", "s2_1,avg,flat"])
 def test_a_group_whose_members_are_all_excluded_is_excluded_with_what_is_made_from_it(make_workspace, row):
     toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"

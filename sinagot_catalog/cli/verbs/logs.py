@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LIMIT = 200
 _PAUSE = 0.5
 _LONGEST = 2_000
-"""Number of bytes of a command that names each record."""
+"""Number of bytes of a command that names each record, if the user named none."""
 
 
 @verb(
@@ -103,7 +103,8 @@ def _groups(ws: Workspace, args: Any) -> int:
 
     every = ws.steps.filter(failed()).collect()
     kinds = failure_kinds(every.filter(*_fitting(args)))
-    words = [rerun_words(kind, every, _LONGEST)[0] for kind in kinds.iter_rows(named=True)]
+    bound = () if args.records else (_LONGEST,)  # the message finds records that the user did not name
+    words = [rerun_words(kind, every, *bound)[0] for kind in kinds.iter_rows(named=True)]
     again = [command(args, "run", *some, whole=True) for some in words]
     failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
 
 _COUNTED = {name: name.lower() for name in StepStatus.__members__}
+_COUNTS = (*_COUNTED.values(), "unknown", "failed", "stale", "total")
 _BAR = 20
 _BAR_FROM = 100
 _PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
@@ -215,12 +216,16 @@ def _by(ws: Workspace, args: Any) -> list[str]:
                 f"--by: there is no column {name!r}{did_you_mean(name, valid_columns)}",
                 f"Columns of steps and records: {', '.join(dict.fromkeys(valid_columns))}.",
             )
+        if name in _COUNTS:
+            raise SelectionError(
+                f"--by: {name} is also the name of a count", "Give the column of the records another name."
+            )
     return names
 
 
 def _sums() -> list[pl.Expr]:
     """The sums of counts; null for `stale` where it was not counted."""
-    names = [*_COUNTED.values(), "unknown", "failed", "total"]
+    names = [name for name in _COUNTS if name != "stale"]
     stale = pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum())
     return [*(pl.col(name).sum() for name in names[:-1]), stale.alias("stale"), pl.col("total").sum()]
 

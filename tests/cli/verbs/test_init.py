@@ -138,6 +138,8 @@ def test_a_star_is_answered_with_a_field(cli, tmp_path):
     refused = cli("init", "--from-files", "raw/{mouse}_*.avi")
     assert refused.returncode == 2
     assert "Write a field in its place: 'raw/{mouse}_{part}.avi'." in refused.stderr
+    several = cli("init", "--from-files", "*/{part}_*.avi")
+    assert "Write a field in its place: '{part2}/{part}_{part3}.avi'." in several.stderr
     assert cli("init", "--from-files", "raw/{mouse}_{part}.avi").returncode == 0
 
 

@@ -80,6 +80,18 @@ def test_the_command_of_a_kind_of_failure_runs_no_rows_of_another(cli, write_wor
     assert [row["record_id"] for row in json.loads(cli("plan", *words, "--json").stdout)] == ["R1"]
 
 
+def test_the_command_of_named_records_runs_no_others_however_many_they_are(cli, write_workspace):
+    ids = [f"R{n:060d}" for n in range(50)]
+    body = "raise ValueError(f'bad {int(self.id[1:])}')"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/{one}" for one in ids])
+    assert cli("run", folder, "-q").returncode == 3
+    named = [word for one in ids[:40] for word in ("--record", one)]
+    (kind,) = json.loads(cli("logs", "-C", folder, "--group", "--json", *named).stdout)
+    words = shlex.split(kind["command"])[2:]
+    planned = json.loads(cli("plan", *words, "--json").stdout)
+    assert [row["record_id"] for row in planned] == ids[:40]
+
+
 def test_run_shows_the_lines_of_that_run_only(cli, make_workspace):
     body = "self.logger.info('looked'); self.path.output.write_text('x')"
     ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])

@@ -71,6 +71,15 @@ def test_names_that_would_steer_the_terminal_are_shown_harmless(cli, write_works
     assert "evil·[2Jname" in told.stderr
 
 
+def test_json_keeps_each_kind_of_line_break_in_a_value(cli, write_workspace):
+    name = "a\u2028b\x0bc\u2029d"
+    body = f"raise ValueError({name!r})"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1", "raw/R2"])
+    assert cli("run", folder, "-q").returncode == 3
+    rows = json.loads(cli("ls", "steps", "-C", folder, "--columns", "record_id,message", "--json").stdout)
+    assert rows == [{"record_id": record_id, "message": name} for record_id in ("R1", "R2")]
+
+
 def test_a_reader_that_goes_away_is_no_error(harbor_folder):
     import subprocess
     import sys

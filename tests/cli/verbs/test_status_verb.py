@@ -43,6 +43,15 @@ def test_a_column_of_records_may_have_the_name_of_a_status(cli, write_workspace)
     assert [row.split()[:3] for row in rows] == [["no", "0", "1"], ["yes", "0", "1"]]
 
 
+def test_a_column_of_records_with_the_name_of_a_count_is_refused(cli, write_workspace):
+    toml = "[records]\nid_pattern = 'R\\d+'\nmetadata = 'ages.csv'\n"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"], toml=toml)
+    (folder / "ages.csv").write_text("record_id,total\nR1,3\n")
+    refused = cli("status", folder, "--by", "total")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--by: total is also the name of a count\n" in refused.stderr
+
+
 def test_the_workspace_is_found_from_a_folder_below_and_steps_that_are_complete_are_only_named(
     cli, harbor, harbor_folder
 ):
