@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -40,10 +39,6 @@ collect_ignore_glob = [
     f"sinagot_catalog/{file}.py"
     for file in ("flows/*", "cluster/dask_cluster", "cluster/ray_cluster", "ui/routes", "ui/server")
 ]
-
-if "PYTEST_XDIST_WORKER" in os.environ and pl.thread_pool_size() == 1:
-    # see `pytest_xdist_setupnodes`; the processes that tests start have as many threads as elsewhere
-    os.environ.pop("POLARS_MAX_THREADS", None)
 
 HARBOR = Path(__file__).parent / "example" / "harbor"
 
@@ -86,11 +81,6 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """More processes than cores: tests wait for disks, and others for servers, workers and time-outs, too."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + 1 if "not server" in config.getoption("markexpr") else cores + 3
-
-
-def pytest_xdist_setupnodes() -> None:
-    """Polars has one thread in each process, of which there are more than cores: to wake others costs a tenth."""
-    os.environ["POLARS_MAX_THREADS"] = "1"
 
 
 @pytest.hookimpl(wrapper=True)
