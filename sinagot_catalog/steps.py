@@ -108,9 +108,9 @@ class StepCollection(Selection):
         """Read all result files of these rows as one lazy frame.
 
         The frame has the columns of all its files, each of a type that holds all values; columns that a file
-        lacks are null. No file is opened before the frame is collected or its schema is read. A filter of key
-        columns directly on the frame chooses files, like a filter of the rows before: other files are never
-        opened, and their columns are not included.
+        lacks are null. CSV columns with codes (`007`), or the name of a field of the id, are text. No file is
+        opened before the frame is collected or its schema is read. A filter of key columns directly on the frame
+        chooses files, like a filter of the rows before: others are not opened, and their columns are left out.
 
         Each file is read once. `record_id` is that of its row: of a group, if a group step made it; null if several
         records share it. Fields that its pattern names in place of the record are columns. `task` and `modality`
@@ -120,8 +120,7 @@ class StepCollection(Selection):
             step: The step that wrote the results; not needed if the rows have one step.
             label: The output, if the step has several.
             format: `csv`, `tsv`, `parquet`, `ipc`, `json`, `ndjson`, or for files of one value (column `value`)
-                `value`, a number if all of them are numbers, and `text`; by default the ends of the names
-                decide.
+                `value`, a number if all are numbers, and `text`; by default the ends of the names decide.
             strict: False leaves out unreadable files, with a warning that gives their number.
             reader_options: Options for Polars' own reader of each file, and `encoding`, which may be any that
                 Python knows. A `schema` sets the columns, and the library does not read the others.
