@@ -7,6 +7,7 @@ lead to the rows that are linked to at least one of them: a semi-join.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -291,6 +292,10 @@ class Resolver:
         What needs columns that are not there yet is decided last, of the rows that are left.
         """
         present = set(frame.columns)
+        if present.issuperset(names):
+            # in one pass; a part that cannot be applied to rows that others leave out is applied after them
+            with suppress(SelectionError, pl.exceptions.StructFieldNotFoundError):
+                return fitting(frame, predicate, names)
         for part in sorted(
             conjuncts(predicate), key=lambda part_: not present.issuperset(part_.meta.root_names())
         ):
