@@ -45,7 +45,6 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     return ask
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_bash_offers_verbs_options_and_names_of_the_workspace(in_bash, tmp_path):
     assert in_bash("st") == ["status"]
     assert in_bash("status", "--st") == ["--step", "--stale"]

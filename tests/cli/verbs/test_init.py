@@ -1,7 +1,6 @@
 """`sinagot-catalog init`."""
 
 import filecmp
-import sys
 from pathlib import Path
 
 import pytest
@@ -259,8 +258,9 @@ def test_a_workspace_that_is_there_is_told_before_its_files_are_searched(cli, ha
     assert "workspace.toml is there already" in told.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-def test_a_folder_that_cannot_be_made_is_one_sentence(cli):
-    told = cli("init", "/proc/here")
+def test_a_folder_that_cannot_be_made_is_one_sentence(cli, tmp_path):
+    (tmp_path / "file").touch()
+    told = cli("init", tmp_path / "file/here")
     assert told.returncode == 2
-    assert told.stderr.startswith("error: /proc/here cannot be written: No such file or directory\n")
+    folder = f"{tmp_path}/file/here/dataset/raw"
+    assert told.stderr == f"error: {folder} cannot be written: Not a directory\nName another folder.\n"
