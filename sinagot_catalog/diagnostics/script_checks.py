@@ -15,7 +15,7 @@ from sinagot_catalog.catalog import how_to_list, unlisted_scripts
 from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics.check import Check, some
 from sinagot_catalog.errors import SEED_IMPORT
-from sinagot_catalog.scripts import SOURCE_BOUND
+from sinagot_catalog.scripts import SOURCE_BOUND, FaultError, parse
 from sinagot_catalog.storage import read_regular
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
         return
     try:
         names = _imports(Path(cell.script))
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, FaultError):
         return  # already reported above, or reported by the next listing
     folder = Path(cell.script).parent
     absent = [name for name in names if not _is_there(name, folder)]
@@ -90,7 +90,7 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
 def _imports(script: Path) -> list[str]:
     """Return the top-level names of a script's top imports."""
     names: list[str] = []
-    for node in ast.parse(read_regular(script, SOURCE_BOUND)).body:
+    for node in parse(read_regular(script, SOURCE_BOUND)).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         port_paths,
         reads_of,
     )
+    from sinagot_catalog.scripts.static_reader import FaultError, parse
     from sinagot_catalog.scripts.step_function import step
 
 __getattr__ = lazy_exports(__name__)

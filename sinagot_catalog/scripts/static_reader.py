@@ -4,9 +4,11 @@ It goes through the statements from top to bottom, as Python does. `expressions`
 """
 
 import ast
+import gc
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -50,8 +52,7 @@ def parse(source: bytes) -> ast.Module:
         FaultError: When it is no Python.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _undisturbed():
             return ast.parse(source)
     except SyntaxError as error:
         if "codec can't decode" in str(error.msg) or isinstance(error.__cause__, UnicodeError):
@@ -62,6 +63,25 @@ def parse(source: bytes) -> ast.Module:
         ) from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise FaultError(f"the file cannot be parsed: {error}") from None
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Within it nothing is warned of, and no garbage is collected.
+
+    Python 3.11 counts the depth of the tree in one variable for all threads. Garbage collection in the middle of it
+    can run a finaliser, or let another thread in: if that parses, too (`inspect.signature` does), a SystemError of
+    "AST constructor recursion depth mismatch" follows.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
 
 
 class Reading:

@@ -1,5 +1,7 @@
 """A script's source is read, never run; a script's file becomes its class and leaves nothing behind."""
 
+import ast
+import gc
 import os
 import pickle
 import sys
@@ -254,6 +256,25 @@ def test_a_file_that_is_no_python_is_told(scripts, content):
 def test_a_hostile_source_costs_little(write, body):
     source = read_script(write("step.py", f"{HEAD}{body}\nclass Script(ScriptTemplate):\n    PATH_IN = X\n"))
     assert "computed" in source.error
+
+
+def test_what_is_parsed_during_garbage_collection_does_not_disturb_the_reading(write):
+    def parse_in_between(_phase, _info):
+        ast.parse("x = 1")
+
+    names = "NAMES = [('a', ('b', {'c': 'd'}))]\n" * 1000
+    script = write(
+        "step.py", f"{HEAD}{names}class Script(ScriptTemplate):\n    PATH_IN = 'raw'\n    PATH_OUT = 'out'\n"
+    )
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(parse_in_between)
+    try:
+        gc.set_threshold(50)
+        source = read_script(script, name="step.py")
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(parse_in_between)
+    assert source.error is None
 
 
 # -- what is computed -------------------------------------------------------------------------
