@@ -180,12 +180,12 @@ class StepsTable(Presence):
         return len(port) > 1 or port[0].is_optional or self.layout.places[port[0].place].template.is_wild
 
     def is_coming(self, cell: int, seen: frozenset[int]) -> pl.Series:
-        """Whether a step is running, can run, or waits only for steps of which this is true.
+        """Whether a step is running, can run, is unknown, or waits only for steps of which this is true.
 
         A row per record and group; the rows below a group have its value.
         """
         step, status = self.layout.cells[cell], self._status(cell)
-        coming = status.is_in(["DATA_READY", "PROCESSING"]).fill_null(value=False)
+        coming = status.is_in(["DATA_READY", "PROCESSING"]).fill_null(value=True)
         waits = status.eq_missing("INIT")
         if waits.any():
             if step.by is not None:
@@ -238,6 +238,8 @@ class StepsTable(Presence):
             for link in port
             if (hidden := self.unknown[link.place]) is not None
         ]
+        if len(own) < len(cell.input_ports):
+            unknown.append(self.group_steps.states(cell).unknown)
         lacks = [self.pathless[place] for place in self._needed_places(cell) if place in self.pathless]
         lacks += [~self.nobody] if cell.index in self.faults else []
         return records.with_columns(

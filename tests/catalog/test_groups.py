@@ -1,5 +1,8 @@
 """Rows of group steps in the tables: their ids, status and reasons, and the way to records and back."""
 
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -121,6 +124,45 @@ def test_status_follows_the_members(make_workspace):
         "sub=s4": ("INIT", "missing clean/s4_1; 0 of 1 members are there", 0, "clean/s4_1"),
         "sub=s5": ("DONE", "all outputs are there", 1, None),
     }
+
+
+def test_a_group_is_unknown_or_waits_while_a_folder_of_a_member_cannot_be_read(write_workspace):
+    scripts = {
+        "clean": ("raw/{id}/a", "clean/{id}/a"),
+        "note": ("raw/{id}/a", "note/{id}"),
+        "cleaned": source("clean/{id}/a", "cleaned", []),
+        "noted": source("note/{id}", "noted", []),
+    }
+    files = [f"{folder}/s1_{run}" for folder in ("raw", "clean") for run in (1, 2)]
+    program = """if True:
+        import os, sys
+        from sinagot_catalog import Workspace
+        ws = Workspace(sys.argv[1])
+        ws.steps.plan()
+        if os.getuid() == 0:
+            os.setuid(65534)
+        ws.refresh()
+        groups = ws.steps.filter(record_id="dataset=all")
+        print(*groups.select("step", "status", "reason").rows(), *groups.plan().frame["action"], sep="\\n")
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{file}/a" for file in files] + ["note/s1_2"]
+        root = write_workspace(scripts, names, id_pattern=IDS).rename(Path(folder, "workspace"))
+        Path(folder).chmod(0o755)
+        hidden = [root / "dataset" / name for name in ("raw/s1_1", "clean/s1_1")]
+        for each in hidden:
+            each.chmod(0o0)
+        done = subprocess.run(
+            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=300, check=True
+        )
+        for each in hidden:
+            each.chmod(0o755)
+    assert done.stdout.splitlines() == [
+        "('cleaned', None, 'unknown: cannot read clean/s1_1, raw/s1_1')",
+        "('noted', 'INIT', 'waits for note of s1_1; 1 of 2 members are there')",
+        "skip",
+        "skip",
+    ]
 
 
 def test_a_failure_further_up_blocks_too(make_workspace):

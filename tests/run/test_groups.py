@@ -128,6 +128,24 @@ def test_members_without_raw_data_are_left_out_of_a_group_also_where_steps_are_n
     assert read(ws, "avg/s1.txt") == "sub=s1|s1_1 s1_2 s1_3|11,12,13"
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_member_without_one_of_its_raw_files_holds_nothing_back_while_the_other_is_still_to_come(
+    make_workspace, mode
+):
+    note = CLEAN.replace("raw/{id}.txt", "note/{id}.txt").replace("clean/{id}.txt", "noted/{id}.txt")
+    both = join({"note": "noted/{id}.txt", "clean": "clean/{id}.txt"}, "avg/{sub}.txt", ("sub",))
+    avg = both.replace("self.path.input", "self.path.input['clean']")
+    notes = {f"note/s1_{run}.txt": "" for run in (1, 2, 3)}
+    scripts = {"clean": CLEAN, "noted": note, "avg": avg, "grand": GRAND}
+    ws = make_workspace(scripts, FILES | notes, id_pattern=IDS)
+    assert ws.steps.run(mode=mode, progress=False).counts() == {"done": 11}
+    assert rows_of(ws, "status", "reason")["sub=s2", "avg"] == (
+        "INIT",
+        "missing noted/s2_1.txt and 2 more; 0 of 3 members are there",
+    )
+    assert rows_of(ws, "status")["dataset=all", "grand"] == "DONE"
+
+
 def test_a_named_step_that_does_not_wait_for_an_optional_file_makes_the_inputs_of_later_steps(make_workspace):
     ports = '{"raw": "raw/{id}.txt", "note": optional("note/{id}.txt")}'
     clean = "from sinagot_catalog import optional" + CLEAN.replace('"raw/{id}.txt"', ports)

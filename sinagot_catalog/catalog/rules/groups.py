@@ -1,8 +1,8 @@
 """Group steps: the state of each member of a group, and from it whether the group can run, and why not. Pure.
 
 A member is in when all inputs that a group step reads of it are there. It waits while a step that makes one of them
-is ready, running or waiting itself. It blocks when that step failed. Any other member is left out, as its raw data
-are absent.
+is ready, running or waiting itself, or unknown. It blocks when that step failed. A member is left out when one of
+these inputs can never come, as its raw data are absent.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _SUMS: dict[str, pl.DataType] = {
     "n_in": pl.UInt32(),
     "n_waits": pl.UInt32(),
     "n_blocks": pl.UInt32(),
+    "n_unknown": pl.UInt32(),
     "first": pl.UInt32(),
     "maker": pl.UInt16(),
 }
@@ -45,7 +46,7 @@ class GroupStates:
 
     Attributes:
         members: A row per member: `_rec` (its group), `_member`, `is_in`, `waits` and `blocks` (the unit step that
-            it waits for, or that failed).
+            it waits for, or that failed), `is_gone` (an input never comes), `is_unknown` (one cannot be seen).
         sums: A row per record and group: the numbers of members in each state; the first member that blocks, waits
             or is left out, and the unit step that is the reason.
         is_partial: Whether a group also runs without the members that failed.
@@ -73,6 +74,11 @@ class GroupStates:
         """Whether members that failed keep a group from running, or leave it none; a row per record and group."""
         none_left = (self.sums["n_in"] == 0) & (self.sums["n_waits"] == 0) & (self.sums["n_blocks"] > 0)
         return self.blocked | none_left.fill_null(value=False)
+
+    @cached_property
+    def unknown(self) -> pl.Series:
+        """Whether an input of a member lies below a folder that cannot be read, a row per record and group."""
+        return (self.sums["n_unknown"] > 0).fill_null(value=False)
 
     @cached_property
     def waiting(self) -> pl.Series:
@@ -168,9 +174,9 @@ class GroupSteps:
         """
         members = self.members(cell)
         codes = members["_member"]
-        yes = pl.Series([True]).new_from_index(0, len(codes))
+        no = pl.Series([False]).new_from_index(0, len(codes))
         none = pl.Series([None], dtype=pl.UInt16).new_from_index(0, len(codes))
-        is_in, waits, blocks = yes, none, none
+        gone, unknown, waits, blocks = no, no, none, none
         seen = frozenset({cell.index})
         for port in self.member_ports(cell):
             new = {
@@ -179,20 +185,26 @@ class GroupSteps:
                 if link.place in new_outputs
             }
             there = reduce(or_, new.values(), self._table.port_presence(port).gather(codes))
-            is_in = is_in if port[0].is_optional else is_in & there
+            hidden = [mask for link in port if (mask := self._table.unknown[link.place]) is not None]
+            hides = reduce(or_, [mask.gather(codes) & ~there for mask in hidden], no)
+            unknown, comes = unknown | hides, there | hides
             for maker, place, at, makes in self._makers(cell, port, codes):
                 lacks = makes & ~new[place] if place in new else makes
                 lacks = lacks if self._table.is_soft(port) else lacks & ~there
-                waits = _first(waits, lacks & self._table.is_coming(maker, seen).gather(at), maker)
+                coming = lacks & self._table.is_coming(maker, seen).gather(at)
+                waits = _first(waits, coming, maker)
                 if not port[0].is_optional:
-                    fails = self._table.is_failing(maker, seen).gather(at)
-                    blocks = _first(blocks, lacks & ~there & fails, maker)
-        excluded = self.excluded(cell, codes, self._table.excluded)
-        if excluded:
-            left = reduce(or_, [mask for _, mask in excluded])
-            is_in, waits, blocks = is_in & ~left, waits.zip_with(~left, none), blocks.zip_with(~left, none)
+                    fails = lacks & ~there & self._table.is_failing(maker, seen).gather(at)
+                    blocks = _first(blocks, fails, maker)
+                    comes = comes | coming | fails
+            gone = gone if port[0].is_optional else gone | ~comes
+        left = reduce(or_, [mask for _, mask in self.excluded(cell, codes, self._table.excluded)], gone)
         states = members.with_columns(
-            (is_in & waits.is_null()).alias("is_in"), waits.alias("waits"), blocks.alias("blocks")
+            (~left & ~unknown & waits.is_null() & blocks.is_null()).alias("is_in"),
+            waits.zip_with(~left, none).alias("waits"),
+            blocks.zip_with(~left, none).alias("blocks"),
+            gone.alias("is_gone"),
+            (unknown & ~left).alias("is_unknown"),
         )
         return GroupStates(states, self._sums(states), cell.is_partial)
 
@@ -254,13 +266,14 @@ class GroupSteps:
         order = (
             pl.when(pl.col("blocks").is_not_null()).then(0)
             .when(pl.col("waits").is_not_null()).then(1)
-            .when(~pl.col("is_in")).then(2).otherwise(3)
+            .when(pl.col("is_gone")).then(2).otherwise(3)
         )  # fmt: skip
         sums = states.group_by("_rec").agg(
             pl.len().alias("n"),
             pl.col("is_in").sum().alias("n_in"),
             pl.col("waits").is_not_null().sum().alias("n_waits"),
             pl.col("blocks").is_not_null().sum().alias("n_blocks"),
+            pl.col("is_unknown").sum().alias("n_unknown"),
             pl.col("_member").sort_by(order, maintain_order=True).first().alias("first"),
             pl.coalesce("blocks", "waits").sort_by(order, maintain_order=True).first().alias("maker"),
         )

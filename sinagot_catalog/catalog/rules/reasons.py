@@ -41,7 +41,10 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
                 continue
             states = table.group_steps.states(cell)
             member, more = states.lacking(part["_rec"])
-            named = table.path_values[member].select((text + pl.lit(more)).alias("text"))["text"]
+            lacks = ~pl.lit(table.port_presence(port).gather(member))
+            named = table.path_values[member].select(pl.when(lacks).then(text + pl.lit(more)).alias("text"))[
+                "text"
+            ]
             texts.append((states.ready, pl.lit(named)))
         return _absent(table, part, texts)
 
