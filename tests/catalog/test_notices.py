@@ -82,6 +82,21 @@ def test_one_raw_input_of_several_is_enough(make_workspace):
     assert make_workspace(steps, ["x/R1", "a/R1", "y/R2", "a/R2"]).notices.is_empty()
 
 
+def test_the_result_of_a_group_beside_its_raw_files_fits_its_pattern(make_workspace):
+    toml = """
+    [steps]
+    scripts = ["mean"]
+    [steps.mean]
+    command = "cat {input}"
+    inputs = "{probe}/rep{rep}.txt"
+    outputs = {mean = "{probe}/mean.txt", plots = "{probe}/plots/"}
+    by = ["probe"]
+    """
+    files = ["p1/rep1.txt", "p1/mean.txt", "p1/plots/a.png", "p1/old.txt"]
+    ws = make_workspace(files=files, id_pattern=r"(?P<probe>p\d)_(?P<rep>\d)", toml=toml)
+    assert notices(ws) == {"file without pattern": (1, "p1/old.txt")}
+
+
 def test_folders_and_control_files_are_outputs_too(make_workspace, script_source):
     steps = {"a": script_source("raw/{id}.csv", "a/{id}/", PATH_CONTROL="qc/{id}.png")}
     ws = make_workspace(steps, ["raw/R1.csv", "a/R2/one", "a/R2/two", "qc/R3.png"])

@@ -106,7 +106,7 @@ class UnusedFiles:
                 continue
             others = listing.paths.filter(~fits)  # few, mostly
             missed = others.filter(pl.any_horizontal(near), pl.col("kind") == "file")["path"]
-            missed = missed.filter(~meets(missed, self._inputs_of_many(root)))
+            missed = missed.filter(~meets(missed, self._of_many(root)))
             for place in self._layout.raw_folders:
                 one = self._layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
@@ -114,8 +114,8 @@ class UnusedFiles:
             pairs.append((templates, missed))
         return pairs
 
-    def _inputs_of_many(self, root: str) -> pl.Series:
-        """The raw inputs under a root that tell no record, so that several may read them, or are many folders."""
+    def _of_many(self, root: str) -> pl.Series:
+        """The files under a root that many records or a group share, and the raw inputs that are many folders."""
         many_folders = [
             place
             for place in self._layout.raw
@@ -123,7 +123,7 @@ class UnusedFiles:
         ]
         place = pl.col("place")
         rows = [
-            self._presence.shared_matches.filter(place.is_in(self._layout.raw), pl.col("root") == root),
+            self._presence.shared_matches.filter(pl.col("root") == root),
             self._presence.coded.filter(place.is_in(many_folders), pl.col("root") == root),
         ]
         return self._listings[root].paths["path"].gather(pl.concat(rows)["row"].unique())
