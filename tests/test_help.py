@@ -2,6 +2,8 @@
 
 import doctest
 import inspect
+import json
+import re
 from importlib import import_module
 
 import pytest
@@ -70,3 +72,22 @@ def test_help_of_the_package_names_no_fixture_of_its_tests():
     for name, value in documented():
         assert "getfixture" not in (inspect.getdoc(value) or ""), name
     assert import_module("sinagot_catalog.cli.examples").__all__
+
+
+def keys_in(value):
+    """Every key of a JSON value, at any depth; the options of a run and the names of steps are no keys."""
+    if isinstance(value, dict):
+        return set(value).union(
+            *(keys_in(below) for key, below in value.items() if key not in ("run", "steps"))
+        )
+    return set().union(*map(keys_in, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("verb", ["status", "explain", "doctor"])
+def test_the_help_of_a_verb_names_every_key_of_its_json(cli, write_workspace, verb):
+    steps = {"clean": ("raw/{id}", "clean/{id}"), "mean": ("clean/{id}", "mean/{id}")}
+    folder = write_workspace(steps, ["raw/R1", "raw/wrong name"])
+    row = ("R1", "mean") if verb == "explain" else ()
+    shown = json.loads(cli(verb, *row, "-C", folder, "--json").stdout)
+    told = set(re.findall(r"\w+", cli(verb, "--help").stdout.partition("keys of --json")[2]))
+    assert keys_in(shown) <= told | {"step"}

@@ -20,6 +20,7 @@ from sinagot_catalog.diagnostics.explanation import (
     time_text,
 )
 from sinagot_catalog.errors import did_you_mean, nearest
+from sinagot_catalog.patterns import wild_paths
 from sinagot_catalog.schema import KEYS, STEPS, of_key
 from sinagot_catalog.storage import as_number
 
@@ -103,7 +104,26 @@ class _Row:
                     stat.get("count"),
                 )
             )
-        return tuple(out)
+        return (*self._broken_links(), *out)
+
+    def _broken_links(self) -> Iterator[File]:
+        """Yield the links to nothing that an input of many files would have."""
+        layout, groups = self.catalog.layout, self.catalog.group_steps
+        values = self.catalog.row_values.with_row_index("_rec")
+        for link in self.cell.linked("input"):
+            place = layout.places[link.place]
+            listings = [self.catalog.listings[root] for root in place.roots]
+            broken = pl.Series([path for listing in listings for path in listing.dangling], dtype=pl.String)
+            if not place.template.is_wild or broken.is_empty():
+                continue
+            codes = pl.Series([self.rec], dtype=pl.UInt32)
+            if not layout.is_own(self.cell, [link]):
+                codes = groups.members(self.cell).filter(pl.col("_rec") == self.rec)["_member"]
+            found = wild_paths(broken, values[codes], place.template, layout.ids)["row"]
+            for path in broken.gather(found).unique().sort():
+                yield File(
+                    "input", link.label, path, exists=False, size=None, modified=None, is_dangling=True
+                )
 
     def _stat(self, root: str, path: str) -> dict[str, Any]:
         paths = pl.DataFrame({"path": [path]})
@@ -221,7 +241,7 @@ class _Row:
                     todo.append((maker, row_code))
                     row = self._of(index, row_code).row(0, named=True)
                     name = self.catalog.step_name(maker, self.cell)
-                    yield Upstream(name, row["status"], row["reason"], path or "")
+                    yield Upstream(row["record_id"], name, row["status"], row["reason"], path or "")
 
     def _reader_of(self, cell: UnitStep, place: int, code: int) -> int:
         """Return the record or group that has an input: of a group's members the first that is not there."""
@@ -291,9 +311,14 @@ class _Row:
         """Yield what brings the absent inputs of a row that is not done."""
         if self.row["n_inputs_found"] == self.row["n_inputs"]:
             return
-        first = [step.step for step in self.upstream() if step.status == "DATA_READY"]
+        first = [step for step in self.upstream() if step.status == "DATA_READY"]
         if first:
-            yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
+            is_one = {step.record_id for step in first} == {self.row["record_id"]}
+            names = ", ".join(step.step for step in first)
+            yield Change(
+                f"a run {'of the record' if is_one else 'with --upstream'} makes {names} first",
+                {"whole_record": True} if is_one else {"upstream": True},
+            )
         if self.near_ids:
             yield Change(f"another id: no file names {self.row['record_id']!r}{self.near_ids}")
         soft = {port[0].label for port in self.cell.input_ports if port[0].is_optional}

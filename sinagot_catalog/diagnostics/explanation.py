@@ -84,8 +84,9 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Upstream:
-    """A step that makes an absent input, directly or through other steps."""
+    """A step that makes an absent input, directly or through other steps, and the record or group of its row."""
 
+    record_id: str
     step: str
     status: str | None
     reason: str

@@ -153,6 +153,28 @@ def test_a_row_whose_chain_can_run_says_so(cli, harbor, harbor_folder):
     assert f"first: sinagot-catalog run {harbor_folder} --record REC-20200601\n" in shown
 
 
+def test_a_group_that_waits_names_a_run_that_makes_its_members_first(write_workspace, cli):
+    toml = """
+    [steps]
+    scripts = ["clean", "all"]
+    [steps.clean]
+    command = "cp {input} {output}"
+    inputs = "raw/{id}"
+    outputs = "clean/{id}"
+    [steps.all]
+    command = "sh all.sh {output} {input}"
+    inputs = "clean/{id}"
+    outputs = "all"
+    by = []
+    """
+    folder = write_workspace(files=["raw/R1", "raw/R2"], toml=toml)
+    (folder / "scripts/all.sh").write_text('out="$1"; shift; cat "$@" > "$out"')
+    shown = cli("explain", "-C", folder, "dataset=all", "all").stdout
+    command = f"sinagot-catalog run {folder} --record dataset=all --step all --upstream"
+    assert f"a run with --upstream makes clean first: {command}\n" in shown
+    assert cli(*command.split()[1:], "-q").stdout.startswith("3 done")
+
+
 def test_a_stale_row_says_what_changed_since(make_workspace, script_source):
     ws = make_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, [RAW])
     ws.steps.run(mode="main_process", progress=False)

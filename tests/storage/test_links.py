@@ -80,6 +80,23 @@ def test_a_link_to_nothing_is_said_by_status_doctor_report_and_explain(datalad, 
     assert "R3/eeg/R3.csv: absent, a link to nothing" in told
 
 
+@pytest.mark.parametrize(("by", "row"), [(None, "R1"), ((), "dataset=all")])
+def test_explain_names_the_links_to_nothing_that_many_files_lack(make_workspace, by, row):
+    script = f"""
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{{id}}/echo_*.nii"
+    PATH_OUT = {"out" if by == () else "out/{id}"!r}
+    BY = {by!r}
+    def run(self): ...
+"""
+    ws = make_workspace({"join": script}, ["raw/R1/echo_1.nii", "raw/R2/echo_1.nii"])
+    Path(ws.data_path, "raw/R1/echo_2.nii").symlink_to("nothing")
+    told = repr(ws.explain(row, "join"))
+    assert "raw/R1/echo_1.nii: absent" not in told
+    assert told.count("raw/R1/echo_2.nii: absent, a link to nothing") == 1
+
+
 def test_a_job_finds_a_link_to_nothing_absent(datalad):
     report = run(datalad.records.get("R3"), step_label="clean")
     assert report.counts() == {"not_available": 1}

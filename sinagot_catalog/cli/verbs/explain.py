@@ -23,10 +23,9 @@ _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure"
 
 keys of --json: record_id, task, modality, step, status, reason, rules (number, name, says, status, holds,
 evidence), decided_by (the number of the rule), rule (its name), files (role, label, path, exists, size, modified,
-made_by, near), attempt (null, or
-event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output),
-stale, upstream (step, status, reason, makes), held_by, changes (text, run), needs
-(cpus, memory in bytes, gpus, time in seconds: those that the step declares)
+made_by, near, is_dangling, count), attempt (null, or event, run_id, alive, host, started, ended, seconds, attempts,
+error_type, message, traceback, output), stale, upstream (record_id, step, status, reason, makes), held_by, changes
+(text, run), needs (cpus, memory in bytes, gpus, time in seconds: those that the step declares)
 
 keys for a file: path, role, record_id, task, modality, step, readers, event, run_id, host, time, seconds,
 script_version, workspace_version, code, params, record, inputs (as files above), stale""",

@@ -65,9 +65,9 @@ _KINDS = 3
   sinagot-catalog status --follow 5s
 
 keys of --json: workspace, records, files, seconds (of the look), snapshot (null, or its name), counts (a row per
-group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, failed (the
-last attempt, also where older outputs make a row done), stale, total),
-totals (the same without group), next (command, rows, steps; null where nothing can run)""",
+group: the columns of --by, init, data_ready, processing, done, error, data_not_available, excluded, unknown,
+failed (the last attempt, also where older outputs make a row done), stale, total), totals (the same without group),
+next (command, rows, steps; null where nothing can run), notices (kind, count, example, text)""",
     PLACE,
     SNAPSHOT,
     columns("--by", "columns of steps or records to count by, instead of the step"),
