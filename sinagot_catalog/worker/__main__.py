@@ -157,7 +157,7 @@ class _Worker:
         return [tuple(self._done.popleft()) for _ in range(len(self._done))]
 
     def _listen(self) -> None:
-        """Read frames until the end. Any error here means that the parent is gone."""
+        """Read frames until the end. An error: the parent is gone, or a script closed the pipes."""
         try:
             poll = select.poll()
             poll.register(self._in, select.POLLIN)
@@ -170,7 +170,8 @@ class _Worker:
                 if self._done:
                     with self._sending:
                         write_message(self._out, ("results", self._drain()))
-        except BaseException:  # noqa: BLE001 the parent is gone: EOF, a broken pipe
+        except BaseException:  # noqa: BLE001 EOF, a broken pipe, a closed descriptor
+            self._check_self()
             end_group()
 
     def _check_self(self) -> None:

@@ -95,6 +95,11 @@ BODIES = {
         "WorkerDied",
         "closed files of its process",
     ),
+    "its descriptors closed, and it goes on": (
+        "os.closerange(3, 200); time.sleep(60)",
+        "WorkerDied",
+        "closed files of its process",
+    ),
 }
 
 

@@ -19,7 +19,7 @@ from sinagot_catalog.journal import Result, RunSpec, StorageOptions
 from sinagot_catalog.run.resources import WorkerKind
 from sinagot_catalog.scripts import ERROR_BOUND, cut_file, read_ends
 from sinagot_catalog.storage import read_message, write_message
-from sinagot_catalog.worker import BOARD_SIZE, SharedStatus
+from sinagot_catalog.worker import BOARD_SIZE, CLOSED, SharedStatus
 
 _OUTPUT_BOUND = 1 << 20
 _GRACE = 1.0
@@ -180,16 +180,18 @@ class WorkerProcess:
         """Wait for its end, kill it if it does not end in time, and kill the processes that it left running.
 
         Returns:
-            The exit code, negative for a signal.
+            The exit code, negative for a signal; `CLOSED` if it runs on although its pipes are closed.
         """
         try:
-            self._popen.wait(_GRACE)
+            code = self._popen.wait(_GRACE)
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
-            self._popen.wait()
+            code = self._popen.wait()
+            if code == -signal.SIGKILL and self._told_to_end is None:
+                code = CLOSED
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, signal.SIGKILL)
-        return self._popen.returncode
+        return code
 
     def close(self) -> None:
         """Close the pipes, the shared status and the output file."""
