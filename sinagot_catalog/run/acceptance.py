@@ -27,6 +27,7 @@ from sinagot_catalog.run.options import RunOptions
 from sinagot_catalog.run.planning.preflight import make_roots
 from sinagot_catalog.run.planning.request import of_steps
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.scripts import parse_command, to_json
 from sinagot_catalog.storage import as_number
 
 if TYPE_CHECKING:
@@ -133,12 +134,26 @@ def _write_cell(
         for root in [catalog.layout.places[link.place].root]
     ]
     read = catalog.with_attempt(rows.select("_last"), ["_params", "_record"])
+    if cell.command is not None:
+        read = _named_by(cell.command, rows.height)
     params = present_params(read["_params"], cell.params)
     record = present_record(read["_record"], codes, catalog.metadata)
     for row, record_id in enumerate(rows["record_id"]):
         made = [one for of_port in outputs if (one := of_port[row]) is not None]
         stamps = [of_port[row] for of_port in inputs]
         lines.accepted(record_id, inputs=stamps, outputs=made, params=params[row], record=record[row])
+
+
+def _named_by(command: str, n_rows: int) -> pl.DataFrame:
+    """The parameters and metadata that a command names, as if some rows had read them."""
+    names = {name for argument in parse_command(command) for kind, name in argument if kind == "field"}
+    params, record = (
+        sorted(name.removeprefix(group) for name in names if name.startswith(group))
+        for group in ("params.", "record.")
+    )
+    read = to_json(dict.fromkeys(params)) if params else None
+    schema = {"_params": pl.String(), "_record": pl.List(pl.List(pl.String()))}
+    return pl.DataFrame([(read, [[name, None] for name in record])] * n_rows, schema=schema, orient="row")
 
 
 def _stamps(found: pl.DataFrame) -> Iterator[Stamp | None]:

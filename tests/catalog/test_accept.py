@@ -191,3 +191,36 @@ def test_rows_of_a_bucket_are_accepted(write_workspace, moto):
     assert row(ws) == ("DONE", "done", False)
     moto.put({"data/raw/R1.csv": "longer than before"})
     assert row(ws) == ("DONE", "done", True)
+
+
+def test_an_accepted_command_is_compared_with_the_parameters_and_metadata_that_it_names(write_workspace):
+    toml = """
+    [params]
+    other = 1
+    [params.filter]
+    low = 2
+    [steps]
+    scripts = ["clean", "plain"]
+    [steps.clean]
+    command = "cp {input} {output} {params.filter.low} {record.age}"
+    inputs = "raw/{id}.csv"
+    outputs = "out/{id}.csv"
+    [steps.plain]
+    command = "cp {input} {output}"
+    inputs = "raw/{id}.csv"
+    outputs = "plain/{id}.csv"
+    """
+    files = [f"{folder}/{record}.csv" for folder in ("raw", "out", "plain") for record in ("R1", "R2")]
+    folder = write_workspace(files=files, toml=toml)
+    table = folder / "ages.csv"
+    table.write_text("record_id,age\nR1,30\nR2,40\n")
+    config = folder / "workspace.toml"
+    config.write_text(config.read_text().replace("[records]", '[records]\nmetadata = "ages.csv"'))
+    Workspace(folder).steps.accept(all_rows=True)
+    assert Workspace(folder).steps.filter("stale").is_empty()
+    table.write_text("record_id,age\nR1,30\nR2,41\n")
+    config.write_text(config.read_text().replace("other = 1", "other = 3"))
+    assert Workspace(folder).steps.filter("stale").select("record_id", "step").rows() == [("R2", "clean")]
+    config.write_text(config.read_text().replace("low = 2", "low = 5"))
+    assert Workspace(folder).explain("R1", "clean").stale == ("filter.low was 2, is 5",)
+    assert Workspace(folder).steps.filter("stale", step="plain").is_empty()

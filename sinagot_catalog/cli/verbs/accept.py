@@ -20,9 +20,9 @@ from sinagot_catalog.startup import polars as pl
   sinagot-catalog accept --where "record_id < 'REC-20200610'"
   sinagot-catalog accept --all
 
-Rows that lack an output are left out. Recorded are the present inputs, outputs and code: from here on, a change of
-them makes a row stale. --json, --csv and --parquet have a row per selected row: record_id, task, modality, step,
-accepted, reason.""",
+Rows that lack an output are left out. Recorded are the present inputs, outputs and code, and the parameters
+that a command names or that the last run of a script read: from here on, a change of them makes a row stale.
+--json, --csv and --parquet have a row per selected row: record_id, task, modality, step, accepted, reason.""",
     ROWS,
     flag("--all", group="which rows", help="all rows of the workspace"),
     OUTPUT,
