@@ -138,7 +138,7 @@ class Config:
     def options_of(self, url: str) -> dict[str, Any]:
         """The fsspec options that open a URL; for a chain of URLs, the options by the protocol of each."""
         protocols = protocols_of(url)
-        if len(protocols) == 1:
+        if "::" not in url:
             return self.storage_options(protocols[0])
         return {protocol: options for protocol in protocols if (options := self.storage.own(protocol))}
 

@@ -22,7 +22,7 @@ from sinagot_catalog.diagnostics.check import Check, some
 from sinagot_catalog.diagnostics.script_checks import check_scripts
 from sinagot_catalog.errors import ServerError, SinagotError, did_you_mean
 from sinagot_catalog.flows import configured_api, status
-from sinagot_catalog.run import RunOptions, check_fits, check_places, limits, make_plan, this_machine
+from sinagot_catalog.run import RunOptions, check_fits, limits, make_plan, this_machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -219,11 +219,8 @@ def _writing(source: Session) -> Iterator[Check]:
     """Check whether a run can write its outputs and its journal."""
     outputs = source.stores.get("outputs", source.stores["dataset"])
     for what, store in {"outputs": outputs, "log": source.log_store}.items():
-        try:  # the same checks as at the start of a run
-            if store.is_local:
-                store.check_writable()
-            else:
-                check_places(source, source.config.run.mode)
+        try:
+            store.check_writable()
         except SinagotError as error:
             text = f"{what}: {store.root} may not be written to: {error.message}"
             yield Check("writing", "fault", text, error.hint)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.run.parts import LAST, part_numbers, part_of
     from sinagot_catalog.run.planning.planner import Plan, make_plan
-    from sinagot_catalog.run.planning.preflight import check_places, check_start
+    from sinagot_catalog.run.planning.preflight import check_start
     from sinagot_catalog.run.planning.replaced_outputs import replaced
     from sinagot_catalog.run.planning.request import check_rows, plan, rows_query
     from sinagot_catalog.run.planning.step_order import order_fault

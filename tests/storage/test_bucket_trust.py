@@ -23,7 +23,7 @@ def test_read_only_bucket_is_looked_at_and_named_when_it_is_run(weed, seaweed, h
     assert ws.records.count() == 3
     assert ws.steps.filter(status="DONE").collect().height == 3
     assert ws.steps.scan_outputs("summary").collect()["record_id"].to_list() == ["REC-20200601"]
-    with pytest.raises(StorageError, match=rf"the run cannot write to {seaweed.url}: access denied"):
+    with pytest.raises(UsageError, match=rf"the run cannot write to {seaweed.url}: access denied"):
         ws.steps.run(progress=False)
     assert seaweed.keys() == before
 
@@ -116,3 +116,16 @@ def _server_home():
     from sinagot_catalog.flows.server import local_server
 
     return local_server.home()
+
+
+def test_a_bucket_that_cannot_be_written_ends_a_run_with_2_and_doctor_names_it_alone(
+    cli, weed, seaweed, write_workspace
+):
+    reader = weed.bucket(seaweed.url.removeprefix("s3://"), "readerkey")
+    toml = f"[path]\noutputs = '{seaweed.url}/results'\nlog = 'log'\n"
+    folder = write_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"], toml=toml)
+    ran = cli("run", folder, **reader.environment)
+    assert (ran.returncode, "access denied" in ran.stderr) == (2, True), ran.stderr
+    told = cli("doctor", folder, **reader.environment).stdout
+    assert f"outputs: {seaweed.url}/results may not be written to" in told
+    assert f"log: {folder}/log may be written to" in told

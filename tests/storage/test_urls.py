@@ -71,6 +71,20 @@ def test_a_folder_of_an_archive_is_a_dataset_and_rows_run_in_processes(write_wor
     assert ws.steps.run(progress=False, workers=2).counts() == {"done": 2}
 
 
+@pytest.mark.parametrize("url", ["tar://::{}/dotted.tgz", "tar://lab::{}/dotted.tgz"])
+def test_a_tar_of_the_folder_itself_is_a_dataset_whatever_its_name_says_of_compression(
+    write_workspace, archive, url
+):
+    tree = archive / "tree"
+    if "lab" in url:
+        tree.rename(archive / "lab")
+        tree.mkdir()
+        (archive / "lab").rename(tree / "lab")
+    with tarfile.open(archive / "dotted.tgz", "w:gz") as tar:
+        tar.add(tree, arcname=".")
+    check_runs(opened(write_workspace, url.format(archive), toml="[storage.tar]\ncompression = 'gzip'\n"))
+
+
 @pytest.mark.usefixtures("archive")
 def test_an_archive_lies_beside_the_config(write_workspace):
     folder = write_workspace(SCRIPTS, toml=f"[path]\ndataset = 'zip://::../data.zip'\n{APART}")
@@ -168,8 +182,9 @@ def web(tmp_path):
     thread.join(300)
 
 
-def test_a_web_server_is_a_dataset_whose_names_are_plain(write_workspace, web):
-    folder, url = web
+@pytest.mark.parametrize("cache", ["", "simplecache::"])
+def test_a_web_server_is_a_dataset_whose_names_are_plain(write_workspace, web, cache):
+    folder, url = web[0], f"{cache}{web[1]}"
     for name in ("a b", "50%", "é+(1)", "x#1"):
         (folder / "raw" / f"{name}.csv").write_text(f"<{name}>")
     (folder / "raw/nested").mkdir()
@@ -196,6 +211,13 @@ def test_a_folder_of_a_web_server_is_no_file(write_workspace, web):
 def test_an_address_that_is_not_found_is_told_as_such(write_workspace, web):
     with pytest.raises(StorageError, match=r"/nowhere cannot be listed: 404 Not Found"):
         opened(write_workspace, f"{web[1]}/nowhere").records.ids()
+
+
+def test_a_server_that_does_not_answer_is_an_error_and_no_folder_that_cannot_be_read(write_workspace):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(StorageError, match=r"/raw cannot be listed: .*onnect"):
+        opened(write_workspace, f"http://127.0.0.1:{port}").records.ids()
 
 
 def test_a_folder_that_a_server_refuses_is_unknown_and_not_empty(write_workspace, web):

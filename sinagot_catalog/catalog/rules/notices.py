@@ -209,7 +209,7 @@ _TEXTS = {
     "folder unreadable": _Texts(
         "the folder {0} cannot be read; its rows are unknown",
         "{count} folders cannot be read, such as {0}; their rows are unknown",
-        "chmod it.",
+        "Change its rights.",
         "the folder {0} cannot be read: its rows are unknown",
     ),
     "folder empty": _Texts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -35,6 +36,8 @@ _CODES = {
     "Forbidden": "access denied",
     "403": "access denied",
 }
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
+_NOT_SERVING = (502, 503, 504)
 _STATUS = {
     401: "401 Unauthorized: it asks for a name and a password",
     403: "access denied (403 Forbidden)",
@@ -106,6 +109,16 @@ def status_of(error: BaseException | None) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     return None
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error means that a server cannot be reached, whatever is asked of it."""
+    return any(
+        isinstance(cause, (ConnectionError, TimeoutError, EOFError, socket.gaierror))
+        or getattr(cause, "errno", None) in _UNREACHABLE
+        or status_of(cause) in _NOT_SERVING
+        for cause in _chain(error)
+    )
 
 
 def is_refusal(error: BaseException) -> bool:

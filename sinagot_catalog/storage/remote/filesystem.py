@@ -27,6 +27,8 @@ EXTRAS = {
 }
 """The extra of this package that installs what a bucket protocol needs."""
 WEB = ("http", "https")
+CACHES = ("simplecache", "filecache", "blockcache", "cached")
+"""Protocols whose names are those of the URL behind them."""
 _TAKES_NO_EXTRAS = ("sftp", "ssh")
 """Protocols whose file systems pass every option on to a library, which knows none of fsspec's own options."""
 _SEVERAL_AT_ONCE = ("memory", "file", "local")
@@ -128,6 +130,8 @@ def file_system(root: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         fs, path = url_to_fs(root, skip_instance_cache=True, **uncached, **given)
     except Exception as error:
         raise StorageError(f"{shown} cannot be opened: {reason_of(error, secrets_in(options))}") from error
+    if "tar" in kinds and not path.startswith(".") and fs.ls("", detail=False) == ["."]:
+        path = f"./{path}"  # `tar -c .` writes all names like this
     is_shared = fs.async_impl or protocol in _SEVERAL_AT_ONCE
     return (fs if is_shared else _OneAtATime(fs)), path.rstrip("/")
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.storage.remote import cloud_listing
+from sinagot_catalog.storage.remote.error_reasons import is_outage
 from sinagot_catalog.storage.remote.filesystem import EXTRAS, WEB, Info
 from sinagot_catalog.storage.remote.remote_root import RemoteRoot
 
@@ -125,7 +126,7 @@ class RemoteListing(RemoteRoot):
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except Exception as error:
-                if here == "":
+                if here == "" or is_outage(error):
                     raise self.fault(here, "cannot be listed", error) from error
                 unreadable.append(here)
                 continue

@@ -13,7 +13,7 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.remote import cloud_listing
 from sinagot_catalog.storage.remote.error_reasons import reason_of, secrets_in, status_of
-from sinagot_catalog.storage.remote.filesystem import WEB, Info, file_system
+from sinagot_catalog.storage.remote.filesystem import CACHES, WEB, Info, file_system
 from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class RemoteRoot:
 
     Attributes:
         root: The URL in its normal form.
-        protocol: The outermost protocol of the URL.
+        protocol: The outermost protocol of the URL, but for caches: the one that names the files.
         options: The fsspec options.
         fs: The file system.
         base: The root as the file system names it.
@@ -43,11 +43,12 @@ class RemoteRoot:
         self, root: str, options: Mapping[str, Any] | None = None, *, has_few_retries: bool = False
     ) -> None:
         self.root = normal_url(root)
-        self.protocol = protocols_of(self.root)[0]
+        protocols = protocols_of(self.root)
+        self.protocol = next((name for name in protocols if name not in CACHES), protocols[0])
         self.options = dict(options or {})
         self.fs: Any
         self.base: str
-        retries = _FEW_RETRIES if has_few_retries and self.protocol in ("s3", "s3a") else {}
+        retries = _FEW_RETRIES if has_few_retries and protocols[0] in ("s3", "s3a") else {}
         self.fs, self.base = file_system(self.root, {**retries, **self.options})
 
     def __repr__(self) -> str:

@@ -7,11 +7,11 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import StorageError, UnwritableError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.protocol import Stat, Store
 from sinagot_catalog.storage.remote import cloud_listing
-from sinagot_catalog.storage.remote.error_reasons import is_refusal, reason_of, secrets_in
+from sinagot_catalog.storage.remote.error_reasons import is_outage, is_refusal, reason_of, secrets_in
 from sinagot_catalog.storage.remote.remote_listing import RemoteListing
 from sinagot_catalog.storage.urls import join_url
 
@@ -167,7 +167,8 @@ class RemoteStore(RemoteListing, Store):
         try:
             self.fs.pipe_file(self.full(path), b"")
         except Exception as error:
-            raise StorageError(
+            kind = StorageError if is_outage(error) else UnwritableError
+            raise kind(
                 f"the run cannot write to {self.bucket}: {reason_of(error, secrets_in(self.options))}",
                 "Set [path] outputs and log in workspace.toml to a place that you may write to.",
             ) from error
