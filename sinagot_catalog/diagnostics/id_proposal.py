@@ -118,21 +118,27 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
         if not paths:
             hint = "The pattern is relative to that folder, and it has no files. " + _FOLDER
         raise NotFoundError(f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}", hint)
-    metadata = _participants(folder, dataset)
+    metadata = _participants(folder, dataset, template.prefix)
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
         return ScanResult(template, dataset, rows, propose(ids), ids, metadata)
     return ScanResult(template, dataset, rows, *_of_fields(template, rows), metadata)
 
 
-def _participants(folder: Path, dataset: str) -> str:
-    """Return the path of a BIDS dataset's table of participants, relative to the config; empty if there is none."""
-    path = folder / dataset / "participants.tsv"
-    if not path.is_file():
-        return ""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        names = file.readline(_HEADER).lstrip("\ufeff").strip().split("\t")
-    return path.relative_to(folder).as_posix() if "participant_id" in names else ""
+def _participants(folder: Path, dataset: str, prefix: str) -> str:
+    """Return the path of a BIDS dataset's table of participants, relative to the config; empty if there is none.
+
+    The table is in the dataset, or in a folder that the pattern begins with.
+    """
+    names = prefix.split("/")[:-1]
+    for end in range(len(names) + 1):
+        path = folder.joinpath(dataset, *names[:end], "participants.tsv")
+        if path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                columns = file.readline(_HEADER).lstrip("\ufeff").strip().split("\t")
+            if "participant_id" in columns:
+                return path.relative_to(folder).as_posix()
+    return ""
 
 
 def _such_as(pattern: str, paths: list[str]) -> str:

@@ -206,17 +206,18 @@ def test_a_pattern_of_another_folder_is_told_to_name_the_folder(cli, tmp_path):
     )
 
 
-@pytest.mark.parametrize("dataset", ["", "dataset/"])
+@pytest.mark.parametrize("dataset", ["", "dataset/", "bids/"])
 def test_the_participants_of_a_bids_dataset_are_columns_of_its_records(cli, tmp_path, dataset):
     write(tmp_path, *(f"{dataset}sub-{n}/eeg/sub-{n}_eeg.csv" for n in ("01", "02")))
     (tmp_path / dataset / "participants.tsv").write_text("participant_id\tage\nsub-01\t31\nsub-02\tn/a\n")
-    made = cli("init", "--from-files", "sub-{sub}/eeg/sub-{sub}_eeg.csv")
+    pattern = f"{'' if dataset == 'dataset/' else dataset}sub-{{sub}}/eeg/sub-{{sub}}_eeg.csv"
+    made = cli("init", "--from-files", pattern)
     assert f"metadata = {dataset}participants.tsv: its columns are columns of the records" in made.stderr
     assert Workspace(tmp_path).records.select("sub", "age").rows() == [("01", 31), ("02", None)]
     (tmp_path / dataset / "participants.tsv").write_text("name\tage\nann\t31\n")
     (tmp_path / "workspace.toml").unlink()
     (tmp_path / "scripts/lines.py").unlink()
-    assert "metadata" not in cli("init", "--from-files", "sub-{sub}/eeg/sub-{sub}_eeg.csv").stderr
+    assert "metadata" not in cli("init", "--from-files", pattern).stderr
 
 
 @pytest.mark.parametrize(
