@@ -30,7 +30,13 @@ if TYPE_CHECKING:
         sql_predicate,
         with_long_names,
     )
-    from sinagot_catalog.catalog.rules.failures import VARYING, failure_filter, failure_kinds, sql_text
+    from sinagot_catalog.catalog.rules.failures import (
+        failure_filter,
+        failure_kind,
+        failure_kind_of,
+        failure_kinds,
+        sql_text,
+    )
     from sinagot_catalog.catalog.rules.notices import (
         JoinedNotices,
         Notice,

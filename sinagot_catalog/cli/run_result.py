@@ -23,11 +23,10 @@ def result_line(report: RunReport) -> str:
 
 def say_failures(args: Any, report: RunReport) -> None:
     """Print the first kinds of failure, each with an example, and the command that shows more."""
-    from sinagot_catalog.catalog import VARYING
+    from sinagot_catalog.catalog import failure_kind
 
     failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
-    kind = pl.col("message").str.extract(r"^\s*([^\n]*)", 1).str.replace_all(VARYING, "…").alias("kind")
-    kinds = failed.group_by("step", "outcome", "error_type", kind, maintain_order=True).agg(
+    kinds = failed.group_by("step", "outcome", "error_type", failure_kind(), maintain_order=True).agg(
         pl.len().alias("n"), pl.col("record_id", "task", "modality", "message").first()
     )
     for row in kinds.head(_SHOWN).iter_rows(named=True):

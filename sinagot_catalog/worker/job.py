@@ -245,8 +245,8 @@ class JobRunner:
         force = "; --force replaces it" * (foreign in row.in_place or foreign in row.controls)  # no folder
         accept = "; sinagot-catalog accept takes it as the output of this step" * self._outputs.exist(row)
         message = (
-            f"{foreign} is there already, and no run made it as it is now: nothing was run. Write to another path, "
-            f"or move it away{force}{accept}"
+            f"{foreign!r} is there already, and no run made it as it is now: nothing was run. Write to another "
+            f"path, or move it away{force}{accept}"
         )
         return self._error(row, ForeignFileError.error_type, message)
 

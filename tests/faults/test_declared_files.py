@@ -62,7 +62,7 @@ def test_a_file_that_no_run_made_stays_when_another_output_is_missing(lab, run):
     for _ in range(2):  # the second run knows the error of the first
         counts, messages = run(folder)
         assert counts == {"error": 2}
-        assert all("_channels.tsv is there already, and no run made it" in one for one in messages)
+        assert all("_channels.tsv' is there already, and no run made it" in one for one in messages)
         assert_kept(folder)
     assert not (folder / "dataset/quality").exists()
     assert Workspace(folder).steps.collect()["status"].to_list() == ["ERROR", "ERROR"]
@@ -112,7 +112,7 @@ def test_an_output_that_becomes_the_former_input_is_not_replaced_as_stale(lab, r
         journal.write_text(re.sub(r'"20\d\d-', '"2090-', journal.read_text()))
     counts, messages = run(folder, stale="code")
     assert counts == {"error": 2}
-    assert all("_eeg.edf is there already" in one for one in messages)
+    assert all("_eeg.edf' is there already" in one for one in messages)
     assert_kept(folder)
 
 

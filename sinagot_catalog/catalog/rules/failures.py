@@ -10,8 +10,30 @@ import polars as pl
 from sinagot_catalog.catalog.rules.status_rules import first_line
 from sinagot_catalog.schema import FAILED_ATTEMPTS
 
-VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
-"""The parts of a message that differ between failures of one kind, as a regular expression."""
+_VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
+"""The parts of a message that differ between failures of one kind, besides the id of the record."""
+_TELLING = 4
+"""Number of characters from which on an id is looked for in a message: a shorter one may be part of a word."""
+
+
+def failure_kind() -> pl.Expr:
+    """The first line of the column `message`, with `…` for the parts that differ between failures of one kind.
+
+    Example:
+        >>> rows = {"record_id": ["ann_pre", "R1"], "message": ["'x' lacks 3 of ann_pre", "no R1 in a/b"]}
+        >>> pl.DataFrame(rows).select(failure_kind()).to_series().to_list()
+        ['… lacks … of …', 'no R… in …']
+    """
+    line, record = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1), pl.col("record_id")
+    named = (
+        pl.when(record.str.len_chars() < _TELLING).then(line).otherwise(line.str.split(record).list.join("…"))
+    )
+    return named.str.replace_all(_VARYING, "…").alias("kind")
+
+
+def failure_kind_of(record_id: str, message: str) -> str:
+    """The same of one message."""
+    return pl.DataFrame({"record_id": [record_id], "message": [message]}).select(failure_kind()).item() or ""
 
 
 def failure_kinds(rows: pl.DataFrame, by: Sequence[str] = ("task", "modality", "step")) -> pl.DataFrame:
@@ -33,9 +55,8 @@ def failure_kinds(rows: pl.DataFrame, by: Sequence[str] = ("task", "modality", "
         pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
         for name in ("error_type", "message")
     )
-    kind = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(VARYING, "…")
     return (
-        rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
+        rows.with_columns(pl.coalesce(failure_kind(), "reason").alias("kind"))
         .group_by(*by, "error_type", "kind", maintain_order=True)
         .agg(
             *(

@@ -89,7 +89,7 @@ class ClaimedRun:
         self.workers = options.most_workers(source.config)
         self.log_buffer = LogBuffer()
         self._results = Results()
-        self.failure_limit = FailureLimit(options.stop_after, plan.rows["step"].to_list())
+        self.failure_limit = FailureLimit(options.stop_after, plan.rows)
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._executor: Executor | None = None

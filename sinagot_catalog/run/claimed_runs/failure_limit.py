@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.catalog import VARYING
+from sinagot_catalog.catalog import failure_kind_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+    import polars as pl
 
     from sinagot_catalog.journal import Result
 
@@ -23,14 +24,15 @@ class FailureLimit:
 
     Args:
         most: The number of failures of one kind that ends the run; None for no limit.
-        steps: The step of each row of the plan.
+        rows: The rows of the plan.
 
     Attributes:
         sentence: Why the run ends early; None as long as it goes on.
 
     Example:
+        >>> import polars as pl
         >>> from sinagot_catalog.journal import Result
-        >>> limit = FailureLimit(2, ["clean", "clean"])
+        >>> limit = FailureLimit(2, pl.DataFrame({"record_id": ["R1", "R2"], "step": ["clean", "clean"]}))
         >>> limit.note([Result(0, "error", error_type="ValueError", message="row 7 is empty")])
         False
         >>> limit.note([Result(1, "error", error_type="ValueError", message="row 12 is empty")])
@@ -39,10 +41,10 @@ class FailureLimit:
         'stopped after 2 failures of one kind, clean: ValueError: row 12 is empty'
     """
 
-    def __init__(self, most: int | None, steps: Sequence[str]) -> None:
+    def __init__(self, most: int | None, rows: pl.DataFrame) -> None:
         self.sentence: str | None = None
         self._most = most
-        self._steps = steps
+        self._rows = rows.select("record_id", "step")
         self._counts: Counter[tuple[str, str | None, str]] = Counter()
         self._lock = threading.Lock()
 
@@ -55,8 +57,8 @@ class FailureLimit:
                 if result.outcome not in _COUNTED:
                     continue
                 line = (result.message or "").strip().partition("\n")[0][:_WIDTH]
-                step = self._steps[result.row]
-                kind = (step, result.error_type, re.sub(VARYING, "…", line))
+                record_id, step = self._rows.row(result.row)
+                kind = (step, result.error_type, failure_kind_of(record_id, line))
                 self._counts[kind] += 1
                 if self._counts[kind] >= self._most and self.sentence is None:
                     failures = "1 failure" if self._most == 1 else f"{self._most} failures of one kind"

@@ -63,6 +63,22 @@ def test_failures_are_grouped_with_the_command_that_runs_them_again(cli, write_w
         assert len(planned) == one["n"]
 
 
+def test_failures_that_name_their_records_are_of_one_kind(cli, write_workspace):
+    ids = ["Käthe M_pre", "O'Brien_post", "Nguyen_pre", "post_Ann"]
+    body = "raise ValueError(f'no annotation of {self.id} yet')"
+    folder = write_workspace(
+        {"a": ("raw/{id}", "a/{id}", body)}, [f"raw/{one}" for one in ids], id_pattern=r"[^/]+"
+    )
+    run = cli("run", folder, "-q")
+    assert "(4 rows like this)" in run.stderr
+    (kind,) = json.loads(cli("logs", "-C", folder, "--group", "--json").stdout)
+    assert (kind["n"], kind["message"]) == (4, "no annotation of … yet")
+    stopped = json.loads(
+        cli("run", folder, "-q", "--mode", "main_process", "--stop-after", "2", "--json").stdout
+    )
+    assert [row["outcome"] for row in stopped] == ["error", "error", "cancelled", "cancelled"]
+
+
 def test_the_command_of_a_kind_of_failure_runs_no_rows_of_another(cli, write_workspace):
     body = """
         n = int(self.id[1:])
