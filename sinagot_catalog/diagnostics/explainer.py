@@ -216,7 +216,7 @@ class _Row:
             elif present["is_folder"] or len(before) == FOLDER:
                 yield from _folder_change(name, before, present)
             elif present["size"] != before[0]:
-                yield f"{name} had {before[0]:,} bytes and has {present['size']:,}"
+                yield f"{name} had {count_of(before[0], 'byte')} and has {present['size']:,}"
             elif present["mtime_ns"] != before[1]:
                 yield f"{name} was changed {time_text(_as_time(present['mtime_ns']))}"
 
@@ -338,9 +338,9 @@ def _folder_change(name: str, before: Sequence[int], now: dict[str, Any]) -> Ite
     elif len(before) != FOLDER:
         yield f"{name} was a file and is a folder"
     elif as_number(now["etag"]) != before[2]:
-        then = f"{count_of(before[1], 'file')} ({before[0]:,} bytes)"
+        then = f"{count_of(before[1], 'file')} ({count_of(before[0], 'byte')})"
         if now["count"] is not None and (now["size"], now["count"]) != (before[0], before[1]):
-            yield f"{name} had {then} and has {count_of(now['count'], 'file')} ({now['size']:,} bytes)"
+            yield f"{name} had {then} and has {count_of(now['count'], 'file')} ({count_of(now['size'], 'byte')})"
         else:
             yield f"files in {name} were changed: it had and has {then}"
 

@@ -248,7 +248,7 @@ def _file_line(file: File) -> str:
     name = f"{file.role} {file.label}" if file.label else file.role
     if not file.exists:
         return f"{name} {file.path}: {file.absence}"
-    size = "cannot be read" if file.size is None else f"{file.size:,} bytes"
+    size = "cannot be read" if file.size is None else count_of(file.size, "byte")
     size = size if file.count is None else f"a folder, {count_of(file.count, 'file')}, {size}"
     return f"{name} {file.path}: {size}, {time_text(file.modified)}"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics.explainer import explain
 from sinagot_catalog.diagnostics.explanation import File, time_text
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
@@ -93,7 +94,9 @@ class FileOrigin:
             yield f"  run {self.run_id} on {self.host} {did}, {time_text(self.time)}"
             yield from (f"  {name} {value}" for name, value in self._facts())
         for file in self.inputs:
-            size = "absent now" if not file.exists else "" if file.size is None else f"{file.size:,} bytes"
+            size = (
+                "absent now" if not file.exists else "" if file.size is None else count_of(file.size, "byte")
+            )
             made = f", made by {', '.join(file.made_by)}" if file.made_by else ""
             yield f"  input {file.path}: {size}{made}"
         for change in self.stale or ():

@@ -125,6 +125,35 @@ def test_outputs_whose_names_only_look_like_inputs_make_nothing(make_workspace):
     assert set(ws.steps.collect()["status"]) == {"DONE"}
 
 
+def test_an_absent_raw_file_is_one_of_the_dataset_also_where_outputs_look_alike(make_workspace):
+    """Sessions of a village, and a result per village that could be one: `dorf/{village}.txt`."""
+    files = ["A/1/ann.wav", "A/1/ann.textGrid", "A/1/bob.wav", "A/1/bob.TextGrid"]
+    toml = """
+    [path]
+    outputs = "made"
+    [steps]
+    scripts = ["words", "level", "village"]
+    [steps.words]
+    command = "cp {input} {output}"
+    inputs = "{village}/{day}/{who}.TextGrid"
+    outputs = "words/{village}/{day}/{who}.txt"
+    [steps.level]
+    command = "cp {input} {output}"
+    inputs = "{village}/{day}/{who}.wav"
+    outputs = "level/{village}/{day}/{who}.txt"
+    [steps.village]
+    command = "cat {input}"
+    inputs = "words/{village}/{day}/{who}.txt"
+    outputs = "village/{village}/"
+    by = ["village"]
+    """
+    ids = r"(?P<village>[^/_]+)_(?P<day>[^/_]+)_(?P<who>[^/_]+)"
+    ws = make_workspace(files=files, id_pattern=ids, toml=toml)
+    raw = ws.explain("A_1_ann", "words").files[0]
+    assert (raw.path, raw.near) == ("A/1/ann.TextGrid", "A/1/ann.textGrid")
+    assert "A/1/bob.TextGrid: 4 bytes" in repr(ws.explain("A_1_bob", "words"))
+
+
 def test_outputs_that_look_like_raw_files_tell_no_records_from_their_own_root(make_workspace):
     scripts = {"b": ("{id}.csv", "{id}_b.csv"), "c": ("{id}_b.csv", "{id}_c.csv")}
     ws = make_workspace(scripts, ["R1.csv"], toml=APART, id_pattern=r"\w+")

@@ -318,24 +318,26 @@ class Presence:
         return paths.is_in(shared.unique().implode()).fill_null(value=False)
 
     @cached_property
-    def _only_in_other(self) -> dict[int, pl.Series]:
-        """For each bound pattern with a second root whether its path is present only there, a row per record."""
+    def _in_other(self) -> dict[int, pl.Series]:
+        """For each bound pattern with a second root the records whose path is there only, or is absent and raw."""
         two = {index: place for index, place in enumerate(self.layout.places) if place.other is not None}
         firsts = self.coded.filter(pl.col("root") == "outputs")
         there = self._present(firsts)
-        return {
-            index: self.presence[index]
-            & ~(there[index] if index in self.by_id else self._shared(index, place.root))
-            for index, place in two.items()
-        }
+        out = {}
+        for index, place in two.items():
+            made = [self.waits_for(index, maker) for maker in self.makers.get(index, ())]
+            is_made = reduce(or_, [~self.nobody if rows is None else rows for rows in made], self.nobody)
+            is_first = there[index] if index in self.by_id else self._shared(index, place.root)
+            out[index] = ~is_first & (self.presence[index] | ~is_made)
+        return out
 
     def root_of(self, index: int, records: pl.Series) -> pl.Series:
-        """The root of a bound pattern's paths for some records: the root that holds them, else the first."""
+        """The root of a bound pattern's paths for some records: the root that holds them, or should hold them."""
         place = self.layout.places[index]
         first = pl.Series("root", [place.root]).new_from_index(0, len(records))
         if place.other is None:
             return first
-        elsewhere = self._only_in_other[index].gather(records)
+        elsewhere = self._in_other[index].gather(records)
         return first.zip_with(~elsewhere, pl.Series([place.other]).new_from_index(0, len(records)))
 
     @cached_property
