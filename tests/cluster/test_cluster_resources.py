@@ -1,5 +1,6 @@
 """Resources of steps on real clusters: what batches ask for, what their rows see, what no worker has."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -97,6 +98,15 @@ def test_batches_ask_dask_for_what_their_rows_need(declared_dask, lab):
     assert counts == {"done": 4}
     assert {tuple(seen) for _, _, *seen in wrote["card"]} == {("6", "2")}
     assert not overlaps([row[:2] for row in wrote["card"]])
+
+
+def test_rows_have_the_threads_of_their_cpus_also_below_the_nanny_of_a_dask_worker(tmp_path, lab):
+    with contextlib.closing(Dask(tmp_path)) as cluster:
+        cluster.ensure(1, "--nanny", "--resources", "cpus=3 memory=4e9")
+        cluster.wait_for_workers(1)
+        counts, wrote = run(lab(cluster, 2, fit={"cpus": 3}))
+    assert counts == {"done": 2}
+    assert {threads for *_, threads in wrote["fit"]} == {"3"}
 
 
 def test_what_no_dask_worker_has_is_said_and_nothing_hangs(declared_dask, lab):

@@ -125,6 +125,8 @@ def test_what_sbatch_refuses_is_told_in_one_sentence(cli, write_workspace, slurm
     assert done.stderr.startswith("error: sbatch refused the array: invalid partition specified: none")
     assert "Traceback" not in done.stderr
     assert done.stderr.count("\n") == 1
+    done = cli("sbatch", folder, "--parts", "5000", **slurm.environment)
+    assert (done.returncode, "Give fewer --parts" in done.stderr) == (1, True), done.stderr
 
 
 @pytest.mark.parametrize(

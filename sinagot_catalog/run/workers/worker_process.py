@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import multiprocessing
 import os
 import select
 import signal
@@ -209,10 +210,20 @@ def _shared_file(size: int) -> int:
     return fd
 
 
+def _limits_of_nanny() -> dict[str, str]:
+    """The thread limits that a Dask worker has from its nanny; nobody asked for them."""
+    if multiprocessing.parent_process() is None or "distributed" not in sys.modules:
+        return {}
+    sets = sys.modules["dask"].config.get("distributed.nanny.pre-spawn-environ", {})
+    return {name: str(sets[name]) for name in _CAPS if name in sets}
+
+
 def _environment(kind: WorkerKind) -> dict[str, str]:
     """The environment of a worker: that of this process, thread limits, GPUs, and the path of this package."""
     own = str(Path(__file__).parents[3])
-    environment = {**dict.fromkeys(_CAPS, str(kind.threads)), **os.environ}
+    limits = _limits_of_nanny()
+    given = {name: value for name, value in os.environ.items() if limits.get(name) != value}
+    environment = {**dict.fromkeys(_CAPS, str(kind.threads)), **given}
     if kind.gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(kind.gpus)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
