@@ -134,9 +134,8 @@ def outputs(
         cell = layout.cells[index]
         link = _output(cell.linked("output"), cell.step, label)
         if link is not None:
-            linked = resolver.catalog.link_rows(rows.filter(pl.col("_cell") == index), link)
-            linked = linked.filter("exists").with_columns(_place=pl.lit(link.place, pl.UInt16))
-            parts.append(linked.select(*_OUTPUTS))
+            part = rows.filter(pl.col("_cell") == index)
+            parts.append(resolver.catalog.port_paths([link], part).filter("exists").select(*_OUTPUTS))
     return pl.concat(parts).sort("_row").drop("_row")
 
 

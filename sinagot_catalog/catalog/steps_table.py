@@ -168,9 +168,8 @@ class StepsTable(Presence):
                 for maker in self.makers.get(link.place, ()):
                     if maker == cell.index:
                         continue
-                    rows = self.waits_for(link.place, maker)
                     coming = self.is_coming(maker, frozenset({cell.index}))
-                    coming = coming if rows is None else coming & rows
+                    coming = coming & self.made_by(link.place, maker)
                     if coming.any():
                         waits.setdefault(cell.index, []).append((maker, coming))
         return waits
@@ -190,7 +189,7 @@ class StepsTable(Presence):
         if waits.any():
             if step.by is not None:
                 states = self.group_steps.states(step)
-                waits = waits & (states.ready | states.waiting)
+                waits = waits & (states.sums["ready"] | states.sums["waiting"])
             for port in self._own_required(step):
                 made = self._of_makers(port, seen | {cell}, self.is_coming)
                 waits = waits & reduce(or_, made, self.port_presence(port))
@@ -204,7 +203,7 @@ class StepsTable(Presence):
         waits = status.eq_missing("INIT")
         unmade = waits | status.eq_missing("DATA_NOT_AVAILABLE")
         if step.by is not None and unmade.any():
-            failed = failed | (unmade & self.group_steps.states(step).lost)
+            failed = failed | (unmade & self.group_steps.states(step).sums["lost"])
         if waits.any():
             for port in self._own_required(step):
                 lacks = waits & ~self.port_presence(port)
@@ -223,9 +222,7 @@ class StepsTable(Presence):
         """For each step that makes an input, which of its rows are so by a judgement; a row per record."""
         for link in port:
             for maker in set(self.makers.get(link.place, ())) - seen:
-                rows = self.waits_for(link.place, maker)
-                found = judge(maker, seen)
-                yield found if rows is None else found & rows
+                yield judge(maker, seen) & self.made_by(link.place, maker)
 
     def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
         """Return the presence of one unit step's paths, a row per record."""
@@ -239,7 +236,7 @@ class StepsTable(Presence):
             if (hidden := self.unknown[link.place]) is not None
         ]
         if len(own) < len(cell.input_ports):
-            unknown.append(self.group_steps.states(cell).unknown)
+            unknown.append(self.group_steps.states(cell).sums["unknown"])
         lacks = [self.pathless[place] for place in self._needed_places(cell) if place in self.pathless]
         lacks += [~self.nobody] if cell.index in self.faults else []
         return records.with_columns(
@@ -258,7 +255,7 @@ class StepsTable(Presence):
         own = [port for port in cell.input_ports if self.layout.is_own(cell, port)]
         found = [self.port_presence(port) for port in own if not port[0].is_optional]
         if len(own) < len(cell.input_ports):
-            found += [self.group_steps.states(cell).ready] * max(len(cell.required) - len(found), 1)
+            found += [self.group_steps.states(cell).sums["ready"]] * max(len(cell.required) - len(found), 1)
         return found, own
 
     def _needed_places(self, cell: UnitStep) -> list[int]:
@@ -377,7 +374,8 @@ class StepsTable(Presence):
         """Return size, time and fingerprint of one path or input of rows of a unit step."""
         if port[0].role != "input" or self.layout.is_own(cell, port):
             return port_stats(self, codes, port, stats)
-        return files_stats(self, codes, self.group_steps.files(cell, port, codes), stats)
+        files = self.group_steps.paths(cell, port, codes.unique().to_frame("_rec"))
+        return files_stats(self, codes, files.filter("exists"), stats)
 
 
 _CORE: dict[str, pl.DataType] = {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import polars.selectors as cs
 
+from sinagot_catalog.catalog.expressions import only
 from sinagot_catalog.catalog.files.file_stats import folder_rules, stat_rows
 from sinagot_catalog.catalog.files.path_sets import is_below
 from sinagot_catalog.catalog.files.row_positions import positions
@@ -29,14 +30,9 @@ from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 from sinagot_catalog.startup import dataclass
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sinagot_catalog.catalog.files.file_stats import Stats
     from sinagot_catalog.catalog.stored_tables.metadata import Table
     from sinagot_catalog.catalog.stored_tables.row_files import RowFiles
-    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
-
-_ROLES = ("output", "input", "control", "data")
 
 
 @dataclass(frozen=True)
@@ -115,30 +111,20 @@ class Catalog(StepsTable):
         units = self.layout.units
         schema = {"_unit": pl.UInt16, "task": pl.String, "modality": pl.String}
         names = [(unit.index, unit.task, unit.modality) for unit in units]
-        table = pl.DataFrame(names, schema=schema, orient="row")
-        records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
-        has_data = [
-            records.with_columns(
-                pl.lit(unit.index, dtype=pl.UInt16).alias("_unit"),
-                self._has_data(unit.index).alias("has_data"),
-            )
-            for unit in units
-        ]
-        empty = pl.DataFrame(schema={"_rec": pl.UInt32, "_unit": pl.UInt16, "has_data": pl.Boolean})
-        rows = pl.concat([empty, *has_data]).sort("_rec", "_unit")
+        has_data = [pl.Series([], dtype=pl.Boolean), *(self._has_data(unit.index) for unit in units)]
+        rows = (
+            pl.DataFrame(names, schema=schema, orient="row")
+            .join(self.ids.to_frame().with_row_index("_rec"), how="cross")
+            .with_columns(pl.concat(has_data).alias("has_data"))
+            .sort("_rec", "_unit")
+        )
         is_through = pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False)
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *status_rules.counts(),
             pl.col("step").filter(~is_through).first().alias("next_step"),
         )
-        return (
-            rows.join(table, on="_unit", how="left", maintain_order="left")
-            .join(counts, on=["_rec", "_unit"], how="left", maintain_order="left")
-            .with_columns(
-                pl.col("n_steps", *STATUS_COUNTS).fill_null(0),
-                self.ids.gather(rows["_rec"]).alias("record_id"),
-            )
-        )
+        found = rows.join(counts, on=["_rec", "_unit"], how="left", maintain_order="left")
+        return found.with_columns(pl.col("n_steps", *STATUS_COUNTS).fill_null(0))
 
     def _has_data(self, index: int) -> pl.Series:
         """Whether a unit's first step has its inputs, or the unit's data file is present."""
@@ -201,28 +187,23 @@ class Catalog(StepsTable):
 
     @cached_property
     def place_table(self) -> pl.DataFrame:
-        """The owner of each bound pattern's files: a row per bound pattern that a step or a modality names."""
-        rows = [self._owner(index) for index in range(len(self.layout.places))]
-        names = {"task": pl.String(), "modality": pl.String(), "step": pl.String(), "role": ROLE}
-        schema: dict[str, pl.DataType] = {"place": pl.UInt16(), **names, "rank": pl.UInt8()}
-        return pl.DataFrame(rows, schema=schema, orient="row")
-
-    def _owner(self, place: int) -> tuple[int, str | None, str | None, str | None, str, int]:
-        """Return the step that makes a bound pattern, else its only reader, else none."""
-        for rank, role in enumerate(_ROLES):
-            cells = [cell for cell in self.layout.cells if place in cell.places(role)]
-            if cells:
-                only = [_only(getattr(cell, name) for cell in cells) for name in ("task", "modality", "step")]
-                return (place, *only, role, rank)  # type: ignore[return-value]
-        units = [unit for unit in self.layout.units if place in unit.data]
-        return (
-            place,
-            _only(unit.task for unit in units),
-            _only(unit.modality for unit in units),
-            None,
-            "data",
-            _ROLES.index("data"),
+        """The owner of each bound pattern's files: the step that makes it, else its only reader, else none."""
+        cells, units = self.layout.cells, self.layout.units
+        users: list[tuple[object, ...]] = [
+            (link.place, link.role, cell.task, cell.modality, cell.step)
+            for cell in cells
+            for link in cell.links
+        ]
+        users += [(place, "data", unit.task, unit.modality, None) for unit in units for place in unit.data]
+        names = {"task": pl.String(), "modality": pl.String(), "step": pl.String()}
+        uses = pl.DataFrame(users, schema={"place": pl.UInt16(), "role": ROLE, **names}, orient="row")
+        role = pl.col("role")
+        owners = uses.group_by("place").agg(
+            role.min(), *(only(pl.col(name).filter(role == role.min())).alias(name) for name in names)
         )
+        places = pl.DataFrame({"place": range(len(self.layout.places))}, schema={"place": pl.UInt16})
+        found = places.join(owners, on="place", how="left", maintain_order="left")
+        return found.with_columns(role.fill_null(pl.lit("data", ROLE)))
 
     @property
     def n_files(self) -> int:
@@ -248,16 +229,16 @@ class Catalog(StepsTable):
         rows = pl.concat(parts)
         # a folder has a row only if a pattern names it
         rows = rows.filter((pl.col("kind") == "file") | pl.col("place").is_not_null()).sort("path")
-        owners = self.place_table.drop("place", "rank").select(pl.all().gather(rows["place"]))
+        owners = self.place_table.drop("place").select(pl.all().gather(rows["place"]))
         return rows.drop("place").hstack(owners)
 
     def _owner_of_rows(self, owned: pl.DataFrame, height: int) -> pl.DataFrame:
-        """The record and the bound pattern of each listed file; of several bound patterns the first in rank."""
+        """The record and the bound pattern of each listed file; of several bound patterns the first by role."""
         at = positions(owned["row"], height)
         if height - at.null_count() < owned.height:
-            ranks = self.place_table.select("place", "rank")
-            owned = owned.join(ranks, on="place", how="left", maintain_order="left").sort(
-                "rank", "place", descending=True, maintain_order=True
+            roles = self.place_table.select("place", "role")
+            owned = owned.join(roles, on="place", how="left", maintain_order="left").sort(
+                "role", "place", descending=True, maintain_order=True
             )
             at = positions(owned["row"], height)  # the last written value wins
         return owned.select(pl.col("_rec", "place").gather(at))
@@ -277,47 +258,15 @@ class Catalog(StepsTable):
             cell = self.layout.cells[int(str(key))]
             ports = [*cell.input_ports, *([link] for link in cell.links if link.role != "input")]
             for order, port in enumerate(ports):
-                chosen = self.chosen_way(port)
                 is_own = self.layout.is_own(cell, port)
-                for number, link in enumerate(port if is_own else port[:1]):
-                    some = part
-                    if is_own and len(port) > 1:
-                        some = part.filter(chosen.gather(part["_rec"]) == number)
-                    found = self.link_rows(some, link) if is_own else self._member_links(cell, port, part)
-                    constants = (
-                        pl.lit(link.role, ROLE).alias("role"),
-                        pl.lit(link.label, pl.String).alias("label"),
-                        pl.lit(link.place, pl.UInt16).alias("_place"),
-                        pl.lit(order, pl.UInt16).alias("_order"),
-                    )
-                    parts.append(found.with_columns(constants).select(*hidden, *LINKS))
+                found = self.port_paths(port, part) if is_own else self.group_steps.paths(cell, port, part)
+                columns = (
+                    pl.lit(port[0].role, ROLE).alias("role"),
+                    pl.lit(port[0].label, pl.String).alias("label"),
+                    pl.lit(order, pl.UInt16).alias("_order"),
+                )
+                parts.append(found.with_columns(columns).select(*hidden, *LINKS))
         return pl.concat(parts).drop_nulls("path").sort("_rec", "_cell", "_order", "path")
-
-    def _member_links(self, cell: UnitStep, port: list[Link], part: pl.DataFrame) -> pl.DataFrame:
-        """Return the paths of an input of the members of groups: a row per file of a member."""
-        files = self.group_steps.files(cell, port, part["_rec"]).with_columns(exists=True)
-        absent = self.group_steps.absent(cell, port, part["_rec"]).with_columns(exists=False)
-        return part.join(pl.concat([files, absent]), on="_rec", maintain_order="left")
-
-    def link_rows(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
-        """Return the paths of one link for rows of `steps` of its unit step: a row per file of many."""
-        rows = part.hstack(self.located(link.place, part["_rec"]))
-        if not self.layout.places[link.place].template.is_wild:
-            return rows.with_columns(self.presence[link.place].gather(part["_rec"]).alias("exists"))
-        rows = rows.join(
-            self.many_files(link.place), on="_rec", how="left", maintain_order="left", suffix="_of"
-        )
-        return rows.with_columns(
-            pl.coalesce("path_of", "path").alias("path"),
-            pl.coalesce("root_of", "root").alias("root"),
-            pl.col("path_of").is_not_null().alias("exists"),
-        )
-
-
-def _only(values: Iterable[str | None]) -> str | None:
-    """Return the value that all values equal, else None."""
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
 
 
 def _as_path_part(name: str) -> pl.Expr:

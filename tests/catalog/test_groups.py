@@ -261,6 +261,24 @@ def test_links_and_files_of_a_group_are_those_of_its_members(grouped):
     assert paths == ["clean/s1_1", "clean/s1_2"]
 
 
+def test_a_file_of_a_member_that_its_group_leaves_out_leads_to_the_group_and_back(make_workspace):
+    scripts = {"avg": source({"a": "a/{id}", "b": "b/{id}"}, "avg/{sub}", ("sub",))}
+    ws = make_workspace(scripts, ["a/s1_1", "b/s1_1", "a/s1_2"], id_pattern=IDS)
+    assert row_of(ws, "sub=s1", "avg")["reason"] == "1 of 2 members are there"
+    assert ws.files.filter(path="a/s1_2").steps.select("record_id").to_series().to_list() == ["sub=s1"]
+    assert "a/s1_2" in ws.steps.files.collect()["path"]
+
+
+def test_a_group_over_all_fields_has_links_to_the_files_that_its_wildcard_finds(make_workspace):
+    scripts = {"sum": source("raw/{sub}_{run}/*.csv", "sum/{sub}_{run}", ("sub", "run"))}
+    files = ["raw/s1_1/a.csv", "raw/s1_1/b.csv"]
+    ws = make_workspace(scripts, files, id_pattern=IDS)
+    links = ws.links().filter(role="input")
+    assert links.select("record_id", "path", "exists").rows() == [
+        ("sub=s1,run=1", path, True) for path in files
+    ]
+
+
 def test_explain_tells_of_a_group_and_names_the_group_of_a_record(grouped):
     text = str(grouped.explain("sub=s1", "avg"))
     assert "waits for clean of s1_1 and 1 more; 0 of 2 members are there" in text

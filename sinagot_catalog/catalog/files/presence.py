@@ -206,62 +206,86 @@ class Presence:
         )
 
     @cached_property
+    def shared(self) -> pl.DataFrame:
+        """The columns of `coded` for patterns that are found by their text: a row per file, record and group.
+
+        A literal pattern has its path even without records; then `_rec` is null.
+        """
+        parts = [self.coded.clear()]
+        for index, place in enumerate(self.layout.places):
+            template = place.template
+            for root in place.roots if index not in self.by_id else ():
+                listed = self.listings[root].paths.with_row_index("row")
+                if template.is_directory or template.is_wild:
+                    kind = "directory" if template.is_directory else "file"
+                    listed = listed.filter(
+                        pl.col("kind") == kind, pl.col("path").str.starts_with(template.prefix)
+                    )
+                if template.is_wild:
+                    found = wild_paths(listed["path"], self.row_values, template, self.layout.ids)
+                    found = found.with_columns(listed["row"].gather(found["row"]))
+                elif self.n_rows:
+                    found = listed.join(self.paths(index).to_frame().with_row_index("_rec"), on="path")
+                else:
+                    found = listed.filter(path=template.text).with_columns(_rec=None)
+                columns = (pl.lit(root).alias("root"), "row", pl.lit(index, pl.UInt16).alias("place"))
+                parts.append(found.select(*columns, pl.col("_rec").cast(pl.UInt32)))
+        return pl.concat(parts)
+
+    @cached_property
+    def matched(self) -> pl.DataFrame:
+        """Which file is a path of which pattern for which record or group: the columns of `coded`."""
+        return pl.concat([self.coded, self.shared.drop_nulls("_rec")])
+
+    @cached_property
     def presence(self) -> list[pl.Series]:
         """For each bound pattern whether its path is present, a row per record."""
-        there = self._present(self.coded)
+        there = self._present(self.matched)
         return [
-            self._holds_own(index)
-            if index in self.layout.raw_folders
-            else there[index]
-            if index in self.by_id
-            else reduce(or_, [self._shared(index, root) for root in place.roots])
-            for index, place in enumerate(self.layout.places)
+            self._holds_own(index) if index in self.layout.raw_folders else there[index]
+            for index in range(len(self.layout.places))
         ]
 
-    def _present(self, coded: pl.DataFrame) -> list[pl.Series]:
-        """For each bound pattern whether rows of `coded` contain its path, a row per record."""
+    def _present(self, matched: pl.DataFrame) -> list[pl.Series]:
+        """For each bound pattern whether rows of `matched` contain its path, a row per record."""
         n_places, n_records = len(self.layout.places), self.n_rows
-        spots = coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
+        spots = matched.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
         there = pl.Series([False]).new_from_index(0, n_places * n_records).scatter(spots, True)
         return [there.slice(index * n_records, n_records) for index in range(n_places)]
 
-    def _shared(self, index: int, root: str) -> pl.Series:
-        """Presence under a root of a path that several records share."""
-        place = self.layout.places[index]
-        if place.template.is_wild:
-            found = self._wild_rows(index, root)["_rec"].unique()
-            return self.nobody.scatter(found, True)
-        listing = self.listings[root].paths
-        if place.template.is_directory:
-            listing = listing.filter(pl.col("kind") == "directory")
-        return self.paths(index).is_in(listing["path"].implode()).fill_null(value=False)
-
-    def _wild_rows(self, index: int, root: str) -> pl.DataFrame:
-        """The files of a pattern with wildcards under a root: columns `row` (in the listing) and `_rec`."""
-        template = self.layout.places[index].template
-        listed = self.listings[root].paths.with_row_index("row")
-        kind = "directory" if template.is_directory else "file"
-        some = listed.filter(pl.col("kind") == kind, pl.col("path").str.starts_with(template.prefix))
-        found = wild_paths(some["path"], self.row_values, template, self.layout.ids)
-        return found.with_columns(some["row"].gather(found["row"]))
-
     def many_files(self, index: int) -> pl.DataFrame:
         """The files of a pattern with wildcards: columns `_rec`, `root`, `path`, sorted by record and path."""
-        place = self.layout.places[index]
         parts = []
-        for root in place.roots:
+        for root in self.layout.places[index].roots:
             paths = self.listings[root].paths["path"]
-            if index in self.layout.telling:
-                rows = self.coded.filter(pl.col("place") == index, pl.col("root") == root)
-            else:
-                rows = self._wild_rows(index, root)
-            parts.append(
-                rows.select("_rec", pl.lit(root).alias("root"), paths.gather(rows["row"]).alias("path"))
-            )
+            rows = self.matched.filter(pl.col("place") == index, pl.col("root") == root)
+            parts.append(rows.select("_rec", "root", paths.gather(rows["row"]).alias("path")))
         # a file of the first root hides one of the same path in the other
         return (
             pl.concat(parts).unique(["_rec", "path"], keep="first", maintain_order=True).sort("_rec", "path")
         )
+
+    def port_paths(self, port: Sequence[Link], rows: pl.DataFrame) -> pl.DataFrame:
+        """Attach the paths of an input, or of another link, to rows with the hidden key `_rec`.
+
+        Of alternatives they are those of the first that is present, else of the first; of many files there is a row
+        per file. The columns are `root`, `path`, `exists` and `_place`.
+        """
+        chosen = self.chosen_way(port).gather(rows["_rec"])
+        parts = []
+        for number, link in enumerate(port):
+            some = rows.filter(chosen == number) if len(port) > 1 else rows
+            there = self.presence[link.place].gather(some["_rec"]).alias("exists")
+            found = some.hstack([*self.located(link.place, some["_rec"]), there])
+            if self.layout.places[link.place].template.is_wild:
+                files = self.many_files(link.place).with_columns(exists=True)
+                found = found.join(files, on="_rec", how="left", maintain_order="left", suffix="_of")
+                found = found.with_columns(
+                    *(pl.coalesce(f"{name}_of", name).alias(name) for name in ("root", "path")),
+                    exists=pl.col("exists_of").is_not_null(),
+                ).drop("root_of", "path_of", "exists_of")
+            parts.append(found.with_columns(_place=pl.lit(link.place, pl.UInt16)))
+        return pl.concat(parts)
 
     def port_presence(self, port: Sequence[Link]) -> pl.Series:
         """Whether one of the alternatives of an input is present, a row per record."""
@@ -320,15 +344,11 @@ class Presence:
     @cached_property
     def _in_other(self) -> dict[int, pl.Series]:
         """For each bound pattern with a second root the records whose path is there only, or is absent and raw."""
-        two = {index: place for index, place in enumerate(self.layout.places) if place.other is not None}
-        firsts = self.coded.filter(pl.col("root") == "outputs")
-        there = self._present(firsts)
+        there = self._present(self.matched.filter(pl.col("root") == "outputs"))
         out = {}
-        for index, place in two.items():
-            made = [self.waits_for(index, maker) for maker in self.makers.get(index, ())]
-            is_made = reduce(or_, [~self.nobody if rows is None else rows for rows in made], self.nobody)
-            is_first = there[index] if index in self.by_id else self._shared(index, place.root)
-            out[index] = ~is_first & (self.presence[index] | ~is_made)
+        for index in (index for index, place in enumerate(self.layout.places) if place.other is not None):
+            made = [self.made_by(index, maker) for maker in self.makers.get(index, ())]
+            out[index] = ~there[index] & (self.presence[index] | ~reduce(or_, made, self.nobody))
         return out
 
     def root_of(self, index: int, records: pl.Series) -> pl.Series:
@@ -378,15 +398,21 @@ class Presence:
 
     def makers_of(self, place: int, rec: int) -> list[int]:
         """The unit steps that write a bound pattern's path of one record."""
-        found = {cell: self.waits_for(place, cell) for cell in self.makers.get(place, [])}
-        return [cell for cell, rows in found.items() if rows is None or rows[rec]]
+        return [cell for cell in self.makers.get(place, []) if self.made_by(place, cell)[rec]]
 
-    def waits_for(self, place: int, cell: int) -> pl.Series | None:
-        """For which records a step makes the path of a bound pattern; None means all."""
-        if cell in self.layout.makers.get(place, []):
-            return None
-        met = [self.met(place, made) for made, maker in self.layout.near.get(place, []) if maker == cell]
-        return reduce(or_, met)
+    def made_by(self, place: int, cell: int, rows: pl.Series | None = None) -> pl.Series:
+        """For which records a step makes the path of a bound pattern, a row per record and group.
+
+        Args:
+            place: Index of the bound pattern.
+            cell: Index of the unit step.
+            rows: Which rows of the step count, a row per record and group; by default all.
+        """
+        near = self.layout.near.get(place, ())
+        made = [self.met(place, output, rows) for output, maker in near if maker == cell]
+        if cell in self.layout.makers.get(place, ()):
+            made.append(~self.nobody if rows is None else self.sharing(place, rows))
+        return reduce(or_, made, self.nobody)
 
     def paths(self, place: int, codes: pl.Series | None = None) -> pl.Series:
         """The paths of a bound pattern, a row per record, or for some records."""
@@ -429,23 +455,5 @@ class Presence:
     @cached_property
     def shared_matches(self) -> pl.DataFrame:
         """The columns of `coded` for files of patterns without an id: they belong to no record."""
-        parts = [self.coded.clear()]
-        for index, place in enumerate(self.layout.places):
-            for root in place.roots if index not in self.layout.telling else ():
-                if place.template.is_wild:
-                    rows = self._wild_rows(index, root).select("row").unique()
-                else:
-                    listed = self.listings[root].paths.with_row_index("row")
-                    # a literal pattern has a path even without records
-                    literal = pl.Series("path", [place.template.text])
-                    paths = self.paths(index).drop_nulls() if place.template.fields else literal
-                    rows = listed.filter(pl.col("path").is_in(paths.implode()))
-                parts.append(
-                    rows.select(
-                        pl.lit(root).alias("root"),
-                        "row",
-                        pl.lit(index, dtype=pl.UInt16).alias("place"),
-                        pl.lit(None, dtype=pl.UInt32).alias("_rec"),
-                    )
-                )
-        return pl.concat(parts)
+        rows = self.shared.filter(~pl.col("place").is_in(sorted(self.layout.telling)))
+        return rows.with_columns(pl.lit(None, pl.UInt32).alias("_rec")).unique(maintain_order=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog.expressions import is_by_row
 from sinagot_catalog.catalog.queries.filter_faults import not_applied
 from sinagot_catalog.catalog.queries.literals import check_literals
 from sinagot_catalog.errors import SelectionError
@@ -159,24 +160,6 @@ def _one_after_the_other(predicates: tuple[pl.Expr, ...]) -> tuple[pl.Expr, ...]
     return (first, *(predicate for predicate, alone in zip(predicates, by_row, strict=True) if alone))
 
 
-def is_by_row(predicate: pl.Expr) -> bool:
-    """Whether an expression is decided for each row alone: no windows, no positions, no aggregates.
-
-    Example:
-        >>> is_by_row(pl.col("step") == "mean"), is_by_row(pl.sql_expr("NOT step IN ('mean', 'sum')"))
-        (True, True)
-        >>> is_by_row(pl.int_range(pl.len()) < 5)
-        False
-    """
-    if predicate.meta.is_column_selection() or predicate.meta.is_literal():
-        return True
-    try:
-        is_alone = predicate.meta.is_row_separable()
-    except pl.exceptions.PolarsError:  # Polars cannot tell of an IN of SQL, nor of operators around it
-        is_alone = str(predicate).endswith(("]", ".not()", ".strict_cast(Boolean)", ".sql_is_in([Series])"))
-    return is_alone and all(map(is_by_row, predicate.meta.pop()))
-
-
 _OF_TABLE = re.compile(rf"(?:{'|'.join(TABLES)}): ")
 _REWRITTEN = (
     (re.compile(r"dyn (?:int|float): "), ""),
@@ -225,19 +208,6 @@ def named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str]
         text, hidden = str(predicate), TIMED.get(table, frozenset())
         names |= dict.fromkeys(name for name in schema if name not in hidden or f"'{name}'" in text)
     return list(names)
-
-
-def conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
-    """Return the expressions that a predicate joins by AND; itself if it has to be decided as a whole.
-
-    Example:
-        >>> [str(one) for one in conjuncts(pl.col("a") & pl.col("b") & (pl.col("c") | pl.col("d")))]
-        ['col("a")', 'col("b")', '[(col("c")) | (col("d"))]']
-    """
-    match predicate.meta.pop():
-        case [last, first] if (first & last).meta.eq(predicate) and is_by_row(predicate):
-            return [*conjuncts(first), *conjuncts(last)]
-    return [predicate]
 
 
 def fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:

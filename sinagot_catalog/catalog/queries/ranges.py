@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog.expressions import is_by_row
 from sinagot_catalog.catalog.files.listings import key_filter
-from sinagot_catalog.catalog.queries.query import filter_text, is_by_row
+from sinagot_catalog.catalog.queries.query import filter_text
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.storage import IdRange, count_keys, divided, sample_keys
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.catalog.expressions import conjuncts, is_by_row
 from sinagot_catalog.catalog.queries.literals import check_literals
-from sinagot_catalog.catalog.queries.query import conjuncts, fitting, named_in
+from sinagot_catalog.catalog.queries.query import fitting, named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import RECORDS, TABLES
 from sinagot_catalog.status import LONG_NAMES, StepStatus
@@ -222,67 +223,41 @@ class Resolver:
     def _matched(self, places: Sequence[int]) -> pl.DataFrame:
         return self.catalog.coded.filter(pl.col("place").is_in(list(places)))
 
-    def _users(self, key: str) -> pl.DataFrame:
-        """Bound patterns, each with the units or unit steps that use it: columns `place` and the key."""
-        if key == "_unit":
-            pairs = {
-                (place, unit.index) for unit in self.layout.units for place in self._places([unit.index])
+    def _uses(self, key: str, matched: pl.DataFrame) -> pl.DataFrame:
+        """Return which units, or unit steps, use files: columns `root`, `row`, `_rec` and the key.
+
+        Args:
+            key: `_unit` or `_cell`.
+            matched: Rows of the catalog's `matched`.
+        """
+        layout = self.layout
+        links = [(link.place, cell) for cell in layout.cells for link in cell.links]
+        if key == "_cell":
+            users = {(place, cell.index) for place, cell in links}
+        else:  # what a group makes belongs to no unit
+            users = {
+                (place, cell.unit) for place, cell in links if cell.by is None or place in layout.telling
             }
-        else:
-            pairs = {(link.place, cell.index) for cell in self.layout.cells for link in cell.links}
-        return pl.DataFrame(sorted(pairs), schema={"place": pl.UInt16, key: pl.UInt16}, orient="row")
+            users |= {(place, unit.index) for unit in layout.units for place in unit.data}
+        schema = {"place": pl.UInt16, key: pl.UInt16}
+        uses = matched.join(pl.DataFrame(sorted(users), schema=schema, orient="row"), on="place")
+        return self.catalog.group_steps.in_groups(uses) if key == "_cell" and layout.bys else uses
 
     def _files_of(self, files: pl.DataFrame, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the files that rows of another table are linked to."""
         if table == "records":
             return files.filter(pl.col("record_id").is_in(rows["record_id"].implode()))
         key = "_unit" if table == "units" else "_cell"
-        link = self._users(key)
-        if key == "_cell" and self.layout.bys:
-            rows = self.catalog.group_steps.with_members(rows)
-        matched = self.catalog.coded.join(link, on="place", how="inner").join(
-            rows, on=["_rec", key], how="semi"
-        )
-        shared = self._shared_paths(rows, key, link)
-        return files.filter(
-            pl.struct("root", "row").is_in(matched.select(pl.struct("root", "row")).to_series().implode())
-            | pl.col("path").is_in(shared.implode())
-        )
-
-    def _shared_paths(self, rows: pl.DataFrame, key: str, link: pl.DataFrame) -> pl.Series:
-        """Return paths without an id that the rows use."""
-        used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
-        shared = [place for place in used if place not in self.layout.telling]
-        records = rows["_rec"].unique()
-        paths = [
-            self.catalog.many_files(place).filter(pl.col("_rec").is_in(records.implode()))["path"]
-            if self.layout.places[place].template.is_wild
-            else self.catalog.paths(place, records)
-            for place in shared
-        ]
-        return pl.concat([pl.Series("path", [], dtype=pl.String), *paths]).drop_nulls().unique()
+        uses = self._uses(key, self.catalog.matched).join(rows, on=["_rec", key], how="semi")
+        return files.join(uses, on=["root", "row"], how="semi")
 
     def _of_files(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of a table that are linked to the files."""
         if table == "records":
             return rows.filter(pl.col("record_id").is_in(files["record_id"].drop_nulls().implode()))
-        matched = self.catalog.coded.join(files, on=["root", "row"], how="semi")
         key = "_unit" if table == "units" else "_cell"
-        sharing = self._sharing(rows if table == "steps" else self._core("steps"), files)
-        sharing = sharing.with_columns(self.catalog.cell_table["_unit"].gather(sharing["_cell"]))
-        linked = matched.join(self._users(key), on="place")
-        touched = pl.concat([one.select("_rec", key) for one in (linked, sharing)])
-        return rows.join(touched, on=["_rec", key], how="semi")
-
-    def _sharing(self, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
-        """Return the links to the files that do not tell their row: those of groups, and of shared paths."""
-        cells = [
-            cell.index
-            for cell in self.layout.cells
-            if cell.by is not None or not self.layout.telling.issuperset(link.place for link in cell.links)
-        ]
-        links = self.catalog.links(rows.filter(pl.col("_cell").is_in(cells)))
-        return links.join(files, on=["root", "path"], how="semi")
+        matched = self.catalog.matched.join(files, on=["root", "row"], how="semi")
+        return rows.join(self._uses(key, matched), on=["_rec", key], how="semi")
 
     # --- predicates --------------------------------------------------------------------------------------
 
@@ -296,9 +271,8 @@ class Resolver:
             # in one pass; a part that cannot be applied to rows that others leave out is applied after them
             with suppress(SelectionError, pl.exceptions.StructFieldNotFoundError):
                 return fitting(frame, predicate, names)
-        for part in sorted(
-            conjuncts(predicate), key=lambda part_: not present.issuperset(part_.meta.root_names())
-        ):
+        parts = conjuncts(predicate) if is_by_row(predicate) else [predicate]
+        for part in sorted(parts, key=lambda part_: not present.issuperset(part_.meta.root_names())):
             used = names if part.meta.has_multiple_outputs() else list(dict.fromkeys(part.meta.root_names()))
             wide = self._attach(table, frame, used, part)
             try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from sinagot_catalog.catalog.expressions import only
 from sinagot_catalog.catalog.rules.status_rules import first_line
 from sinagot_catalog.schema import FAILED_ATTEMPTS
 
@@ -59,15 +60,8 @@ def failure_kinds(rows: pl.DataFrame, by: Sequence[str] = ("task", "modality", "
         rows.with_columns(pl.coalesce(failure_kind(), "reason").alias("kind"))
         .group_by(*by, "error_type", "kind", maintain_order=True)
         .agg(
-            *(
-                pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name)
-                for name in ("task", "modality", "step")
-                if name not in by
-            ),
-            # the full text, if all rows have the same
-            pl.when(pl.col("message").n_unique() == 1)
-            .then(first_line(pl.col("message").first()))
-            .alias("message"),
+            *(only(pl.col(name)).alias(name) for name in ("task", "modality", "step") if name not in by),
+            first_line(only(pl.col("message"))).alias("message"),  # the full text, if all rows have the same
             pl.len().alias("n"),
             pl.col("ended").min().alias("first"),
             pl.col("ended").max().alias("last"),

@@ -7,12 +7,13 @@ these inputs can never come, as its raw data are absent.
 
 from __future__ import annotations
 
-from functools import cached_property, reduce
+from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog.expressions import only
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
 from sinagot_catalog.startup import dataclass
 
@@ -21,17 +22,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.steps_table import StepsTable
     from sinagot_catalog.catalog.structure.layout import Link, UnitStep
-
-_SUMS: dict[str, pl.DataType] = {
-    "n": pl.UInt32(),
-    "n_in": pl.UInt32(),
-    "n_waits": pl.UInt32(),
-    "n_blocks": pl.UInt32(),
-    "n_unknown": pl.UInt32(),
-    "first": pl.UInt32(),
-    "maker": pl.UInt16(),
-}
-
 
 CLAUSES = pl.Struct(dict.fromkeys(("_members", "_awaited", "_blocked", "_member"), pl.String()))
 """The clauses on the members of a group.
@@ -47,43 +37,16 @@ class GroupStates:
     Attributes:
         members: A row per member: `_rec` (its group), `_member`, `is_in`, `waits` and `blocks` (the unit step that
             it waits for, or that failed), `is_gone` (an input never comes), `is_unknown` (one cannot be seen).
-        sums: A row per record and group: the numbers of members in each state; the first member that blocks, waits
-            or is left out, and the unit step that is the reason.
-        is_partial: Whether a group also runs without the members that failed.
+        sums: A row per record and group. The numbers of members in each state: `n`, `n_in`, `n_waits`, `n_blocks`,
+            `n_unknown`. `first`, the first member that blocks, waits or is left out, and `maker`, the unit step that
+            is the reason. Whether the members let the group run (`ready`), whether one that failed holds it back
+            (`blocked`), whether those that failed keep it from running or leave it none (`lost`), whether an input of
+            one lies below a folder that cannot be read (`unknown`), and whether steps have yet to run for members
+            that hold it back (`waiting`).
     """
 
     members: pl.DataFrame
     sums: pl.DataFrame
-    is_partial: bool
-
-    @cached_property
-    def ready(self) -> pl.Series:
-        """Whether the members let a group run, a row per record and group."""
-        held = self.sums["n_waits"] if self.is_partial else self.sums["n_waits"] + self.sums["n_blocks"]
-        return ((self.sums["n_in"] > 0) & (held == 0)).fill_null(value=False)
-
-    @cached_property
-    def blocked(self) -> pl.Series:
-        """Whether a member that failed holds a group back, a row per record and group."""
-        if self.is_partial:
-            return pl.Series([False]).new_from_index(0, self.sums.height)
-        return (self.sums["n_blocks"] > 0).fill_null(value=False)
-
-    @cached_property
-    def lost(self) -> pl.Series:
-        """Whether members that failed keep a group from running, or leave it none; a row per record and group."""
-        none_left = (self.sums["n_in"] == 0) & (self.sums["n_waits"] == 0) & (self.sums["n_blocks"] > 0)
-        return self.blocked | none_left.fill_null(value=False)
-
-    @cached_property
-    def unknown(self) -> pl.Series:
-        """Whether an input of a member lies below a folder that cannot be read, a row per record and group."""
-        return (self.sums["n_unknown"] > 0).fill_null(value=False)
-
-    @cached_property
-    def waiting(self) -> pl.Series:
-        """Whether members hold a group back for which a step has yet to run, a row per record and group."""
-        return (self.sums["n_waits"] > 0).fill_null(value=False) & ~self.blocked
 
     def lacking(self, groups: pl.Series) -> tuple[pl.Series, pl.Series]:
         """The first member that holds each of some groups back, and how many more there are, in words."""
@@ -206,7 +169,7 @@ class GroupSteps:
             gone.alias("is_gone"),
             (unknown & ~left).alias("is_unknown"),
         )
-        return GroupStates(states, self._sums(states), cell.is_partial)
+        return GroupStates(states, self._sums(states, cell))
 
     def excluded(
         self, cell: UnitStep, members: pl.Series, masks: Mapping[int, pl.Series]
@@ -244,9 +207,7 @@ class GroupSteps:
                 ):
                     continue  # its rows do not correspond to the members
                 at = members if by is None or by == lower else codes[by].gather(members)
-                rows = self._table.waits_for(link.place, maker)
-                every = pl.Series([True]).new_from_index(0, len(members))
-                yield maker, link.place, at, every if rows is None else rows.gather(members)
+                yield maker, link.place, at, self._table.made_by(link.place, maker).gather(members)
 
     def _upstream(self, cell: int) -> set[int]:
         """A unit step, the steps that make its inputs, the steps that make theirs, and so on."""
@@ -261,8 +222,8 @@ class GroupSteps:
             self._held_upstream[cell] = found
         return self._held_upstream[cell]
 
-    def _sums(self, states: pl.DataFrame) -> pl.DataFrame:
-        """The numbers of members by state, a row per record and group."""
+    def _sums(self, states: pl.DataFrame, cell: UnitStep) -> pl.DataFrame:
+        """The numbers of members by state, and what follows from them, a row per record and group."""
         order = (
             pl.when(pl.col("blocks").is_not_null()).then(0)
             .when(pl.col("waits").is_not_null()).then(1)
@@ -278,8 +239,17 @@ class GroupSteps:
             pl.coalesce("blocks", "waits").sort_by(order, maintain_order=True).first().alias("maker"),
         )
         rows = pl.DataFrame({"_rec": pl.int_range(self._table.n_rows, dtype=pl.UInt32, eager=True)})
+        has_in, waits, blocks = (pl.col(name) > 0 for name in ("n_in", "n_waits", "n_blocks"))
+        blocked = pl.lit(value=False) if cell.is_partial else blocks
+        follows = {
+            "ready": has_in & ~waits & ~blocked,
+            "blocked": blocked,
+            "lost": blocked | (blocks & ~has_in & ~waits),
+            "unknown": pl.col("n_unknown") > 0,
+            "waiting": waits & ~blocked,
+        }
         found = rows.join(sums, on="_rec", how="left", maintain_order="left")
-        return found.select(pl.col(name).cast(dtype) for name, dtype in _SUMS.items())
+        return found.with_columns(value.fill_null(value=False).alias(name) for name, value in follows.items())
 
     # --- from groups to records, and back ------------------------------------------------------------------
 
@@ -299,6 +269,15 @@ class GroupSteps:
         """Every group with each of its records: columns `_rec` (the group) and `_member`."""
         groups = self._table.groups
         return pl.concat([groups.members(by) for by in groups.codes]).unique()
+
+    def in_groups(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return rows with the keys of `steps`: those of group steps have the group of each record in its place."""
+        by_group = [cell for cell in self._layout.cells if cell.by is not None]
+        parts = [rows.filter(~pl.col("_cell").is_in([cell.index for cell in by_group]))]
+        for cell in by_group:
+            part = rows.filter(pl.col("_cell") == cell.index, pl.col("_rec") < len(self._table.ids))
+            parts.append(part.with_columns(self.group_of(cell).gather(part["_rec"])))
+        return pl.concat(parts)
 
     def with_members(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows of `steps` with the records of each group in place of the group."""
@@ -334,10 +313,7 @@ class GroupSteps:
         members = pairs.select(
             ids.gather(pairs["_rec"]).alias("_group"), ids.gather(pairs["_member"]).alias("record_id")
         ).join(records, on="record_id", how="left")
-        names = [name for name in records.columns if name != "record_id"]
-        shared = [
-            pl.when(pl.col(name).n_unique() == 1).then(pl.col(name).first()).alias(name) for name in names
-        ]
+        shared = [only(pl.col(name)).alias(name) for name in records.columns if name != "record_id"]
         groups = members.group_by(pl.col("_group").alias("record_id"), maintain_order=True).agg(shared)
         return pl.concat([records, groups.select(records.columns)])
 
@@ -348,18 +324,14 @@ class GroupSteps:
 
         They are the columns of `CLAUSES`.
         """
-        states = self.states(cell)
-        rows = states.sums[part["_rec"]].with_columns(
-            states.blocked.gather(part["_rec"]).alias("is_blocked"),
-            states.waiting.gather(part["_rec"]).alias("is_waiting"),
-        )
+        rows = self.states(cell).sums[part["_rec"]]
         table = self._table
         names = [table.step_name(maker, cell) for maker in self._layout.cells]
         step = pl.col("maker").replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
         first = rows["first"].fill_null(0)
         member = pl.lit(table.row_ids.gather(first))
         to_exclude = pl.when(pl.lit(first < len(table.ids))).then(member)
-        others = _more(pl.when("is_blocked").then(pl.col("n_blocks")).otherwise(pl.col("n_waits")))
+        others = _more(pl.when("blocked").then(pl.col("n_blocks")).otherwise(pl.col("n_waits")))
         what = pl.format("{} of {}{}", step, member, others)
         all_in = pl.when(pl.col("n") > 1).then(pl.format("all {} members are there", "n"))
         count = pl.when(pl.col("n_in") == pl.col("n")).then(
@@ -369,52 +341,32 @@ class GroupSteps:
             count = pl.lit(None, pl.String)  # it reads no file of single members
         return rows.select(
             count.alias("_members"),
-            pl.when("is_waiting").then(what).alias("_awaited"),
-            pl.when("is_blocked").then(what).alias("_blocked"),
-            pl.when("is_blocked")
+            pl.when("waiting").then(what).alias("_awaited"),
+            pl.when("blocked").then(what).alias("_blocked"),
+            pl.when("blocked")
             .then(to_exclude.otherwise(pl.format("the records of {}", member)))
             .alias("_member"),
         )
 
     # --- paths of members ----------------------------------------------------------------------------------
 
-    def files(self, cell: UnitStep, port: Sequence[Link], groups: pl.Series) -> pl.DataFrame:
-        """Return the files of an input of members that are in, each once: `_rec` (the group), `root`, `path`.
+    def paths(self, cell: UnitStep, port: Sequence[Link], rows: pl.DataFrame) -> pl.DataFrame:
+        """Attach the paths of an input of members to rows of groups, as `Presence.port_paths` does.
 
-        Args:
-            cell: The group step.
-            port: The input.
-            groups: The codes of the groups.
+        They are the files of the members that are in, each once, and the absent paths that groups wait for.
         """
-        table = self._table
-        used = self.states(cell).members.filter(
-            pl.col("is_in"), pl.col("_rec").is_in(groups.unique().implode())
+        is_held = pl.col("waits").is_not_null() | pl.col("blocks").is_not_null()
+        members = self.states(cell).members.select(
+            pl.col("_rec").alias("_group"), pl.col("_member").alias("_rec"), "is_in", is_held.alias("is_held")
         )
-        chosen = table.chosen_way(port)
-        parts = [pl.DataFrame(schema={"_rec": pl.UInt32, "root": pl.String, "path": pl.String})]
-        for number, link in enumerate(port):
-            some = used.filter(chosen.gather(used["_member"]) == number) if len(port) > 1 else used
-            if self._layout.places[link.place].template.is_wild:
-                files = table.many_files(link.place).rename({"_rec": "_member"})
-                parts.append(some.join(files, on="_member").select("_rec", "root", "path"))
-                continue
-            there = some.filter(table.presence[link.place].gather(some["_member"]))
-            paths = there.select("_rec").hstack(table.located(link.place, there["_member"]))
-            parts.append(paths.drop_nulls("path"))
-        return (
-            pl.concat(parts).unique(["_rec", "path"], keep="first", maintain_order=True).sort("_rec", "path")
+        some = members.filter(
+            pl.col("is_in") | pl.col("is_held"), pl.col("_group").is_in(rows["_rec"].unique().implode())
         )
-
-    def absent(self, cell: UnitStep, port: Sequence[Link], groups: pl.Series) -> pl.DataFrame:
-        """Return the paths of an input that groups wait for: columns as those of `files`."""
-        table = self._table
-        held = self.states(cell).members.filter(
-            pl.col("waits").is_not_null() | pl.col("blocks").is_not_null(),
-            pl.col("_rec").is_in(groups.unique().implode()),
-        )
-        lacking = held.filter(~table.port_presence(port).gather(held["_member"]))
-        found = lacking.select("_rec").hstack(table.located(port[0].place, lacking["_member"]))
-        return found.drop_nulls("path").unique(maintain_order=True)
+        found = self._table.port_paths(port, some).drop_nulls("path")
+        found = found.filter(pl.when("exists").then("is_in").otherwise("is_held"))
+        once = found.unique(["_group", "path"], keep="first", maintain_order=True)
+        paths = once.select(pl.col("_group").alias("_rec"), "root", "path", "exists", "_place")
+        return rows.join(paths.sort("_rec", "path"), on="_rec", maintain_order="left_right")
 
 
 def _first(before: pl.Series, now: pl.Series, maker: int) -> pl.Series:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-from operator import and_
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -45,7 +43,7 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
             named = table.path_values[member].select(pl.when(lacks).then(text + pl.lit(more)).alias("text"))[
                 "text"
             ]
-            texts.append((states.ready, pl.lit(named)))
+            texts.append((states.sums["ready"], pl.lit(named)))
         return _absent(table, part, texts)
 
     return table.by_unit_step("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
@@ -118,25 +116,16 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     """The steps that would make the absent inputs of rows of `steps`, joined by `, `."""
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        waited: dict[str, list[pl.Series]] = {}
-        near: list[tuple[pl.Series, pl.Expr]] = []
+        waits: list[tuple[int, pl.Series]] = []
         own = [port for port in cell.required if table.layout.is_own(cell, port)]
         for place in (link.place for port in own for link in port):
             others = [maker for maker in table.makers.get(place, []) if maker != cell.index]
-            if not others:
-                continue
-            name = table.step_name(table.layout.cells[others[0]], cell)
-            rows = table.waits_for(place, others[0])
-            if rows is None:
-                waited.setdefault(name, []).append(table.presence[place])
-            else:
-                name_of = pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))
-                near.append((table.presence[place], name_of))
-        for maker, coming in table.soft_waits.get(cell.index, ()):
+            waits += [(maker, ~table.presence[place] & table.made_by(place, maker)) for maker in others[:1]]
+        waited: dict[str, pl.Series] = {}
+        for maker, lacks in (*waits, *table.soft_waits.get(cell.index, ())):
             name = table.step_name(table.layout.cells[maker], cell)
-            waited.setdefault(name, []).append(coming.not_())
-        whole = [(reduce(and_, held), pl.lit(name)) for name, held in waited.items()]
-        return _absent(table, part, [*whole, *near], ", ")
+            waited[name] = waited.get(name, table.nobody) | lacks
+        return _absent(table, part, [(~lacks, pl.lit(name)) for name, lacks in waited.items()], ", ")
 
     lacks = (pl.col("n_inputs_found") < pl.col("n_inputs")) | (pl.col("_rule") == "waiting")
     return table.by_unit_step("_waits", rows, lacks, derive)

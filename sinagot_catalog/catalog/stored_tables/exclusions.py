@@ -135,7 +135,6 @@ class ExcludedRows:
 
     def __init__(self, table: StepsTable) -> None:
         self._table = table
-        self._count = table.n_rows
         self._named = self._coded(table.exclusions.rows)
         self._texts: dict[int, pl.DataFrame | None] = {}
         for cell in table.layout.cells if self._named.height else ():
@@ -143,10 +142,10 @@ class ExcludedRows:
 
     @property
     def texts(self) -> dict[int, pl.DataFrame]:
-        """By unit step, if it has excluded rows: a row per record with `reason`, `source`, `cause`, `made`.
+        """By unit step, if it has excluded rows: a row per record with `reason`, `cause` and `source`.
 
-        All are null for a row that is not excluded. `cause` is the reason that a person gave. `source` is the
-        row of the table of exclusions; for a row made from excluded rows it is null, and `made` says from what.
+        All are null for a row that is not excluded. `cause` is the reason that a person gave. `reason` is the
+        same, or says what excluded rows the row is made from. `source` is the row of the table of exclusions.
         """
         return {cell: text for cell, text in self._texts.items() if text is not None}
 
@@ -174,24 +173,21 @@ class ExcludedRows:
             self._fill(self._table.layout.cells[maker], seen)
         text = self._own(cell)
         for what, cause in (*self._inherited(cell), *self._of_members(cell, text)):
-            is_new = pl.col("cause").is_null() & pl.lit(cause).is_not_null()
+            reason = pl.concat_str(pl.lit(what), pl.lit(" ("), pl.lit(cause), pl.lit(")"))
             text = text.with_columns(
-                cause=pl.coalesce("cause", pl.lit(cause)),
-                made=pl.when(is_new).then(pl.lit(what)).otherwise("made"),
+                reason=pl.coalesce("reason", reason), cause=pl.coalesce("cause", pl.lit(cause))
             )
-        reason = pl.coalesce(pl.format("{} ({})", "made", "cause"), "cause")
-        self._texts[cell.index] = text.with_columns(reason=reason) if _has_text(text) else None
+        self._texts[cell.index] = text if _has_text(text) else None
 
     def _own(self, cell: UnitStep) -> pl.DataFrame:
         """Return the texts of the rows that the table names."""
         fits = [pl.col(name).is_null() | (pl.col(name) == pl.lit(getattr(cell, name))) for name in _SCOPE]
         rows = self._named.filter(fits).unique("_rec", keep="first", maintain_order=True)
-        made = pl.lit(None, dtype=pl.String).alias("made")
-        return self._of_every_row(rows).select("cause", "source", made)
+        return self._of_every_row(rows).select("cause", "source", pl.col("cause").alias("reason"))
 
     def _of_every_row(self, some: pl.DataFrame) -> pl.DataFrame:
         """Return a row per record from rows of some records: null for the others."""
-        every = pl.DataFrame({"_rec": pl.int_range(self._count, dtype=pl.UInt32, eager=True)})
+        every = pl.DataFrame({"_rec": pl.int_range(self._table.n_rows, dtype=pl.UInt32, eager=True)})
         return every.join(some, on="_rec", how="left", maintain_order="left")
 
     def _inherited(self, cell: UnitStep) -> Iterator[tuple[str, pl.Series]]:
@@ -237,38 +233,23 @@ class ExcludedRows:
         for way, (excluded, _, maker) in enumerate(ways):
             if maker is not None:
                 reads = there & (chosen == way)
-                waits = ~there & ~others if not port[0].is_optional else self._nobody
+                waits = ~there & ~others if not port[0].is_optional else self._table.nobody
                 yield excluded & (reads | waits), maker
 
     def _made_by(self, cell: UnitStep, link: Link) -> tuple[pl.Series, pl.Series, int | None]:
         """Return for which records all makers of a path are excluded, for which not, and an excluded maker."""
-        is_made, is_reached, first = self._nobody, self._nobody, None
+        is_made, is_reached, first = self._table.nobody, self._table.nobody, None
         for maker in self._makers(cell, link):
             texts = self._texts.get(maker)
             runs = self._table.group_steps.valid(self._table.layout.cells[maker])
             runs = runs if texts is None else runs & texts["cause"].is_null()
-            rows = self._table.waits_for(link.place, maker)
-            is_made = is_made | (~self._nobody if rows is None else rows)
-            is_reached = is_reached | self._reach(link.place, maker, runs)
+            is_made = is_made | self._table.made_by(link.place, maker)
+            is_reached = is_reached | self._table.made_by(link.place, maker, runs)
             first = maker if first is None and texts is not None else first
         return is_made & ~is_reached, is_reached, first
 
     def _makers(self, cell: UnitStep, link: Link) -> list[int]:
         return [maker for maker in self._table.makers.get(link.place, ()) if maker != cell.index]
-
-    def _reach(self, place: int, maker: int, runs: pl.Series) -> pl.Series:
-        """For which records the path of a bound pattern is made by a step's rows of some records."""
-        table = self._table
-        if maker in table.layout.makers.get(place, ()):
-            return table.sharing(place, runs)
-        met = [
-            table.met(place, made, runs) for made, cell in table.layout.near.get(place, ()) if cell == maker
-        ]
-        return reduce(or_, met, self._nobody)
-
-    @property
-    def _nobody(self) -> pl.Series:
-        return pl.Series([False], dtype=pl.Boolean).new_from_index(0, self._count)
 
 
 def _has_text(text: pl.DataFrame) -> bool:

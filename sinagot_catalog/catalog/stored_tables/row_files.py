@@ -55,7 +55,6 @@ class RowFiles:
         self._stores = stores
         self._is_past = is_past
         self._lock = threading.Lock()
-        self._held: dict[str, pl.DataFrame] = {}
         self.notices: dict[str, list[Notice]] = {}
         """What could not be read when a column was read for the last time, by column."""
 
@@ -74,7 +73,7 @@ class RowFiles:
         store = self._stores[root]
         name = blake2b(f"{_FORM}\0{store.root}\0{pattern}\0{format_}".encode(), digest_size=16).hexdigest()
         with self._lock:
-            held = self._held[name] if name in self._held else _load(name)
+            held = _load(name)
             rows = held.join(files, on=list(STATS), how="semi", nulls_equal=True)
             others = files.join(rows, on="path", how="anti", maintain_order="left")
             parts: list[pl.DataFrame] = []
@@ -82,21 +81,9 @@ class RowFiles:
                 for part in self._parts(store, format_, others):
                     parts.append(part)  # noqa: PERF402 - an interrupted read keeps what it has read
             finally:
-                self._keep(name, held, parts)
+                _keep(name, held, parts)
         read = pl.concat([rows, *parts], how="diagonal").drop(*STATS.keys() - {"path"}, _KEEP, strict=False)
-        rows = files.select("path").join(read, on="path", how="left", maintain_order="left")
-        used = [row.name for row in rows if row.name in ("path", FAULT) or row.null_count() < rows.height]
-        return rows.select(used)
-
-    def _keep(self, name: str, held: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> None:
-        """Add what was read to what is held, in memory and in the cache folder."""
-        read = pl.concat(parts, how="diagonal") if parts else pl.DataFrame(schema={_KEEP: pl.Boolean})
-        read = read.filter(_KEEP).drop(_KEEP)
-        if read.height:
-            others = held.join(read.select("path"), on="path", how="anti", maintain_order="left")
-            held = pl.concat([others, read], how="diagonal")
-            _save(name, held)
-        self._held[name] = held
+        return files.select("path").join(read, on="path", how="left", maintain_order="left")
 
     def _parts(self, store: Store, format_: str, files: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Read files, some at a time: the columns of `STATS` and `row_frame`, and `_KEEP`."""
@@ -158,10 +145,14 @@ def _load(name: str) -> pl.DataFrame:
         return empty
 
 
-def _save(name: str, held: pl.DataFrame) -> None:
-    """Write to the cache folder; without one the files are read again next time."""
-    with suppress(StorageError, OSError, pl.exceptions.PolarsError):
-        open_store(str(user_cache("columns"))).write(f"{name}.parquet", to_parquet(held))
+def _keep(name: str, held: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> None:
+    """Add what was read to the cache folder; without one the files are read again next time."""
+    read = pl.concat(parts, how="diagonal").filter(_KEEP).drop(_KEEP) if parts else held.clear()
+    if read.height:
+        others = held.join(read.select("path"), on="path", how="anti", maintain_order="left")
+        with suppress(StorageError, OSError, pl.exceptions.PolarsError):
+            content = to_parquet(pl.concat([others, read], how="diagonal"))
+            open_store(str(user_cache("columns"))).write(f"{name}.parquet", content)
 
 
 # --- one file ------------------------------------------------------------------------------------------------

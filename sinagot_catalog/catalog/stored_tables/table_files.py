@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from sinagot_catalog.catalog.expressions import conjuncts
 from sinagot_catalog.catalog.stored_tables.column_types import common_type
 from sinagot_catalog.catalog.stored_tables.table_file import (
     FILE,
@@ -231,7 +232,7 @@ class TableFiles:
         """Return the numbers of the files with rows that a predicate may keep."""
         keys = self.keys.with_row_index(FILE)
         if predicate is not None and limit is None:
-            for part in _conjuncts(predicate):
+            for part in conjuncts(predicate):
                 if self._is_on_keys(part):
                     keys = keys.filter(part)
         return keys[FILE]
@@ -290,7 +291,7 @@ class TableFiles:
         Returns:
             None if the predicates cannot be separated, for example a predicate over all rows.
         """
-        parts = [part for predicate in predicates for part in _conjuncts(predicate)]
+        parts = [part for predicate in predicates for part in conjuncts(predicate)]
         on_files = [part for part in parts if self._is_on_keys(part)]
         if not on_files or not all(_goes_by_row(part, self.keys.schema) for part in parts):
             return None
@@ -317,16 +318,6 @@ def _next_many(many: int, size: int) -> int:
     if size < _SMALL:
         return min(2 * many, _MOST)
     return max(many // 2, 1) if size > _BIG else many
-
-
-def _conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
-    """Return the parts of a predicate that `&` joins."""
-    operands = predicate.meta.pop()
-    if len(operands) == 2:  # noqa: PLR2004 - left and right
-        right, left = operands
-        if (left & right).meta.eq(predicate):
-            return [*_conjuncts(left), *_conjuncts(right)]
-    return [predicate]
 
 
 def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:

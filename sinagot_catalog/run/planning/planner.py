@@ -298,7 +298,7 @@ class _Decisions:
             members = states.members.filter("is_in")
             ids = self.catalog.row_ids.gather(members["_member"]).alias("member")
             self.members[cell.index] = members.select("_rec", "_member", ids)
-            there.append(states.ready)
+            there.append(states.sums["ready"])
         # a step outside this run has yet to make an optional file, an alternative, or one of many
         waits = [rows & ~after for _, rows in self.catalog.soft_waits.get(cell.index, ())]
         has_inputs = reduce(and_, there, self.nothing.is_null() | True)
@@ -353,20 +353,16 @@ class _Decisions:
 
     def _note(self, cell: UnitStep, records: pl.Series) -> None:
         """Record which files the rows that run will write."""
-        layout = self.catalog.layout
         outputs = cell.places("output")
         if not outputs:
             return
         written = self.catalog.sharing(outputs[0], self.nothing.clone().scatter(records, True))
         job = frozenset(outputs)
         self.jobs[job] = self.jobs.get(job, self.nothing) | written
-        for place, makers in layout.makers.items():
+        for place, makers in self.catalog.makers.items():
             if cell.index in makers:
-                self.made[place] = self.made.get(place, self.nothing) | self.catalog.sharing(place, written)
-        for place, pairs in layout.near.items():
-            for made in (made for made, maker in pairs if maker == cell.index):
-                met = self.catalog.met(place, made, written)
-                self.made[place] = self.made.get(place, self.nothing) | met
+                made = self.catalog.made_by(place, cell.index, written)
+                self.made[place] = self.made.get(place, self.nothing) | made
 
     def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
