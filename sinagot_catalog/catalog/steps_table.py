@@ -227,7 +227,8 @@ class StepsTable(Presence):
     def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
         """Return the presence of one unit step's paths, a row per record."""
         records = pl.DataFrame({"_rec": pl.int_range(self.n_rows, dtype=pl.UInt32, eager=True)})
-        inputs, own = self._inputs_found(cell)
+        own = [port for port in cell.input_ports if self.layout.is_own(cell, port)]
+        inputs = [self.port_presence(port) for port in self._own_required(cell)]
         outputs = [self.presence[place] for place in cell.places("output")]
         unknown = [
             hidden & ~self.port_presence(port)
@@ -235,9 +236,12 @@ class StepsTable(Presence):
             for link in port
             if (hidden := self.unknown[link.place]) is not None
         ]
-        if len(own) < len(cell.input_ports):
-            unknown.append(self.group_steps.states(cell).sums["unknown"])
-        lacks = [self.pathless[place] for place in self._needed_places(cell) if place in self.pathless]
+        if len(own) < len(cell.input_ports):  # the others are of single members
+            states = self.group_steps.states(cell).sums
+            inputs += [states["ready"]] * max(len(cell.required) - len(inputs), 1)
+            unknown.append(states["unknown"])
+        needed = [*(port[0].place for port in self._own_required(cell) if len(port) == 1), *cell.written]
+        lacks = [self.pathless[place] for place in needed if place in self.pathless]
         lacks += [~self.nobody] if cell.index in self.faults else []
         return records.with_columns(
             pl.lit(cell.index, pl.UInt16).alias("_cell"),
@@ -249,24 +253,6 @@ class StepsTable(Presence):
             pl.lit(reduce(or_, lacks, self.nobody)).alias("_broken"),
             pl.lit(self.excluded.get(cell.index, False)).alias("_excluded"),
         )
-
-    def _inputs_found(self, cell: UnitStep) -> tuple[list[pl.Series], list[list[Link]]]:
-        """Whether each required input is there, a row per record; and the inputs that are not of single members."""
-        own = [port for port in cell.input_ports if self.layout.is_own(cell, port)]
-        found = [self.port_presence(port) for port in own if not port[0].is_optional]
-        if len(own) < len(cell.input_ports):
-            found += [self.group_steps.states(cell).sums["ready"]] * max(len(cell.required) - len(found), 1)
-        return found, own
-
-    def _needed_places(self, cell: UnitStep) -> list[int]:
-        """The bound patterns of a unit step without which its rows cannot run: not those of soft inputs."""
-        soft = {
-            link.place
-            for port in cell.input_ports
-            if len(port) > 1 or port[0].is_optional or not self.layout.is_own(cell, port)
-            for link in port
-        }
-        return list(dict.fromkeys(link.place for link in cell.links if link.place not in soft))
 
     @cached_property
     def _events(self) -> list[pl.Series]:

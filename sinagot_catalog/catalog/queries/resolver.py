@@ -94,11 +94,7 @@ class Resolver:
         files = {name: table for name in names if (table := self._table_of_files(query.table, name))}
         for name in names:
             if name not in dtypes and name not in files:
-                own = [*self.schema(query.table), *self.from_files(query.table)]
-                raise SelectionError(
-                    f"{query.table} has no column {name!r}{self._absent(name, dtypes)}",
-                    f"Its columns: {', '.join(own)}.",
-                )
+                raise self._no_column(query.table, name)
         return {
             name: self._files.dtype(files[name], name, self.stats) if name in files else dtypes[name]
             for name in names
@@ -180,10 +176,8 @@ class Resolver:
         if query.table == "files":
             return frame.join(self._matched(self._places(self.units(query))), on=["root", "row"], how="semi")
         if query.table != "records":
-            fits = [pl.lit(True)]
-            fits += [pl.col("task") == query.task] if query.task is not None else []
-            fits += [pl.col("modality") == query.modality] if query.modality is not None else []
-            return frame.filter(*fits)
+            scope = (("task", query.task), ("modality", query.modality))
+            return frame.filter(pl.col(name) == value for name, value in scope if value is not None)
         if query.before is not None and query.before.table != "records":
             return frame  # the query names its records: it has their rows with or without files
         if not shown and not query.predicates:
@@ -300,24 +294,8 @@ class Resolver:
         if predicate.meta.has_multiple_outputs():  # a selector shows its names only in its text
             names += [name for name in self.from_files(table) if f"'{name}'" in str(predicate)]
         dtypes = self.known(table)
-        unknown = [name for name in names if not self.has(table, name)]
-        if unknown:
-            name, near = unknown[0], self._absent(unknown[0], dtypes)
-            columns = f"Its columns: {', '.join(dtypes)}."
-            if _LIKE_SQL.search(name):
-                columns = f"SQL goes to sql_filter, with texts in single quotes. {columns}"
-            elif not self._files.find("units", name) and name in {
-                *StepStatus.__members__,
-                *LONG_NAMES,
-                *chain(*self._names().values()),
-            }:
-                near, columns = "", f"In SQL a text has single quotes: '{name}'."
-            elif table != "steps" and name in TABLES["steps"]:
-                near, columns = "", f"It is a column of steps: see .steps, or `ls steps`. {columns}"
-            else:
-                quotes = "" if near else f" In SQL a text has single quotes: '{name}'."
-                columns = f"{columns} [records] metadata adds columns.{quotes}"
-            raise SelectionError(f"{table} has no column {name!r}{near}", columns)
+        if (unknown := next((name for name in names if not self.has(table, name)), None)) is not None:
+            raise self._no_column(table, unknown)
         # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & TABLES[table].keys()
         choices = self._names() if not keys.isdisjoint(names) else {}
@@ -325,6 +303,25 @@ class Resolver:
         if choices or any(isinstance(dtype, pl.Enum) for dtype in others.values()):
             check_literals(predicate, others, choices)
         return names
+
+    def _no_column(self, table: str, name: str) -> SelectionError:
+        """Return the error for a name that is no column."""
+        dtypes = self.known(table)
+        near, columns = self._absent(name, dtypes), f"Its columns: {', '.join(dtypes)}."
+        if _LIKE_SQL.search(name):
+            columns = f"SQL goes to sql_filter, with texts in single quotes. {columns}"
+        elif not self._files.find("units", name) and name in {
+            *StepStatus.__members__,
+            *LONG_NAMES,
+            *chain(*self._names().values()),
+        }:
+            near, columns = "", f"In SQL a text has single quotes: '{name}'."
+        elif table != "steps" and name in TABLES["steps"]:
+            near, columns = "", f"It is a column of steps: see .steps, or `ls steps`. {columns}"
+        else:
+            quotes = "" if near else f" In SQL a text has single quotes: '{name}'."
+            columns = f"{columns} [records] metadata adds columns.{quotes}"
+        return SelectionError(f"{table} has no column {name!r}{near}", columns)
 
     def _absent(self, name: str, columns: Iterable[str]) -> str:
         """Return why a column may be absent, as the end of a sentence: a table is unreadable, or a typo."""

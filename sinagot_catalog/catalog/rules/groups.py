@@ -38,10 +38,10 @@ class GroupStates:
         members: A row per member: `_rec` (its group), `_member`, `is_in`, `waits` and `blocks` (the unit step that
             it waits for, or that failed), `is_gone` (an input never comes), `is_unknown` (one cannot be seen).
         sums: A row per record and group. The numbers of members in each state: `n`, `n_in`, `n_waits`, `n_blocks`,
-            `n_unknown`. `first`, the first member that blocks, waits or is left out, and `maker`, the unit step that
-            is the reason. Whether the members let the group run (`ready`), whether one that failed holds it back
-            (`blocked`), whether those that failed keep it from running or leave it none (`lost`), whether an input of
-            one lies below a folder that cannot be read (`unknown`), and whether steps have yet to run for members
+            `n_unknown`. The first member that blocks, waits or is left out (`first`), and the unit step that is the
+            reason (`maker`). Whether the members let the group run (`ready`); whether one that failed holds it back
+            (`blocked`); whether those that failed keep it from running or leave it none (`lost`); whether an input
+            of one lies below a folder that cannot be read (`unknown`); whether steps have yet to run for members
             that hold it back (`waiting`).
     """
 

@@ -205,28 +205,15 @@ def _read_values(read: pl.Series, codes: pl.Series, metadata: pl.DataFrame) -> p
             "_row", "_rec", pl.col("read").list.get(0).alias("name"), pl.col("read").list.get(1).alias("then")
         )
     )
-    parts = []
-    for (name,), part in long.partition_by("name", as_dict=True, maintain_order=True).items():
-        is_known = name in metadata.columns
-        now = metadata[str(name)].gather(part["_rec"]) if is_known else pl.Series([None] * part.height)
-        then = part["then"].cast(pl.Float64, strict=False) if now.dtype.is_numeric() else part["then"]
-        parts.append(
-            part.select(
-                "_row",
-                "name",
-                "then",
-                now.cast(pl.String).alias("now"),
-                then.eq_missing(now.cast(then.dtype)).alias("is_same"),
-            )
-        )
-    schema = {
-        "_row": pl.UInt32,
-        "name": pl.String,
-        "then": pl.String,
-        "now": pl.String,
-        "is_same": pl.Boolean,
-    }
-    return pl.concat([pl.DataFrame(schema=schema), *parts])
+    names = [name for name in long["name"].unique() if name in metadata.columns]
+    is_number = pl.col("name").is_in([name for name in names if metadata.schema[name].is_numeric()])
+    present = metadata.select(pl.col(names).cast(pl.String)).with_row_index("_rec")
+    present = present.unpivot(index="_rec", variable_name="name", value_name="now")
+    values = long.join(present, on=["_rec", "name"], how="left", maintain_order="left")
+    then, now = pl.col("then"), pl.col("now")
+    is_same = then.cast(pl.Float64, strict=False).eq_missing(now.cast(pl.Float64, strict=False))
+    is_same = pl.when(is_number).then(is_same).otherwise(then.eq_missing(now))
+    return values.select("_row", "name", "then", "now", is_same.alias("is_same"))
 
 
 def _record_changes(read: pl.Series, codes: pl.Series, metadata: pl.DataFrame) -> pl.Series:

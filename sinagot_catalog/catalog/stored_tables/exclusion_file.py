@@ -9,13 +9,12 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 
 import polars as pl
 
-from sinagot_catalog.catalog.stored_tables.read_files import csv_fault, no_column, separator_of
-from sinagot_catalog.config import count_of
+from sinagot_catalog.catalog.stored_tables.read_files import TextRow, no_column, separator_of, text_rows
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS
 from sinagot_catalog.startup import dataclass
@@ -23,15 +22,6 @@ from sinagot_catalog.startup import dataclass
 _COLUMNS = tuple(name for name in EXCLUSIONS if name != "line")
 _OPTIONAL = ("who", "when")
 """Columns that a file without them does not get."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row of the file: the positions of its first line and of the line after it, and its values."""
-
-    begin: int
-    end: int
-    values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class ExclusionFile:
     lines: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     header: int = 0
-    rows: tuple[_Row, ...] = ()
+    rows: tuple[TextRow, ...] = ()
     separator: str = ","
     encoding: str = "utf-8"
     unknown: tuple[str, ...] = field(default=())
@@ -141,7 +131,7 @@ def parse(content: bytes, name: str) -> ExclusionFile:
     if first is None:
         return file
     file = replace(file, separator=separator_of(lines[first], file.separator, _is_header))
-    table = list(_rows(file, first))
+    table = list(text_rows(lines, file.separator, f"{name} cannot be read", _is_comment))
     columns = tuple(value.strip() for value in table[0].values)
     _check_header(name, first + 1, columns)
     rows = tuple(row for row in table[1:] if any(value.strip() for value in row.values))
@@ -170,23 +160,6 @@ def _is_header(names: Sequence[str]) -> bool:
     return "record_id" in (name.strip() for name in names)
 
 
-def _rows(file: ExclusionFile, first: int) -> Iterator[_Row]:
-    """Yield the header and the rows."""
-    at = first
-    while at < len(file.lines):
-        if _is_comment(file.lines[at]):
-            at += 1
-            continue
-        rest = (file.lines[number] for number in range(at, len(file.lines)))
-        reader = csv.reader(rest, delimiter=file.separator, strict=True)
-        try:
-            values = tuple(next(reader))
-        except csv.Error as error:
-            raise StorageError(f"{file.name} cannot be read: line {at + 1}: {csv_fault(error)}") from error
-        yield _Row(at, at + reader.line_num, values)
-        at += reader.line_num
-
-
 def _check_header(name: str, line: int, columns: Sequence[str]) -> None:
     if "record_id" not in columns:
         raise StorageError(
@@ -198,18 +171,13 @@ def _check_header(name: str, line: int, columns: Sequence[str]) -> None:
         raise StorageError(f"{name} cannot be read: line {line} names the column {twice!r} twice")
 
 
-def _check_rows(name: str, columns: Sequence[str], rows: Iterable[_Row]) -> None:
+def _check_rows(name: str, columns: Sequence[str], rows: Iterable[TextRow]) -> None:
     at = columns.index("record_id")
     for row in rows:
-        where = f"{name} cannot be read: line {row.begin + 1}"
-        if len(row.values) > len(columns):
-            raise StorageError(
-                f"{where} has {len(row.values)} values, and the header {count_of(len(columns), 'column')}",
-                "Put a text that holds a separator into quotes.",
-            )
         if len(row.values) <= at or not row.values[at].strip():
             raise StorageError(
-                f"{where} has no value in the column 'record_id'", "Name the record, or remove it."
+                f"{name} cannot be read: line {row.begin + 1} has no value in the column 'record_id'",
+                "Name the record, or remove it.",
             )
 
 

@@ -177,14 +177,8 @@ class FileColumns:
             values = self._column(column, stats)
             if values.is_empty() and where is not None and name == column:
                 values = values.with_columns(pl.lit(None, _named_fields(column, where)).alias(column))
-            values = values.with_columns(self._value(column, name, values))
-            if table == "records":
-                rows = rows.join(values.select("_rec", name), on="_rec", how="left", maintain_order="left")
-                continue
-            keys = ["_rec", "_unit"]
-            if not {*keys} <= {*rows.columns}:  # rows of files have names only
-                keys = ["record_id", "task", "modality"]
-                values = self._with_names(values)
+            values = self._with_names(values.with_columns(self._value(column, name, values)))
+            keys = ["record_id"] if table == "records" else ["record_id", "task", "modality"]
             rows = rows.join(
                 values.select(*keys, name), on=keys, how="left", maintain_order="left", nulls_equal=True
             )
@@ -256,11 +250,7 @@ class FileColumns:
             paths = part["path"].unique(maintain_order=True)
             files = stats(str(root), paths).select(*STATS)
             read = self._files.read(str(root), template.text, _format(template) or "", files)
-            keys = part.drop("root")
-            if read.height == keys.height:  # no two records share a file
-                yield keys.hstack(read.drop("path"))
-            else:
-                yield keys.join(read, on="path", how="left", maintain_order="left")
+            yield part.drop("root").join(read, on="path", how="left", maintain_order="left")
 
 
 def _no_field(column: str, name: str, fields: Sequence[str]) -> SelectionError:

@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -16,7 +16,7 @@ from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from sinagot_catalog.storage import Store
 
@@ -160,8 +160,8 @@ def _read_text(
     try:
         return pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False), used
     except pl.exceptions.PolarsError as error:
-        fault = _text_fault(content, used) or str(error).splitlines()[0]
-        raise StorageError(f"{where}: {fault}") from error
+        _check_text(content, used, where)
+        raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
 def no_column(name: str, columns: Sequence[str]) -> str:
@@ -177,11 +177,6 @@ def separator_of(line: str, usual: str, is_header: Callable[[Sequence[str]], boo
     return next(fits, max(cells, key=lambda separator: len(cells[separator])))
 
 
-def csv_fault(error: csv.Error) -> str:
-    """Return why a CSV file cannot be read, without its line."""
-    return "a quoted value has no end" if "unexpected end" in str(error) else str(error)
-
-
 def _cells(line: str, separator: str) -> list[str]:
     """Return the values of one line; none if it is not CSV."""
     try:
@@ -190,8 +185,8 @@ def _cells(line: str, separator: str) -> list[str]:
         return []
 
 
-def _text_fault(content: bytes, separator: str) -> str | None:
-    """Return the fault of a CSV file that Polars refuses: the first faulty line, and its column."""
+def _check_text(content: bytes, separator: str, where: str) -> None:
+    """Raise the error of the first faulty line of a CSV file, if Python's reader refuses one, too."""
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
@@ -200,18 +195,55 @@ def _text_fault(content: bytes, separator: str) -> str | None:
         before = _cells(content[begin : error.start].decode() + "x", separator)
         names = _cells(content.partition(b"\n")[0].decode(errors="replace"), separator)
         column = f", column {names[len(before) - 1].strip()}" if 0 < len(before) <= len(names) else ""
-        return f"line {line}{column}: it is not UTF-8; save the file as UTF-8"
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    begin = 0
-    try:
-        names = next(rows)
-        begin = rows.line_num
-        for row in rows:
-            if len(row) > len(names):
-                return (
-                    f"line {begin + 1} has {len(row)} values, and the header {count_of(len(names), 'column')}"
-                )
-            begin = rows.line_num
-    except csv.Error as error:
-        return f"line {begin + 1}: {csv_fault(error)}"
-    return None
+        raise StorageError(
+            f"{where}: line {line}{column}: it is not UTF-8; save the file as UTF-8"
+        ) from error
+    for _ in text_rows(io.StringIO(text, newline="").readlines(), separator, where):
+        pass
+
+
+class TextRow(NamedTuple):
+    """A row of a CSV file: the positions of its first line and of the line after it, and its values."""
+
+    begin: int
+    end: int
+    values: tuple[str, ...]
+
+
+def text_rows(
+    lines: Sequence[str],
+    separator: str,
+    where: str,
+    is_left_out: Callable[[str], bool] = lambda line: not line.strip(),
+) -> Iterator[TextRow]:
+    """Yield the header and the rows of a CSV file.
+
+    Args:
+        lines: Its lines.
+        separator: What separates the values.
+        where: What cannot be read, for messages.
+        is_left_out: Whether a line between two rows is none itself.
+
+    Raises:
+        StorageError: A row cannot be read, or has more values than the header; names its line.
+    """
+    at, width = 0, None
+    while at < len(lines):
+        if is_left_out(lines[at]):
+            at += 1
+            continue
+        rest = (lines[number] for number in range(at, len(lines)))
+        reader = csv.reader(rest, delimiter=separator, strict=True)
+        try:
+            values = tuple(next(reader))
+        except csv.Error as error:
+            why = "a quoted value has no end" if "unexpected end" in str(error) else str(error)
+            raise StorageError(f"{where}: line {at + 1}: {why}") from error
+        width = len(values) if width is None else width
+        if len(values) > width:
+            raise StorageError(
+                f"{where}: line {at + 1} has {len(values)} values, and the header {count_of(width, 'column')}",
+                "Put a text that holds a separator into quotes.",
+            )
+        yield TextRow(at, at + reader.line_num, values)
+        at += reader.line_num
