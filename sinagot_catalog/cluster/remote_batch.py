@@ -147,6 +147,7 @@ class _ServedRun:
         spec = self._localised(request, options)
         self._log_tail = LogTail(f"{spec.log}/journal/{self._run_id}") if is_url(request.log) else None
         self._n_workers = 0
+        self._runs_done_rows = spec.force
         self._gives_gpus = any(cell.resources.gpus for cell in spec.cells)
         self._pool = Pool(_MOST_WORKERS, threads_per_worker=spec.threads_per_worker)
         self._pool.start(RunSetup(spec, options), self._prefix)
@@ -187,9 +188,10 @@ class _ServedRun:
             results = self._pool.run_batch(groups)
         else:
             time.sleep(_ORPHANS_END)
+            lost = () if self._runs_done_rows else ("already_done",)
             results = [
                 # no row was done when the run was planned, so the lost process did it
-                result._replace(outcome="done") if result.outcome == "already_done" else result
+                result._replace(outcome="done") if result.outcome in lost else result
                 for result in self._pool.resume_batch(groups, events_of(self._log, self._run_id))
             ]
         if self._spool is not None:

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
         spelled,
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
-    from sinagot_catalog.journal.provenance import SKEW, last_published, provenance_of, unrecorded
+    from sinagot_catalog.journal.provenance import (
+        SKEW,
+        last_published,
+        provenance_of,
+        unrecorded,
+        with_last_inputs,
+    )
     from sinagot_catalog.journal.reader import LAST, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,

@@ -166,6 +166,7 @@ class Provenance:
         since_ns, until_ns: The period in which the row made files that an older version did not record; None if
             there is no such event.
         is_accepted: Whether the user accepted the present state since then.
+        inputs: The state of its inputs at its last attempt, if it runs only when one of them has changed.
 
     Example:
         >>> Provenance('{"paths": ["a.txt"]}').files
@@ -187,6 +188,7 @@ class Provenance:
         self.since_ns: int | None = members.get("since_ns")
         self.until_ns: int | None = members.get("until_ns")
         self.is_accepted = bool(members.get("accepted"))
+        self.inputs: list[list[int] | None] | None = members.get("inputs")
 
     def earlier(self, path: str) -> list[Made]:
         """The recorded states of a path, the newest last. They are kept while the row publishes a new state."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -52,6 +53,18 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
         last = last.join(newest, on="row", how="left")
     texts = last.select("row", _record().struct.json_encode().alias("text"))
     return dict(texts.iter_rows())
+
+
+def with_last_inputs(texts: dict[int, str], rows: pl.DataFrame) -> dict[int, str]:
+    """Add to the provenance of rows the inputs of their last attempt, for those that run only if one has changed.
+
+    Args:
+        texts: The provenance of rows.
+        rows: `row` and `_inputs`; null if they are not known.
+    """
+    for row, inputs in rows.select("row", "_inputs").drop_nulls().iter_rows():
+        texts[row] = json.dumps(json.loads(texts.get(row, "{}")) | {"inputs": inputs})
+    return texts
 
 
 def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Unrecorded:

@@ -5,6 +5,7 @@ The order within a row (readers of the journal rely on it):
     all outputs exist, no force      already_done     no event (a half-published row runs again)
     the step of an input failed      blocked          no event (not with `ignore_missing`)
     input missing                    not_available    event `not_available`
+    no input changed, as planned     already_done     no event (see `Provenance.inputs`)
     a foreign file at an output      error            event `error` (not with force)
     else                             event `start`, then attempts: empty staging, `run()`, check the outputs
       an attempt succeeded           `check()`, then check the final paths: files that the row did not make stay
@@ -32,6 +33,7 @@ from sinagot_catalog.journal import (
     FAILED,
     ForeignFileError,
     JournalWriter,
+    Provenance,
     Result,
     Row,
     RunSpec,
@@ -239,6 +241,8 @@ class JobRunner:
                 message = f"Input data [{', '.join(row.missing)}] not available"
                 lines.not_available(row.record_id, message)
                 return Result(number, "not_available", message=bounded(message, _SHORT))
+        if self._is_unchanged(row):
+            return Result(number, "already_done")
         foreign = self._outputs.find_foreign(row, tried)
         if foreign is None:
             return None
@@ -249,6 +253,15 @@ class JobRunner:
             f"path, or move it away{force}{accept}"
         )
         return self._error(row, ForeignFileError.error_type, message)
+
+    def _is_unchanged(self, row: RowState) -> bool:
+        """Whether a row runs only if an input has changed since its last attempt, and none has."""
+        text = self._provenance.get(row.number)
+        before = None if text is None else Provenance(text).inputs
+        if before is None:
+            return False
+        now = [None if stamp is None else list(stamp) for stamp in row.stamps]
+        return before == now and self._outputs.exist(row)
 
     # -- attempts -----------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import StorageError, did_you_mean
-from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
+from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of, with_last_inputs
 from sinagot_catalog.run.claimed_runs.failure_limit import FailureLimit
 from sinagot_catalog.run.claimed_runs.group_file import remove_groups, write_groups
 from sinagot_catalog.run.claimed_runs.lease import Lease
@@ -101,6 +101,8 @@ class ClaimedRun:
         self._held, self._provenance = rows.clear(), dict[int, str]()
         if rows.height:
             self._provenance = provenance_of(rows, source.events(), source.catalog())
+            if plan.last_inputs is not None:
+                self._provenance = with_last_inputs(self._provenance, plan.last_inputs)
             self._held = self._take(rows)
         elif has_left(source):
             sweep(source)  # a killed run may have left the inputs of records that are not seen now

@@ -52,6 +52,8 @@ class Plan(JobFrame):
     """For each group step its members: `_rec` (the group), `_member`, `member` (the id of the member)."""
     resources: Mapping[int, Resources] = field(repr=False, compare=False, default_factory=dict)
     """What a row needs, for each unit step that declares resources."""
+    last_inputs: pl.DataFrame | None = field(repr=False, compare=False, default=None)
+    """The rows that run only if an input has changed since their last attempt: `row`, and its inputs: `_inputs`."""
 
     @property
     def running(self) -> pl.DataFrame:
@@ -166,7 +168,8 @@ def make_plan(
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left").with_row_index("row")
     resources = {cell.index: cell.resources for cell in catalog.layout.cells if any(cell.resources)}
-    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), decisions.members, resources)
+    last = catalog.with_attempt(rows.select("row", _last="_since").drop_nulls(), ["_inputs"])
+    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), decisions.members, resources, last)
 
 
 @dataclass
@@ -206,7 +209,7 @@ class _Decisions:
                 if found is not None:
                     out.append(found)
         nothing = self.selected.clear().with_columns(
-            action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String)
+            action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String), _since="_last"
         )
         return pl.concat([rows[list(_KEPT)] for rows in (nothing, *out)])
 
@@ -224,6 +227,9 @@ class _Decisions:
         )
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
+        is_asked = pl.lit(self.options.force) & pl.col("_selected") | pl.col("_stale")
+        only_after = (pl.col("action") == "run") & (pl.col("status") == "DONE") & ~is_asked
+        rows = rows.with_columns(pl.when(only_after).then("_last").alias("_since"))
         # a row that is tried without its inputs makes nothing
         makes = pl.col("_has_inputs") | self.options.ignore_missing
         self._note(cell, rows.filter(pl.col("action") == "run", makes)["_rec"])
@@ -373,6 +379,7 @@ class _Decisions:
             for maker in self.catalog.makers.get(place, [])
             if maker != cell.index
         }
+        after = f"after {', '.join(sorted(makers))}"
         reason = (
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
@@ -380,8 +387,10 @@ class _Decisions:
             .then(pl.concat_str(pl.lit("nothing changed since it failed: "), pl.col("reason")))
             .when(run & pl.col("_stale"))
             .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
+            .when(run & pl.col("_since").is_not_null())
+            .then(pl.lit(f"{after}, if an input changes"))
             .when(run & pl.col("_after"))
-            .then(pl.lit("after " + ", ".join(sorted(makers))))
+            .then(pl.lit(after))
             .when(run & (pl.col("status") == "DONE"))
             .then(pl.lit("forced: it is done already"))
             .when(run & pl.col("status").is_in(["ERROR", "PROCESSING"]))
@@ -394,6 +403,6 @@ class _Decisions:
 
 
 _KEPT = (
-    *("_rec", "_cell", "_event", "n_outputs_found"),
+    *("_rec", "_cell", "_event", "n_outputs_found", "_since"),
     *("record_id", "task", "modality", "step", "action", "reason", "status"),
 )
