@@ -146,6 +146,14 @@ def test_column_named_like_a_key_is_told_apart(results, end, text):
     ]
 
 
+def test_columns_that_an_option_renames_have_the_types_that_the_frame_names(results):
+    ws = results("csv", {"R1": 'a,b,c\n"1",007,2\n', "R2": 'a,b,c\n"2",010,3\n'})
+    frame = ws.steps.scan_outputs("count", with_column_names=lambda names: [*names[1:], names[0]])
+    rows = frame.select("a", "b", "c").collect()
+    assert rows.schema == frame.select("a", "b", "c").collect_schema()
+    assert rows.rows() == [(2, 1, "007"), (3, 2, "010")]
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"encoding": "latin-1"}, {"infer_schema_length": 1}], ids=["plain", "encoding", "short"]
 )

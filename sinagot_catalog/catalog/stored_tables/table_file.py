@@ -180,7 +180,7 @@ class TableFile:
         numbers = [name for name in free if name not in self.ids and schema[name].is_numeric()]
         if not numbers or not self._may_have_codes():
             return [name for name in free if name in self.ids]
-        texts = replace(self, options={**self.options, "infer_schema": False})._frame()  # noqa: SLF001 - itself
+        texts = replace(self, options={**self.options, "infer_schema": False}, _schema=None)._frame()  # noqa: SLF001 - itself
         read = texts.collect_schema()
         numbers = [name for name in numbers if read[name] == pl.String]  # not the number of a row
         found = texts.select(has_leading_zeros(pl.col(name)) for name in numbers).collect()
@@ -242,8 +242,24 @@ class TableFile:
                 options["encoding"] = "utf8-lossy"
             if types or self._texts:
                 options["schema_overrides"] = self._overrides(types or {})
-        frame = scan(self.format, source, options)
+        frame = self._in_known_types(source, options)
+        if frame is None:
+            frame = scan(self.format, source, options)
         return frame if added is None else frame.with_columns(pl.lit(self.full_path).alias(added))
+
+    def _in_known_types(self, source: str | io.BytesIO, options: Mapping[str, Any]) -> pl.LazyFrame | None:
+        """Return its rows in the types that `schema` found, as the reader would read all values to find them again.
+
+        None where the reader does not give these types, because of the options or of a type that it does not parse.
+        """
+        given = options.get("schema_overrides") or {}
+        if not self._schema or self.format not in SEPARATORS or not isinstance(given, Mapping):
+            return None
+        known = pl.Schema({name: given.get(name, dtype) for name, dtype in self._schema.items()})
+        if not all(dtype.is_numeric() or dtype in (pl.String, pl.Boolean) for dtype in known.values()):
+            return None
+        frame = scan(self.format, source, {**options, "infer_schema": False, "schema_overrides": known})
+        return frame if frame.collect_schema() == known else None
 
     def _overrides(self, types: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
         """Return the types that the reader parses: those of the user, of codes, and the given ones."""
