@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.snapshots.snapshot_diff import Diff, diff, snapshot
     from sinagot_catalog.catalog.snapshots.snapshot_files import names
     from sinagot_catalog.catalog.stored_tables.metadata_values import text_of
-    from sinagot_catalog.catalog.stored_tables.read_files import FORMATS, scan_files
+    from sinagot_catalog.catalog.stored_tables.read_files import FORMATS, read_text_table, scan_files
     from sinagot_catalog.catalog.stored_tables.table_file import parse_json
     from sinagot_catalog.catalog.structure.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.structure.layout_builder import build_layout

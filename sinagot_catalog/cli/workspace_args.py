@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import say_note
-from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean, row_label
+from sinagot_catalog.errors import (
+    ConfigError,
+    NotFoundError,
+    SelectionError,
+    StorageError,
+    did_you_mean,
+    row_label,
+)
 from sinagot_catalog.startup import polars as pl
 from sinagot_catalog.status import LONG_NAMES, OTHER_WORDS, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.catalog import Notice, Session
     from sinagot_catalog.selection import Selection
@@ -232,23 +239,29 @@ def _status(text: str) -> str:
 
 def _read_rows(file: str) -> pl.DataFrame:
     """Read the rows that a file names."""
-    from sinagot_catalog.catalog import FORMATS
+    from sinagot_catalog.catalog import FORMATS, read_text_table
 
     kind = "csv" if file == "-" else FORMATS.get(Path(file).suffix.lower(), "value")
     if kind == "value":
         known = ", ".join(suffix for suffix, kind in FORMATS.items() if kind != "value")
         raise SelectionError(f"--rows: {file} is not a table of a known kind ({known})")
     separator = {"csv": ",", "tsv": "\t"}.get(kind)
-    options = {"separator": separator, "infer_schema": False} if separator else {}
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        read = getattr(pl, f"read_{'csv' if separator else kind}")
-        frame: pl.DataFrame = read(io.BytesIO(content), **options)
+        if separator:
+            return read_text_table(content, separator, f"--rows: {file} cannot be read", _has_ids)[0]
+        frame: pl.DataFrame = getattr(pl, f"read_{kind}")(io.BytesIO(content))
     except FileNotFoundError:
         raise NotFoundError(f"--rows: there is no file {file}") from None
+    except StorageError as error:
+        raise SelectionError(str(error), error.hint) from error
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SelectionError(f"--rows: {file} cannot be read: {str(error).partition(chr(10))[0]}") from error
     return frame
+
+
+def _has_ids(names: Sequence[str]) -> bool:
+    return "record_id" in names
 
 
 def first_of(rows: pl.DataFrame) -> str:

@@ -135,7 +135,7 @@ def read_table(
         raise ConfigError(f"workspace.toml: {address}: {path} is empty, so it cannot be read as a table")
     where = f"{path} ({address}) cannot be read"
     if kind in SEPARATORS:
-        return _read_text(content, SEPARATORS[kind], where, is_header)
+        return read_text_table(content, SEPARATORS[kind], where, is_header)
     whole = {"infer_schema_length": None}
     source = io.BytesIO(content)
     try:
@@ -146,10 +146,20 @@ def read_table(
         raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
-def _read_text(
+def read_text_table(
     content: bytes, separator: str, where: str, is_header: Callable[[Sequence[str]], bool]
 ) -> tuple[pl.DataFrame, str]:
-    """Read CSV as text, with any separator and line ending."""
+    """Read CSV as text, with any separator and line ending; see `read_table`.
+
+    Args:
+        content: The bytes of the file.
+        separator: The usual separator.
+        where: The beginning of the message of an error.
+        is_header: Whether these names can be the columns of such a table.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
         content = content.decode("utf-16", errors="replace").encode()
     content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")

@@ -84,6 +84,21 @@ def test_rows_of_another_command_or_a_file_are_run(cli, harbor_folder, tmp_path)
     assert len(cli("plan", harbor_folder, "--rows", file, "--csv").stdout.splitlines()) == 1 + 3
 
 
+def test_rows_may_come_from_a_spreadsheet_with_semicolons(cli, harbor_folder, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_text("\ufeffstep;record_id\r\nmean;REC-20200602\r\ncount;REC-20200601\r\n", encoding="utf-8")
+    planned = cli("plan", harbor_folder, "--rows", file, "--csv").stdout.splitlines()[1:]
+    assert [line.split(",")[:4] for line in planned] == [
+        ["REC-20200601", "", "", "count"],
+        ["REC-20200602", "", "", "mean"],
+    ]
+    for text, told in (("\ufeff", "empty CSV"), ('record_id\n"R1', "line 2: a quoted value has no end")):
+        file.write_text(text, encoding="utf-8")
+        refused = cli("plan", harbor_folder, "--rows", file)
+        assert refused.returncode == 2
+        assert refused.stderr == f"error: --rows: {file} cannot be read: {told}\n"
+
+
 def test_what_cannot_run_is_said_with_its_reason(cli, write_workspace):
     folder = write_workspace(
         {"a": (["raw/{id}", "more/{id}"][1], "a/{id}"), "b": ("raw/{id}", "b/{id}")}, ["raw/R1"]
