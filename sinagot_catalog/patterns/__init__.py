@@ -53,6 +53,6 @@ if TYPE_CHECKING:
         parse_template,
         tokens_regex,
     )
-    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, reductions
+    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, NAME, name_regex, reductions
 
 __getattr__ = lazy_exports(__name__)

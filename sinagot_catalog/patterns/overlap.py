@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from enum import Enum
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns.fields import Tokens, path_of
+from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.template import WILD, Template
+from sinagot_catalog.patterns.wildcards import reductions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from sinagot_catalog.patterns.id_pattern import IdPattern
 
 
 class Meeting(NamedTuple):
@@ -48,28 +47,14 @@ def holds(outer: Template, inner: Template) -> bool:
 
 def _matches(wild: Template, other: Template) -> bool:
     """Whether a pattern with wildcards matches the paths of another one for the same record."""
+    named = {name: f"{{{name}}}" for name in wild.fields}  # a placeholder stands for itself
     return any(
-        re.fullmatch(_symbolic(ours), theirs.text) is not None
+        way.fits(theirs.text)
         for ours in wild.variants.values()
+        for way in reductions(ours.bind(named), IdPattern("")).values()
         for theirs in other.variants.values()
         if not theirs.is_wild
     )
-
-
-@cache
-def _symbolic(wild: Template) -> str:
-    """A regular expression for the texts of patterns: a placeholder stands for itself."""
-    texts = []
-    for part in wild.parts:
-        if part == _DEEP:
-            texts.append("(?:[^/.][^/]*/)*")
-            continue
-        names = (
-            re.escape(value) if kind == "text" else re.escape(f"{{{value}}}") if kind == "field" else "[^/]*"
-            for kind, value in part
-        )
-        texts.append("".join(names) + "/")
-    return "".join(texts).removesuffix("/") + ("[^/]+" if wild.parts[-1] == _DEEP else "")
 
 
 def meetings(

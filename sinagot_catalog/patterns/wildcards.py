@@ -9,7 +9,8 @@ as in a shell.
 """
 
 import re
-from functools import cached_property, lru_cache
+from collections.abc import Callable
+from functools import cached_property, lru_cache, partial
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import Tokens, path_of
@@ -22,7 +23,8 @@ MOST_FOLDERS = 16
 
 _NOTHING = "*"
 """The reduced pattern of a pattern without a literal folder or field, such as `*.csv`."""
-_NAME = r"[^/.][^/]*"
+NAME = r"[^/.][^/]*"
+"""The regular expression of a name that wildcards match: it does not begin with a dot."""
 
 
 @dataclass(frozen=True)
@@ -72,42 +74,48 @@ def _reduction(variant: Template, ids: IdPattern) -> Reduction:
     reduced: list[Tokens] = []
     regexes: list[str] = []
     for part in parts:
-        is_wild = any(kind in ("any", "deep") for kind, _ in part)
+        kinds = {kind for kind, _ in part}
         if part == (("deep", "**"),):
-            regexes.append(rf"(?:{_NAME}/){{0,{MOST_FOLDERS}}}")
-        elif not is_wild:
+            regexes.append(rf"(?:{NAME}/){{0,{MOST_FOLDERS}}}")
+        elif "deep" in kinds:
+            raise PatternError(
+                f"{variant.text!r} has '**' beside other text",
+                "A '**' stands alone between slashes; write '*'.",
+            )
+        elif "any" not in kinds:
             reduced.append(part)
             literal = "".join(re.escape(value) if kind == "text" else "[^/]+" for kind, value in part)
             regexes.append(f"({literal})/")
         else:
             reduced += [(token,) for token in part if token[0] == "field"]
-            regexes.append(_part_regex(variant, part, ids) + "/")
+            regexes.append(name_regex(part, partial(_field_regex, variant, part, ids)) + "/")
     text = "".join(regexes).removesuffix("/")
     if parts[-1] == (("deep", "**"),):
-        text += _NAME
+        text += NAME
     return Reduction(Template(path_of(reduced or [(("text", _NOTHING),)])), text)
 
 
-def _part_regex(variant: Template, part: Tokens, ids: IdPattern) -> str:
-    """The regular expression of one name with a wildcard; each field in it is a group."""
-    if any(kind == "deep" for kind, _ in part):
-        raise PatternError(
-            f"{variant.text!r} has '**' beside other text", "A '**' stands alone between slashes; write '*'."
-        )
+def name_regex(part: Tokens, values_at: Callable[[int], str] = str) -> str:
+    """The regular expression of one name with a wildcard.
+
+    Args:
+        part: The tokens of the name.
+        values_at: Gives that of the values of the field at a position; each field is a group.
+    """
     if part == (("any", "*"),):
-        return _NAME
+        return NAME
     texts = []
     for number, (kind, value) in enumerate(part):
         if kind == "text":
             texts.append(re.escape(value))
         elif kind == "any":
-            texts.append(r"(?:[^/.][^/]*)?" if number == 0 else "[^/]*")
+            texts.append("[^/]*" if number else f"(?:{NAME})?")
         else:
-            texts.append(f"({_field_regex(variant, part, number, ids)})")
+            texts.append(f"({values_at(number)})")
     return "".join(texts)
 
 
-def _field_regex(variant: Template, part: Tokens, number: int, ids: IdPattern) -> str:
+def _field_regex(variant: Template, part: Tokens, ids: IdPattern, number: int) -> str:
     """The values of a field beside a wildcard, which must not be able to run into the text around them."""
     name = part[number][1]
     width = ids.width_of(name)

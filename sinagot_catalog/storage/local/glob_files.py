@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
-from sinagot_catalog.patterns import WILD, Template
+from sinagot_catalog.patterns import NAME, WILD, Template, name_regex
 from sinagot_catalog.storage.local.entry import holds_file, is_absent
 
 _Parts = tuple[tuple[tuple[str, str], ...], ...]
@@ -53,7 +53,7 @@ def _expand(root: str, folder: str, parts: _Parts, *, follow_links: bool) -> Ite
     is_deep = head == (("deep", "**"),)
     if is_deep:
         yield from _expand(root, folder, others or ((("any", "*"),),), follow_links=follow_links)
-    names, below = re.compile(_SHOWN if is_deep else _regex(head)), parts if is_deep else others
+    names, below = re.compile(NAME if is_deep else name_regex(head)), parts if is_deep else others
     for entry in _entries(f"{root}/{folder}"):
         if names.fullmatch(entry.name) is None or (not folder and entry.name == "LOG"):
             continue
@@ -62,17 +62,6 @@ def _expand(root: str, folder: str, parts: _Parts, *, follow_links: bool) -> Ite
             yield path
         elif entry.is_dir(follow_symlinks=follow_links):
             yield from _expand(root, f"{path}/", below, follow_links=follow_links)
-
-
-_SHOWN = "[^.].*"
-"""A name that wildcards match: it does not begin with a dot."""
-
-
-def _regex(part: tuple[tuple[str, str], ...]) -> str:
-    texts = [re.escape(value) if kind == "text" else ".*" for kind, value in part]
-    if part[0][0] != "text":
-        texts[0] = f"(?:{_SHOWN})" if len(part) == 1 else f"(?:{_SHOWN})?"
-    return "(?s:" + "".join(texts) + ")"
 
 
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
