@@ -54,8 +54,7 @@ class Recordings:
 
     def _record(self, fields: dict[str, str]) -> str | None:
         """The id with these fields; None if there is no such id."""
-        form = self._ids.form
-        record_id = fields["id"] if "id" in fields or isinstance(form, str) else form.write(fields)
+        record_id = self._ids.written(fields)
         values = self._ids.values(record_id)
         return record_id if values is not None and fields.items() <= values.items() else None
 
