@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,14 +23,7 @@ if TYPE_CHECKING:
 _PAGE = 1_000
 _PATIENCE = 30.0
 _KEY_TIMEOUT = "20s"
-_S3_NAMES = {
-    "key": "access_key_id",
-    "secret": "secret_access_key",
-    "token": "session_token",
-    "endpoint_url": "endpoint",
-    "region_name": "region",
-}
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_S3_KEYS = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
 _AZURE_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_ACCESS_KEY",
@@ -55,93 +47,51 @@ _AZURE_NAMES = {
 # --- options of fsspec as options of obstore ---------------------------------------------------------------------
 
 
-def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options of s3fs as options of obstore; None if they cannot be translated exactly.
+def s3_config(fs: Any, options: Mapping[str, Any], *, lasting: bool = False) -> dict[str, Any] | None:
+    """The endpoint and the keys that s3fs uses, as options of obstore; None if they cannot be translated exactly.
 
-    Example:
-        >>> s3_config({"anon": True, "client_kwargs": {"endpoint_url": "http://here"}})
-        {'endpoint': 'http://here', 'skip_signature': True}
-        >>> s3_config({"profile": "lab"}) is None
-        True
+    s3fs finds itself what the options leave open: in the environment, in a profile or by a role.
+
+    Args:
+        fs: The file system.
+        options: The options with which it was opened.
+        lasting: Refuse keys that expire, as those of a role do.
     """
-    flat = {key: value for key, value in options.items() if key not in ("client_kwargs", "anon")}
-    flat |= options.get("client_kwargs") or {}
-    if set(flat) - set(_S3_NAMES):
-        return None
-    config: dict[str, Any] = {_S3_NAMES[key]: value for key, value in flat.items() if value is not None}
-    if options.get("anon"):
-        return {**config, "skip_signature": True}
-    environment = {**os.environ, **{f"AWS_{key.upper()}": value for key, value in config.items()}}
-    has_keys = bool(environment.get("AWS_ACCESS_KEY_ID") and environment.get("AWS_SECRET_ACCESS_KEY"))
-    if not has_keys or (os.environ.get("AWS_PROFILE") and "key" not in flat):
-        return None  # a profile or a role: only s3fs can resolve these
-    if "endpoint" not in config and _has_endpoint_elsewhere():
-        return None
-    if endpoint := environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL"):
-        config.setdefault("endpoint", endpoint)
-    if region := environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION"):
-        config.setdefault("region", region)
-    return config
-
-
-def polars_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options of s3fs as options of obstore, if nothing in the environment would be added to them."""
-    config = s3_config(options)
-    if config is None or config.get("skip_signature"):
-        return config
-    is_given = "access_key_id" in config
-    if is_given and os.environ.get("AWS_SESSION_TOKEN", config.get("session_token")) != config.get(
-        "session_token"
-    ):
-        return None  # a token that belongs to other keys would be sent, too
-    endpoints = {os.environ.get(name, config.get("endpoint")) for name in _ENDPOINTS}
-    return config if endpoints <= {config.get("endpoint")} else None
-
-
-def _has_endpoint_elsewhere() -> bool:
-    """Whether the files of AWS name an endpoint, or say that endpoints of the environment do not count."""
-    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
-        return True
-    if any(os.environ.get(name) for name in _ENDPOINTS):
-        return False
-    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
-    for name, usual in files.items():
-        with suppress(OSError, RuntimeError):
-            file = Path(os.environ.get(name) or usual).expanduser()
-            if "endpoint_url" in file.read_text(errors="replace"):
-                return True
-    return False
-
-
-def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The keys that s3fs found itself, in a profile or a role; for one listing only, as such keys expire."""
-    given = {"profile", "client_kwargs", "key", "secret", "token"}
-    if set(options) - given or set(options.get("client_kwargs") or {}) - set(_S3_NAMES):
+    given = {"anon", "profile", "endpoint_url", "client_kwargs", *_S3_KEYS.values()}
+    if set(options) - given or set(options.get("client_kwargs") or {}) - {"endpoint_url", "region_name"}:
         return None
     fs.connect()
-    endpoint = fs.s3.meta.endpoint_url
-    is_own = "amazonaws.com" in endpoint
-    if is_own and any(os.environ.get(name) for name in _ENDPOINTS):
-        return None  # obstore would use the one of the environment
-    where = {"region": fs.s3.meta.region_name} | ({} if is_own else {"endpoint": endpoint})
-    if options.get("key") and options.get("secret"):
-        keys = {name: options.get(ours) for ours, name in _S3_NAMES.items() if options.get(ours)}
-        return {**keys, **where}
+    where = {"endpoint": fs.s3.meta.endpoint_url, "region": fs.s3.meta.region_name}
+    if options.get("anon"):
+        return {**where, "skip_signature": True}
+    keys = {ours: options.get(theirs) for ours, theirs in _S3_KEYS.items()}
+    if not (options.get("key") and options.get("secret")):
 
-    async def frozen() -> Any:
-        found = await fs.session.get_credentials()
-        return None if found is None else await found.get_frozen_credentials()
+        async def found() -> Any:
+            credentials = await fs.session.get_credentials()
+            if credentials is None or (lasting and hasattr(credentials, "refresh_needed")):
+                return None
+            return await credentials.get_frozen_credentials()
 
-    keys = asyncio.run_coroutine_threadsafe(frozen(), fs.loop).result(_PATIENCE)
-    if keys is None:
-        return None
-    credentials = {
-        "access_key_id": keys.access_key,
-        "secret_access_key": keys.secret_key,
-        "session_token": keys.token,
-        **where,
+        frozen = asyncio.run_coroutine_threadsafe(found(), fs.loop).result(_PATIENCE)
+        if frozen is None:
+            return None
+        keys = dict(zip(_S3_KEYS, (frozen.access_key, frozen.secret_key, frozen.token), strict=True))
+    return {key: value for key, value in {**keys, **where}.items() if value}
+
+
+def polars_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The same for Polars, if nothing in the environment would be added."""
+    config = s3_config(fs, options, lasting=True)
+    if config is None or config.get("skip_signature"):
+        return config
+    token = config.get("session_token")
+    if os.environ.get("AWS_SESSION_TOKEN", token) != token:
+        return None  # a token that belongs to other keys would be sent, too
+    endpoints = {
+        os.environ.get(name, config["endpoint"]) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
     }
-    return {key: value for key, value in credentials.items() if value}
+    return config if endpoints == {config["endpoint"]} else None
 
 
 def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -205,7 +155,7 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
     kind: Any
     match protocol:
         case "s3" | "s3a":
-            kind, config = S3Store, s3_config(options) or _s3_of_session(fs, options)
+            kind, config = S3Store, s3_config(fs, options)
         case "gs" | "gcs":
             kind, config = GCSStore, gcs_config(options)
         case "az" | "abfs" | "abfss" if "@" not in bucket:
@@ -215,7 +165,7 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
     return None if config is None else _open(kind, bucket, config)
 
 
-def open_keys(root: str, options: Mapping[str, Any]) -> Any:
+def open_keys(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
     """An obstore store that is asked for single keys, without retries; None except for S3 with keys that last.
 
     Raises:
@@ -224,7 +174,7 @@ def open_keys(root: str, options: Mapping[str, Any]) -> Any:
     from obstore.store import S3Store
 
     protocol, _, rest = root.partition("://")
-    config = s3_config(options) if protocol in ("s3", "s3a") else None
+    config = s3_config(fs, options, lasting=True) if protocol in ("s3", "s3a") else None
     if config is None:
         return None
     return _open(S3Store, rest.partition("/")[0], config, timeout=_KEY_TIMEOUT, retries={"max_retries": 0})
@@ -244,7 +194,6 @@ def peek(keys: Any, key: str) -> Mapping[str, Any] | None:
 def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", retries: Any = None) -> Any:
     from obstore.store import S3Store
 
-    is_given = "access_key_id" in config
     endpoint = str(config.get("endpoint") or config.get("base_url") or "")
     client = {"timeout": timeout, "allow_http": endpoint.startswith("http://")}
     how = {"config": config, "client_options": client, "retry_config": retries}
@@ -252,9 +201,9 @@ def _open(kind: Any, bucket: str, config: dict[str, Any], timeout: str = "60s", 
         return kind(bucket, **how)
     # obstore adds values of the environment, such as a session token, to keys, but not to those of a provider
     keys: Any = {
-        "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
-        "secret_access_key": config.pop("secret_access_key", None) or os.environ["AWS_SECRET_ACCESS_KEY"],
-        "token": config.pop("session_token", None) if is_given else os.environ.get("AWS_SESSION_TOKEN"),
+        "access_key_id": config.pop("access_key_id"),
+        "secret_access_key": config.pop("secret_access_key"),
+        "token": config.pop("session_token", None),
         "expires_at": None,
     }
     return kind(bucket, **how, credential_provider=lambda: keys)

@@ -86,7 +86,7 @@ class RemoteRoot:
     def _keys(self) -> Any:
         """Answers about single keys at a tenth of the cost that they have through fsspec; None if it cannot."""
         with suppress(Exception):
-            return cloud_listing.open_keys(self.root, self.options)
+            return cloud_listing.open_keys(self.fs, self.root, self.options)
         return None
 
     def each(self, do: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -103,9 +103,10 @@ class RemoteStore(RemoteListing, Store):
     def cloud_options(self) -> dict[str, str] | None:
         """The options for Polars' own readers; None if they cannot be translated exactly."""
         is_plain = _PLAIN.fullmatch(self.root) is not None and "//" not in self.root.partition("://")[2]
-        config = (
-            cloud_listing.polars_config(self.options) if self.protocol in ("s3", "s3a") and is_plain else None
-        )
+        config = None
+        if self.protocol in ("s3", "s3a") and is_plain:
+            with suppress(Exception):
+                config = cloud_listing.polars_config(self.fs, self.options)
         if config is None:
             return None
         options = {f"aws_{key}": "true" if value is True else str(value) for key, value in config.items()}

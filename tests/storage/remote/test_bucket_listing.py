@@ -117,15 +117,22 @@ def test_both_ways_give_the_same_frame(quick_listings, request, kind, monkeypatc
 
 
 def test_options_that_do_not_map_cleanly_go_the_plain_way(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3"):
         monkeypatch.delenv(name, raising=False)
-    assert cloud_listing.s3_config({}) is None
-    assert cloud_listing.s3_config({"key": "a", "secret": "b", "requester_pays": True}) is None
-    assert cloud_listing.s3_config({"key": "a", "secret": "b", "config_kwargs": {}}) is None
-    assert cloud_listing.s3_config({"key": "a", "secret": "b"}) == {
-        "access_key_id": "a",
-        "secret_access_key": "b",
-    }
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+
+    def config(**options):
+        return cloud_listing.s3_config(open_store("s3://lab", options).fs, options)
+
+    keys = {"key": "a", "secret": "b"}
+    assert config() is None
+    assert config(**keys, requester_pays=True) is None
+    assert config(**keys, config_kwargs={}) is None
+    where = {"endpoint_url": "http://here", "region_name": "eu-west-1"}
+    found = {"access_key_id": "a", "secret_access_key": "b", "endpoint": "http://here", "region": "eu-west-1"}
+    assert config(**keys, client_kwargs=where) == found
+    assert config(anon=True, client_kwargs=where)["skip_signature"]
 
 
 @pytest.mark.parametrize("kind", ["moto", "azurite", "gcs"])
