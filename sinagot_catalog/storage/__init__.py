@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         scan,
         stat_columns,
     )
-    from sinagot_catalog.storage.local.entry import find_entry
+    from sinagot_catalog.storage.local.entry import find_entry, walk
     from sinagot_catalog.storage.local.file_events import Changes
     from sinagot_catalog.storage.local.fingerprints import (
         Fingerprint,
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
         digest_of,
         fingerprint,
         input_files,
-        walk,
     )
     from sinagot_catalog.storage.local.glob_files import find_many
     from sinagot_catalog.storage.local.regular_file import file_stamp, open_regular, read_regular

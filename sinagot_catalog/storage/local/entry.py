@@ -83,26 +83,43 @@ def holds_file(folder: str, on_error: Callable[[str], None] | None = None) -> bo
         folder: The folder.
         on_error: Called with each folder that cannot be listed; without it the error is raised.
     """
-    todo = [folder]
-    while todo:
-        here = todo.pop()
+
+    def note(error: OSError) -> None:
+        if not is_absent(error):
+            if on_error is None:
+                raise error
+            on_error(error.filename)
+
+    return any(is_file(entry) for _, entry in walk(folder, note))
+
+
+def walk(
+    folder: str, on_error: Callable[[OSError], object] | None = None
+) -> "Iterator[tuple[str, os.DirEntry[str]]]":
+    """All entries below a folder that are no folders, each with the path of its folder, `""` or ending in `/`.
+
+    Args:
+        folder: The folder; links to folders are not followed.
+        on_error: Called with the error of each folder that cannot be listed; without it the error is raised.
+    """
+    waiting = [""]
+    while waiting:
+        prefix = waiting.pop()
         try:
-            with os.scandir(here) as entries:
+            with os.scandir(f"{folder}/{prefix}") as entries:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False):
-                        todo.append(entry.path)
-                    elif _is_file(entry):
-                        return True
+                        waiting.append(f"{prefix}{entry.name}/")
+                    else:
+                        yield prefix, entry
         except OSError as error:
-            if is_absent(error):
-                continue
             if on_error is None:
                 raise
-            on_error(here)
-    return False
+            on_error(error)
 
 
-def _is_file(entry: os.DirEntry[str]) -> bool:
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a file, or a link to one."""
     try:
         return entry.is_file()
     except OSError as error:

@@ -4,12 +4,13 @@ Two folders with the same fingerprint hold files of the same names, sizes and ti
 compute it in the same way, so each can compare what the other recorded.
 """
 
-import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
+
+from sinagot_catalog.storage.local.entry import walk
 
 _BYTES = 8
 
@@ -98,20 +99,3 @@ def as_number(digest: str) -> int:
         (16, -1)
     """
     return int.from_bytes(bytes.fromhex(digest), "big", signed=True)
-
-
-def walk(folder: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """All entries below a folder that are no folders, each with the path of its folder, `""` or ending in `/`.
-
-    Raises:
-        OSError: When a folder cannot be read.
-    """
-    waiting = [""]
-    while waiting:
-        prefix = waiting.pop()
-        with os.scandir(f"{folder}/{prefix}") as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(f"{prefix}{entry.name}/")
-                else:
-                    yield prefix, entry

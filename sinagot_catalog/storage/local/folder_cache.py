@@ -70,22 +70,14 @@ def columns(parts: Sequence[FolderBatch]) -> tuple[FolderSnapshot, int]:
     for listed in parts:
         part = listed
         try:
-            names.append(_texts("name", part.names, sum(part.counts)))
-        except UnicodeEncodeError:  # not in a batch from a pipe
+            names.append(pl.Series("name", part.names, dtype=pl.String))
+        except UnicodeEncodeError:
             part = decodable(part)
-            names.append(_texts("name", part.names, sum(part.counts)))
+            names.append(pl.Series("name", part.names, dtype=pl.String))
         looks = {name: part.looks[place::3] for place, name in enumerate(_LOOK)}
-        folders = _texts("folder", part.folders, len(part.counts))
-        frames.append(pl.DataFrame({"folder": folders, "n": part.counts, **looks}, schema=_ROW))
+        frames.append(pl.DataFrame({"folder": part.folders, "n": part.counts, **looks}, schema=_ROW))
         undecodable += part.undecodable
     return FolderSnapshot(pl.concat(frames), pl.concat(names)), undecodable
-
-
-def _texts(name: str, texts: Sequence[str], count: int) -> pl.Series:
-    """A column of texts, from a list, or from one text in which zero characters separate them."""
-    if isinstance(texts, str) and count:
-        return pl.Series(name, [texts]).str.split("\0").explode(keep_nulls=False, empty_as_null=False)
-    return pl.Series(name, texts if count else [], dtype=pl.String)
 
 
 def joined(seen: FolderSnapshot, order: Sequence[int], additions: FolderSnapshot) -> FolderSnapshot:

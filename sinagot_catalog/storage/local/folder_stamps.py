@@ -33,10 +33,10 @@ class FolderBatch(NamedTuple):
     """A part of a tree as it was listed, folder by folder.
 
     Attributes:
-        folders: The folders; for a pipe one text, in which zero characters separate them.
+        folders: The folders.
         counts: How many files each holds.
         looks: The stamp of each: three numbers (`LOOK`).
-        names: The names of the files, in the same way.
+        names: The names of the files.
         undecodable: How many names are not UTF-8 and were left out.
     """
 
@@ -105,13 +105,6 @@ def decodable(part: FolderBatch) -> FolderBatch:
         if len(added) < count:
             looks[3 * position : 3 * position + 3] = array("Q", _NO_LOOK)
     return FolderBatch(part.folders, counts, looks, names, len(part.names) - len(names))
-
-
-def packed(part: FolderBatch) -> FolderBatch:
-    """A batch in the form for a pipe."""
-    if not is_text("\0".join(part.names)):
-        part = decodable(part)
-    return part._replace(folders="\0".join(part.folders), names="\0".join(part.names))
 
 
 def is_kept_here(path: str) -> bool:

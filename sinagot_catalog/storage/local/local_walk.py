@@ -13,7 +13,7 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
 from sinagot_catalog.storage.local.entry import holds_file, is_absent
-from sinagot_catalog.storage.local.folder_stamps import Notes, packed
+from sinagot_catalog.storage.local.folder_stamps import Notes
 from sinagot_catalog.storage.protocol import LOG_FOLDER, Level, Reach, is_text
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ def walk_below(
         The folders and their files, and what else was found.
     """
     walk = Walk(root, reach, takes_notes=takes_notes, settled=settled)
-    return packed(walk.go_below([*folders])), walk.found
+    return walk.go_below([*folders]), walk.found
 
 
 def _share(todo: list[_Rest], hands: HelperPool, count: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import NotFoundError, StorageError, UnwritableError, did_you_mean, not_written
+from sinagot_catalog.storage.local.entry import is_file, walk
 from sinagot_catalog.storage.local.file_sizes import ABSENT, look_at, look_at_text
 from sinagot_catalog.storage.local.fingerprints import input_files
 from sinagot_catalog.storage.local.regular_file import read_regular
@@ -166,13 +167,10 @@ class LocalStore(Store):
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every file below a folder with its size."""
-        top = Path(self._at(folder))
-        files = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
-        return {
-            file.relative_to(self.root).as_posix(): file.stat().st_size
-            for file in sorted(files)
-            if file.is_file()
-        }
+        lead = f"{folder}/" if folder else ""
+        entries = walk(self._at(folder), on_error=lambda _: None)
+        sizes = {f"{lead}{at}{entry.name}": entry.stat().st_size for at, entry in entries if is_file(entry)}
+        return dict(sorted(sizes.items()))
 
     def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
         """For each folder the size and time of every file below it, by its name; None if it cannot be read."""
