@@ -26,7 +26,7 @@ from functools import cached_property
 
 import polars as pl
 
-from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, rows_in, whole_paths
+from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, whole_paths
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage.protocol import Level, Reach, Store
@@ -94,21 +94,14 @@ class Listing:
     def with_paths(self, new: pl.DataFrame) -> "Listing":
         """This listing with further paths: columns `path` and `kind`; paths that it has already are left out."""
         new = new.select("path", pl.col("kind").cast(KIND)).unique().sort("path")
-        directories = new.filter(pl.col("kind") == "directory")["path"]
-        directories = directories.filter(~directories.is_in(self.directories.implode()))
+        known = self.paths.filter(pl.col("path").is_in(new["path"].implode()))
+        new = new.join(known, on=["path", "kind"], how="anti", maintain_order="left")
         folders, names = in_folders(new.filter(pl.col("kind") == "file")["path"])
-        files = pl.DataFrame({"folder": folders["folder"].gather(repeated(folders["n"])), "name": names})
-        # only paths in the same folders can be duplicates
-        at = self.folders["folder"].is_in(folders["folder"].unique().implode()).arg_true()
-        rows, keys = rows_in(self.folders, at)
-        there = {"folder": self.folders["folder"].gather(at).gather(keys), "name": self.names.gather(rows)}
-        files = files.join(pl.DataFrame(there), on=["folder", "name"], how="anti", maintain_order="left")
-        folders, names = _runs(files["folder"]), files["name"]
         return replace(
             self,
             folders=pl.concat([self.folders, folders]),
             names=pl.concat([self.names, names]),
-            directories=pl.concat([self.directories, directories]),
+            directories=pl.concat([self.directories, new.filter(pl.col("kind") == "directory")["path"]]),
         )
 
 
