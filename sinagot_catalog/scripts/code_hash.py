@@ -45,11 +45,7 @@ def source_hash(source: bytes) -> str:
         >>> source_hash(b"def f( x ):\n\n    return x+1\n")
         'dc3f62d4195dc628'
     """
-    return _parsed_hash(source, _tree(source))
-
-
-def _parsed_hash(source: bytes, tree: ast.Module | None) -> str:
-    if tree is not None:
+    if _tree(source) is not None:
         try:
             text = _decoded(source)
             return _digest("\0".join(_normalised(text)).encode("utf-8", "surrogatepass"))
@@ -216,7 +212,7 @@ class CodeHashes:
 def _module(source: bytes, package: str) -> _File:
     tree = _tree(source)
     imports = () if tree is None else tuple(sorted(_imports(tree, package)))
-    return _File(_parsed_hash(source, tree), imports, is_step(source))
+    return _File(source_hash(source), imports, is_step(source))
 
 
 def _is_installed(script: str) -> bool:

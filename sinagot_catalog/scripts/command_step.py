@@ -20,7 +20,7 @@ from sinagot_catalog.errors import PatternError, SinagotError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, is_table
 from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.scripts.row_output import Tee
-from sinagot_catalog.scripts.script import ScriptTemplate
+from sinagot_catalog.scripts.script import ScriptTemplate, flat
 
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _TAIL = 8 * 1024
@@ -156,9 +156,9 @@ class CommandScript(ScriptTemplate):
         for role in ("input", "output", "control"):
             paths = getattr(self.path, role)
             if isinstance(paths, Mapping):
-                values |= {f"{role}.{label}": _flat(path) for label, path in paths.items()}
+                values |= {f"{role}.{label}": [*map(str, flat(path))] for label, path in paths.items()}
             else:
-                values[role] = _flat(paths)
+                values[role] = [*map(str, flat(paths))]
         return values
 
     def _parameter(self, name: str) -> list[str]:
@@ -190,13 +190,6 @@ def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) ->
     """
     made = {"arguments": parse_command(text), "folder": folder, "ids": ids, "__doc__": text, **attributes}
     return type("Script", (CommandScript,), made)
-
-
-def _flat(paths: Any) -> list[str]:
-    """The texts of a path, of many paths, or of those of the members of a group."""
-    if isinstance(paths, list):
-        return [text for path in paths for text in _flat(path)]
-    return [] if paths is None else [str(paths)]
 
 
 def _words(argument: Argument, values: Mapping[str, list[str]]) -> list[str]:

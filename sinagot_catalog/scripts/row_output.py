@@ -16,9 +16,8 @@ ERROR_BOUND = 16 * 1024
 
 _CUT = "\n… cut here …\n"
 _ROOM = 64
-_HALF = (ERROR_BOUND - _ROOM) // 2
 _FULL = 1 << 19
-"""Size in bytes above which a worker truncates its file before the next row."""
+"""Size above which a worker truncates its file before the next row, and the main process cuts its text."""
 
 
 class Output(Protocol):
@@ -107,8 +106,8 @@ class MainOutput:
     """
 
     def __init__(self) -> None:
-        self._head, self._tail = "", list[str]()
-        self._size, self._is_cut = 0, False
+        self._texts: list[str] = []
+        self._size = 0
         self._before: tuple[Any, Any] | None = None
 
     def __enter__(self) -> Self:
@@ -123,27 +122,22 @@ class MainOutput:
             sys.stdout, sys.stderr = self._before
 
     def _keep(self, text: str) -> None:
-        room = _HALF - len(self._head)
-        if room > 0:
-            self._head += text[:room]
-            text = text[room:]
-        if text:
-            self._tail.append(text)
-            self._size += len(text)
-            if self._size > 4 * _HALF:  # cut now and then: `print` writes its line in several pieces
-                self._tail = ["".join(self._tail)[-_HALF:]]
-                self._size, self._is_cut = _HALF, True
+        self._texts.append(text)
+        self._size += len(text)
+        if self._size > _FULL:
+            whole = "".join(self._texts)
+            self._texts = [whole[:ERROR_BOUND], whole[-ERROR_BOUND:]]
+            self._size = 2 * ERROR_BOUND
 
     def mark(self) -> int:
         """Start a row: discard the output of the last one."""
-        self._head, self._tail = "", list[str]()
-        self._size, self._is_cut = 0, False
+        self._texts, self._size = [], 0
         return 0
 
     def since(self, mark: int, bound: int) -> str | None:  # noqa: ARG002 part of the protocol
         """The beginning and the end of the row's output."""
-        whole = self._head + "".join(self._tail)
-        if not self._is_cut and len(whole) <= bound - _ROOM:
+        whole = "".join(self._texts)
+        if len(whole) <= bound - _ROOM:
             return whole or None
         half = (bound - _ROOM) // 2
         return whole[:half] + _CUT + whole[-half:]

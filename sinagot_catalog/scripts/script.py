@@ -202,8 +202,8 @@ class ScriptTemplate:
     def data_exist(self) -> DataExist:
         """Which inputs and outputs of this record exist."""
         return DataExist(
-            {path: path.exists() for path in _listed(self.path.input)},
-            {path: path.exists() for path in _listed(self.path.output)},
+            {path: path.exists() for path in flat(self.path.input)},
+            {path: path.exists() for path in flat(self.path.output)},
         )
 
     def _own_paths(self, values: dict[str, str]) -> ScriptPath:
@@ -314,9 +314,10 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _listed(paths: Any) -> list[Path]:
-    if paths is None:
-        return []
+def flat(paths: Any) -> list[Any]:
+    """Every path of a list or a dict, however deep; none for None."""
+    if isinstance(paths, dict):
+        paths = list(paths.values())
     if isinstance(paths, list):
-        return paths
-    return [part for path in paths.values() for part in _listed(path)] if isinstance(paths, dict) else [paths]
+        return [path for inner in paths for path in flat(inner)]
+    return [] if paths is None else [paths]
