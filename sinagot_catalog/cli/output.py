@@ -167,6 +167,14 @@ def put_json(value: Mapping[str, Any]) -> None:
     put_whole(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
+def put_either(args: Any, value: Mapping[str, Any], text: str) -> None:
+    """Print one JSON object with `--json`, else a text for people."""
+    if args.json:
+        put_json(value)
+    else:
+        put(text)
+
+
 # --- for people ----------------------------------------------------------------------------------------------
 
 

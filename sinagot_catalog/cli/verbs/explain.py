@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sinagot_catalog.cli.echo import broken, clean
-from sinagot_catalog.cli.output import paint, put, put_json
+from sinagot_catalog.cli.output import paint, put, put_either, put_json
 from sinagot_catalog.cli.parser.command import Argument, Option, verb
 from sinagot_catalog.cli.parser.options import ONE_OBJECT, SNAPSHOT, WORKSPACE
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
@@ -50,10 +50,7 @@ def explain(args: Any) -> int:
         args.label = steps[0]
     if args.label is None:
         origin = ws.explain_path(args.record)
-        if args.json:
-            put_json(origin.to_dict())
-        else:
-            put("\n".join(broken(clean(line), 6) for line in origin.lines()))
+        put_either(args, origin.to_dict(), "\n".join(broken(clean(line), 6) for line in origin.lines()))
         return 0
     if args.record in steps and args.label not in steps:
         raise NotFoundError(

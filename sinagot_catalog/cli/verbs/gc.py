@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from sinagot_catalog.cli.echo import broken
-from sinagot_catalog.cli.output import put, put_json
+from sinagot_catalog.cli.output import put_either
 from sinagot_catalog.cli.parser.command import age, verb
 from sinagot_catalog.cli.parser.options import ONE_OBJECT, PLACE, time_span
 from sinagot_catalog.cli.workspace_args import open_workspace
@@ -31,19 +31,12 @@ from sinagot_catalog.config import count_of
 def gc(args: Any) -> int:
     """Delete old events and the files of dead runs."""
     swept = open_workspace(args).gc(older_than=timedelta(seconds=args.older_than))
-    if args.json:
-        put_json(asdict(swept))
-        return 0
     parts = [
         count_of(swept.events, "old event"),
         count_of(swept.selections, "selection"),
         count_of(swept.reports, "report"),
         f"the leftovers of {count_of(swept.runs, 'dead run')}",
     ]
-    put(
-        broken(
-            f"deleted: {', '.join(parts)}" if any(asdict(swept).values()) else "there was nothing to delete",
-            2,
-        )
-    )
+    told = f"deleted: {', '.join(parts)}" if any(asdict(swept).values()) else "there was nothing to delete"
+    put_either(args, asdict(swept), broken(told, 2))
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.cli.output import put, put_json
+from sinagot_catalog.cli.output import put_either
 from sinagot_catalog.cli.parser.command import Option, verb
 from sinagot_catalog.cli.parser.options import ONE_OBJECT, PLACE, SNAPSHOT, columns, where
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
@@ -32,9 +32,6 @@ def report(args: Any) -> int:
     """Write the page and print its path."""
     ws = open_workspace(args)
     path = ws.report(args.output, where=args.where, by=args.by or ())
-    if args.json:
-        put_json({"path": str(path.resolve()), "bytes": path.stat().st_size})
-    else:
-        put(str(Path(args.output)))
+    put_either(args, {"path": str(path.resolve()), "bytes": path.stat().st_size}, str(Path(args.output)))
     say_what_is_missing(ws)
     return 0

@@ -16,7 +16,7 @@ import click
 
 from sinagot_catalog.cli.echo import clean, say, width
 from sinagot_catalog.cli.next_line import excluded_text
-from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table
+from sinagot_catalog.cli.output import is_machine, paint, put, put_either, put_json, put_rows, put_table
 from sinagot_catalog.cli.parser.command import OneOf, Option, flag, numbered, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, RUN, SELECTION
 from sinagot_catalog.cli.plans import Plans, plan_options, run_options
@@ -203,10 +203,9 @@ def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict
     handles = submit_parts(steps, args.parts, options)
     if not args.no_wait:
         return _end(ws, args, steps, wait_for_parts(handles, steps, options))
-    if args.json:
-        put_json({"flow_runs": [_shown(handle) for handle in handles]})
-    else:
-        put("\n".join(str(handle.url) for handle in handles) or "nothing to do in the parts")
+    urls = "\n".join(str(handle.url) for handle in handles)
+    flow_runs = {"flow_runs": [_shown(handle) for handle in handles]}
+    put_either(args, flow_runs, urls or "nothing to do in the parts")
     if len(steps.plan(**plan_options(args) | {"part": "last"})):
         again = command(args, "submit", "--deployment", args.deployment, "--part", "last")
         say(f"some rows read other records and belong to no part; when the parts have ended:  {again}")

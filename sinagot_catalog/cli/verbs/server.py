@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.output import put, put_json
+from sinagot_catalog.cli.output import put, put_either, put_json
 from sinagot_catalog.cli.parser.command import Argument, OneOf, Option, flag, port, verb
 from sinagot_catalog.cli.parser.options import ONE_OBJECT
 from sinagot_catalog.errors import ServerError
@@ -89,13 +89,11 @@ def _stop(args: Any) -> int:
     from sinagot_catalog.flows import stop
 
     state = stop()
-    if args.json:
-        put_json(state)
-    elif not state["stopped"]:
-        put("it was not running")
-    else:
+    told = "it was not running"
+    if state["stopped"]:
         left = f"; {state['running']} flow runs were under way" if state["running"] else ""
-        put(f"stopped {state['url']} (pid {state['pid']}){left}")
+        told = f"stopped {state['url']} (pid {state['pid']}){left}"
+    put_either(args, state, told)
     return 0
 
 
