@@ -49,25 +49,17 @@ def broken(text: str, indent: int, stream: TextIO | None = None) -> str:
 
 def _lines(line: str, room: int) -> list[str]:
     """Break a line between words, but not in a command: at the end of the line, or in backticks."""
-    found = _COMMAND.search(line)
-    prose, command = (line[: found.start()], line[found.start() :]) if found else (line, "")
-    if not prose.strip():
-        return [line]
-    prose = _QUOTED_COMMAND.sub(lambda match: match[0].replace(" ", "\0"), prose)
-    out = [
-        part.replace("\0", " ") for part in wrap(prose, room, break_long_words=False, break_on_hyphens=False)
-    ]
-    if out and command and len(out[-1]) + 1 + len(command) <= room:
-        out[-1] += f" {command}"
-    elif command or not out:
-        out.append(command)
-    return out
+    whole = _COMMAND.sub(lambda match: match[0].replace(" ", "\0"), line.lstrip())
+    lead = line[: len(line) - len(line.lstrip())]
+    parts = wrap(whole, room, initial_indent=lead, break_long_words=False, break_on_hyphens=False)
+    return [part.replace("\0", " ") for part in parts]
 
 
 _QUOTED = 4
 """The number of leading spaces from which a line is shown unchanged."""
-_COMMAND = re.compile(r"(?<![`(])\b(?:eval \"|sinagot-catalog |prefect (?:deploy|worker|work-pool) )")
-_QUOTED_COMMAND = re.compile("`[^`]*`")
+_COMMAND = re.compile(
+    r"`[^`]*`|(?<![`(])\b(?:eval \"|sinagot-catalog |prefect (?:deploy|worker|work-pool) ).*"
+)
 _STEERING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and newline
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, or changing the direction

@@ -63,13 +63,9 @@ class Program(click.Group):
         """Write the help: the verbs, each with its sentence, then options and examples."""
         formatter.write(f"usage: {ctx.command_path} [options] VERB ...\n\n")
         formatter.write_text(_ABOUT)
-        formatter.write("\nverbs:\n")
-        formatter.indent()
-        formatter.indent()
         verbs = [(name, self.get_command(ctx, name)) for name in _VERBS]
-        formatter.write_dl([(name, command.help or "") for name, command in verbs if command is not None])
-        formatter.dedent()
-        formatter.dedent()
+        with formatter.section("verbs"), formatter.indentation():
+            formatter.write_dl([(name, command.help or "") for name, command in verbs if command is not None])
         write_options(self, ctx, formatter)
         formatter.write(_EXAMPLES)
         formatter.write_text(_EXIT_CODES)
