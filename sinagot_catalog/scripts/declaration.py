@@ -4,7 +4,7 @@
 workspace is trusted.
 """
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import field
 from math import inf
 from pathlib import Path, PurePath
@@ -211,39 +211,26 @@ def _checked_parts(name: str, value: Any) -> str | tuple[str, ...]:
 
 def _checked_setting(attribute: str, name: str, value: Any) -> Any:
     """A setting as `ScriptSource` has it."""
-    convert, fault = _SETTINGS[attribute]
-    if not _is_right(attribute, value):
+    kinds, convert, is_right, fault = _SETTINGS[attribute]
+    is_flag = isinstance(value, bool)  # and so an int, too
+    if not (isinstance(value, kinds) and is_flag == (kinds is bool) and is_right(value)):
         raise FaultError(f"{name} is {fault.format(type=type(value).__name__)}")
     return convert(value)
 
 
-def _is_right(attribute: str, value: Any) -> bool:  # noqa: PLR0911  # a case per kind
-    """Whether a setting has a value that it can have."""
-    match attribute, value:
-        case "PARTIAL" | "COLUMNS" | "REPORT", bool():
-            return True
-        case _, bool():
-            return False
-        case "VERSION", str() | int() | float():
-            return True
-        case "RETRIES", int():
-            return value >= 0
-        case "TIMEOUT", int() | float():
-            return 0 < value < inf
-        case ("BY", tuple() | list()) | ("RESOURCES", Mapping()):
-            return all(isinstance(item, str) for item in value)
-    return False
+def _are_texts(items: Iterable[object]) -> bool:
+    return all(isinstance(item, str) for item in items)
 
 
-_FLAG = bool, "not True or False"
-_SETTINGS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
-    "VERSION": (str, "of type {type}: it is a text or a number"),
-    "RETRIES": (int, "not a whole number from 0"),
-    "TIMEOUT": (float, "not a number of seconds above 0"),
-    "BY": (tuple, "not a list of names of fields, such as ['sub']"),
+_FLAG = bool, bool, lambda _: True, "not True or False"
+_SETTINGS: Mapping[str, tuple[Any, Callable[[Any], Any], Callable[[Any], bool], str]] = {
+    "VERSION": ((str, int, float), str, lambda _: True, "of type {type}: it is a text or a number"),
+    "RETRIES": (int, int, lambda count: count >= 0, "not a whole number from 0"),
+    "TIMEOUT": ((int, float), float, lambda time: 0 < time < inf, "not a number of seconds above 0"),
+    "BY": ((tuple, list), tuple, _are_texts, "not a list of names of fields, such as ['sub']"),
     "PARTIAL": _FLAG,
     "COLUMNS": _FLAG,
     "REPORT": _FLAG,
-    "RESOURCES": (dict, "not a dict such as {{'cpus': 4, 'memory': '8GB'}}"),
+    "RESOURCES": (Mapping, dict, _are_texts, "not a dict such as {{'cpus': 4, 'memory': '8GB'}}"),
 }
-"""By setting what converts its value, and what a wrong value is."""
+"""By setting its types, what converts its value, which values it can have, and what a wrong one is."""
