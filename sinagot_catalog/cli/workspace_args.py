@@ -113,11 +113,11 @@ class _Counter:
             say(f"listing {self._root}: {self._keys:,} keys, {rate:,.0f} a second")
 
 
-def place_of(args: Any) -> str | None:
-    """Return the workspace as the command names it."""
+def place_of(args: Any, what: str = "workspace") -> str | None:
+    """Return the workspace as the command names it; `what` says what a place is in an error."""
     argument, option = getattr(args, "place", None), args.workspace
     if argument and option and argument != option:
-        raise ConfigError(f"two workspaces are named: {argument} and {option}")
+        raise ConfigError(f"two {what}s are named: {argument} and {option}")
     place: str | None = argument or option
     return place
 

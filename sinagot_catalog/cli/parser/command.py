@@ -214,7 +214,7 @@ class Command(click.Command):
     def _takes_workspace_last(self) -> bool:
         """Whether the last word may name the workspace, although the verb has other arguments."""
         names = {param.name for param in self.params}
-        return "workspace" in names and not names & {"place", "folder"}
+        return "workspace" in names and "place" not in names
 
     def _without_workspace(self, args: list[str]) -> tuple[list[str], str | None]:
         """Split off the last argument if it names a workspace. A URL that another argument needs does not."""

@@ -13,6 +13,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.cli.parser.command import Argument, Option, flag, verb
+from sinagot_catalog.cli.workspace_args import place_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.diagnostics import find_records, id_forms, list_files, no_records, workspace_files
 from sinagot_catalog.errors import ConfigError, not_written
@@ -62,7 +63,7 @@ deployments:
   sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around the files of this folder (or of ./dataset)
   sinagot-catalog init --from-files 'images/{date}/{shot}.png'    the same with fields of an id
   sinagot-catalog init --prefect            with a prefect.yaml; in an existing workspace only that""",
-    Argument("folder", "DIR", required=False, about="where; by default here"),
+    Argument("place", "DIR", required=False, about="where; by default here"),
     Option("-C", "--workspace", metavar="DIR", help="the same as an option"),
     flag("--example", help="the harbour example with its data"),
     Option(
@@ -75,7 +76,7 @@ deployments:
 )
 def init(args: Any) -> int:
     """Write a new workspace into a folder without one."""
-    folder = Path(_named_folder(args))
+    folder = Path(place_of(args, "folder") or ".")
     try:
         if args.prefect:
             _check_free(folder, ["prefect.yaml"])
@@ -105,14 +106,6 @@ def init(args: Any) -> int:
 
         say("or on Prefect workers (see prefect.yaml):", f"  {place}{of_prefect('prefect deploy --all')}")
     return 0
-
-
-def _named_folder(args: Any) -> str:
-    """Return the folder that the argument or `-C` names."""
-    named = {folder for folder in (args.folder, args.workspace) if folder}
-    if len(named) > 1:
-        raise ConfigError(f"two folders are named: {args.folder} and {args.workspace}")
-    return named.pop() if named else "."
 
 
 def _prefect_yaml(folder: Path) -> str:
