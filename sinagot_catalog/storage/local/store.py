@@ -76,14 +76,11 @@ class LocalStore(Store):
         folder = Path(self.root)
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
-        if not folder.is_dir():
+        is_writable = os.access(folder, os.W_OK | os.X_OK)
+        if not (folder.is_dir() and is_writable):
+            why = "permission denied" if folder.is_dir() else "it is a file, not a folder"
             raise UnwritableError(
-                f"the run cannot write to {folder}: it is a file, not a folder",
-                "Set [path] outputs and log in workspace.toml to folders.",
-            )
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise UnwritableError(
-                f"the run cannot write to {folder}: permission denied",
+                f"the run cannot write to {folder}: {why}",
                 "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
             )
 
