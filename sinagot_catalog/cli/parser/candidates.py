@@ -13,7 +13,6 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from sinagot_catalog.patterns import tokens_regex
 
@@ -29,7 +28,7 @@ _CHECKED = 5_000
 _LISTED = 50_000
 
 
-def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> list[CompletionItem]:
+def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> list[str]:
     """Return the candidates for the value of an option or an argument."""
     from sinagot_catalog.config import nearest, read_config
     from sinagot_catalog.status import StepStatus
@@ -45,7 +44,7 @@ def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> lis
         given = {**(ctx.parent.params if ctx.parent else {}), **{k: v for k, v in ctx.params.items() if v}}
         place = given.get("workspace") or given.get("place") or nearest()
         matches = find(read_config(os.path.expanduser(place)), beginning) if place else iter(())  # noqa: PTH111
-    return [CompletionItem(value) for value in matches]
+    return list(matches)
 
 
 # --- ids of a workspace ----------------------------------------------------------------------------------------

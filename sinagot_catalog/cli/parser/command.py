@@ -14,8 +14,6 @@ from sinagot_catalog.errors import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from click.shell_completion import CompletionItem
-
 # --- values ----------------------------------------------------------------------------------------------------
 
 
@@ -82,35 +80,32 @@ def _stale(text: str) -> bool | str:
 # --- parameters ------------------------------------------------------------------------------------------------
 
 
-class _Completed(click.Parameter):
-    """A parameter whose values are completed from the workspace."""
+def _candidates(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the candidates for a value, from the workspace."""
+    from sinagot_catalog.cli.parser.candidates import values_of
 
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Return the candidates for a value."""
-        from sinagot_catalog.cli.parser.candidates import values_of
-
-        return values_of(self, ctx, incomplete)
+    return values_of(param, ctx, incomplete)
 
 
-class Option(_Completed, click.Option):
+class Option(click.Option):
     """An option: its help is listed in a group, its values are completed from the workspace.
 
     A repeated option has a list as its value, or None if it is not given. The help leaves out its old names.
     """
 
     def __init__(self, *names: str, group: str = "options", old: Sequence[str] = (), **more: Any) -> None:
-        super().__init__([*names, *old], **more)
+        super().__init__([*names, *old], shell_complete=_candidates, **more)
         self.group = group
         self.old = old
-        if self.multiple:
+        if self.multiple and not self.callback:
             self.callback = lambda _ctx, _param, values: list(values or ()) or None
 
 
-class Argument(_Completed, click.Argument):
-    """A positional argument with a help text."""
+class Argument(click.Argument):
+    """A positional argument with a help text; its values are completed from the workspace."""
 
     def __init__(self, name: str, metavar: str, *, about: str = "", **more: Any) -> None:
-        super().__init__([name], metavar=metavar, **more)
+        super().__init__([name], metavar=metavar, shell_complete=_candidates, **more)
         self.about = about
 
 

@@ -17,7 +17,7 @@ from sinagot_catalog.cli.parser.command import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _WHICH = "which rows"
 
@@ -67,11 +67,8 @@ ONE_OBJECT = flag("--json", help="one JSON object")
 
 def where(about: str, group: str = "options") -> Option:
     """Declare `--where`; repeated filters narrow further."""
-    option = Option(
-        "--where", metavar="SQL", multiple=True, group=group, help=f"{about}; repeated, it narrows further"
-    )
-    option.callback = lambda _ctx, _param, values: _narrowed(list(values or ()))
-    return option
+    text = f"{about}; repeated, it narrows further"
+    return Option("--where", metavar="SQL", multiple=True, group=group, help=text, callback=_narrowed)
 
 
 def status_option(about: str, group: str = "options") -> Option:
@@ -84,8 +81,8 @@ def record(group: str = "options") -> Option:
     return Option("--record", metavar="ID", multiple=True, group=group, help="this record; may be repeated")
 
 
-def _narrowed(filters: list[str]) -> str | None:
-    if len(filters) > 1:
+def _narrowed(_ctx: object, _param: object, filters: Sequence[str] | None) -> str | None:
+    if filters and len(filters) > 1:
         return " AND ".join(f"({text})" for text in filters)
     return filters[0] if filters else None
 
