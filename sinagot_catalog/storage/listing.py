@@ -108,16 +108,12 @@ class Listing:
 def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_links: bool = False) -> Reach:
     """Which folders a listing must enter for some patterns."""
     patterns = {
-        tuple(None if "\0" in part else part for part in _varying(variant).split("/"))
+        tuple(None if vary else part[0][1] for vary, part in zip(variant.varies, variant.parts, strict=True))
         for template in templates
         for variant in expanded(template, MOST_FOLDERS)
     }
     may_be_bare = any(not template.is_directory and "." not in template.text_end for template in templates)
     return Reach(tuple(sorted(patterns, key=str)), everything, follow_links, may_be_bare)
-
-
-def _varying(template: Template) -> str:
-    return "".join(value if kind == "text" else "\0" for kind, value in template.tokens)
 
 
 def scan(store: Store, reach: Reach) -> Listing:

@@ -96,14 +96,10 @@ def parse(argv: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         raise SystemExit(end.exit_code) from None
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else " ".join(["sinagot-catalog", *_verb_of(argv)])
+        verb = [word for word in argv if word in _VERBS][:1]
+        path = error.ctx.command_path if error.ctx else " ".join(["sinagot-catalog", *verb])
         say(f"error: {_sentence(error)}", f"Try `{path} --help`.")
         raise SystemExit(2) from None
-
-
-def _verb_of(words: Sequence[str]) -> list[str]:
-    """Return the verb among the words of a command, if there is one."""
-    return [word for word in words if word in _VERBS][:1]
 
 
 _OPTIONS = {
