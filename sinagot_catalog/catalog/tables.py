@@ -74,18 +74,17 @@ class Catalog(StepsTable):
     @cached_property
     def path_values(self) -> pl.DataFrame:
         """`record_values`, and the metadata columns that patterns name: `""` where a path cannot have the value."""
-        wanted = {name for names in self.layout.columns.values() for name in names}
-        columns = [
-            _as_path_part(name) if name in self.metadata.columns else pl.lit("", dtype=pl.String).alias(name)
-            for name in sorted(wanted)
-        ]
-        if not columns:
+        wanted = sorted({name for names in self.layout.columns.values() for name in names})
+        if not wanted:
             return self.row_values
-        groups = self.row_values.slice(len(self.ids)).with_columns(
-            pl.lit("", dtype=pl.String).alias(name) for name in sorted(wanted)
-        )  # a group has no row in a table
-        of_records = self.metadata.head(len(self.ids)).select("record_id", *columns).drop("record_id")
-        return pl.concat([self.record_values.hstack(of_records), groups])
+        absent = [pl.lit("").alias(name) for name in wanted if name not in self.metadata.columns]
+        is_record = pl.int_range(pl.len()) < len(self.ids)  # a group has no row in a table
+        return self.row_values.hstack(
+            self.metadata.with_columns(absent).select(
+                pl.when(is_record).then(_as_path_part(name)).otherwise(pl.lit("")).alias(name)
+                for name in wanted
+            )
+        )
 
     @cached_property
     def metadata(self) -> pl.DataFrame:
@@ -218,7 +217,9 @@ class Catalog(StepsTable):
     @cached_property
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
-        owned = pl.concat([self.coded, self.shared_matches])
+        # a file that records share belongs to none of them
+        shared = self.shared.filter(~pl.col("place").is_in(sorted(self.layout.telling))).drop("_rec").unique()
+        owned = pl.concat([self.coded, shared], how="diagonal")
         parts = []
         for root, listing in self.listings.items():
             mine = owned if len(self.listings) == 1 else owned.filter(pl.col("root") == root)

@@ -451,9 +451,3 @@ class Presence:
         heads = cut(paths, first)
         inside = cut(pl.Series("path", [folder.rstrip("/") for folder in folders]), first).drop_nulls()
         return (is_below(paths, folders) | heads.is_in(inside.implode())).fill_null(value=False)
-
-    @cached_property
-    def shared_matches(self) -> pl.DataFrame:
-        """The columns of `coded` for files of patterns without an id: they belong to no record."""
-        rows = self.shared.filter(~pl.col("place").is_in(sorted(self.layout.telling)))
-        return rows.with_columns(pl.lit(None, pl.UInt32).alias("_rec")).unique(maintain_order=True)

@@ -116,17 +116,15 @@ class UnusedFiles:
 
     def _of_many(self, root: str) -> pl.Series:
         """The files under a root that many records or a group share, and the raw inputs that are many folders."""
-        many_folders = [
-            place
-            for place in self._layout.raw
-            if (template := self._layout.places[place].template).is_wild and template.is_directory
+        raw, by_id = set(self._layout.raw), self._presence.by_id
+        places = [
+            index
+            for index, place in enumerate(self._layout.places)
+            if index not in by_id or (index in raw and place.template.is_wild and place.template.is_directory)
         ]
-        place = pl.col("place")
-        rows = [
-            self._presence.shared_matches.filter(pl.col("root") == root),
-            self._presence.coded.filter(place.is_in(many_folders), pl.col("root") == root),
-        ]
-        return self._listings[root].paths["path"].gather(pl.concat(rows)["row"].unique())
+        matched = pl.concat([self._presence.coded, self._presence.shared])
+        rows = matched.filter(pl.col("root") == root, pl.col("place").is_in(places))["row"]
+        return self._listings[root].paths["path"].gather(rows.unique())
 
     @cached_property
     def twins(self) -> pl.DataFrame:
