@@ -90,6 +90,10 @@ class StorageError(SinagotError, OSError):
     """The dataset cannot be listed, read or written."""
 
 
+class AbsentError(StorageError):
+    """A file that is to be read does not exist."""
+
+
 class UnwritableError(UsageError, StorageError):
     """A place that the user named cannot be written: it is absent, or the user has no right to it."""
 

@@ -45,7 +45,7 @@ from sinagot_catalog.catalog.structure.path_conflicts import refused
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
 from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
-from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
+from sinagot_catalog.journal import Claims, Journal, last_states, with_states
 from sinagot_catalog.patterns import located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
 from sinagot_catalog.storage import (
@@ -101,9 +101,8 @@ class Session:
             self.stores["outputs"] = self.open_store(config.outputs)
         self.log_store = self.open_store(config.log)
         self._mirror = Mirror(self.open_store(config.scripts)) if is_url(config.scripts) else None
-        is_local = self.log_store.is_local
-        self.journal = Journal(self.log_store) if is_local else ObjectJournal(self.log_store)
-        self.claims = (Claims if is_local else ObjectClaims)(self.log_store, lease=config.run.lease)
+        self.journal = Journal(self.log_store)
+        self.claims = Claims(self.log_store, lease=config.run.lease)
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}

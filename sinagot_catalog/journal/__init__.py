@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.startup import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal
     from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
     from sinagot_catalog.journal.event_lines import ORDER
     from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id

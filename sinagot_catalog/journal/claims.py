@@ -47,7 +47,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import AbsentError, StorageError
 from sinagot_catalog.journal.log_names import is_claim_file, is_leftover
 from sinagot_catalog.journal.process_identity import boot_id, start_time
 from sinagot_catalog.startup import dataclass
@@ -140,29 +140,28 @@ class Claims:
 
     def holders(self, key: Mapping[str, str | None]) -> list[str]:
         """The live runs that have claimed a row, given the values of `KEYS`."""
-        import polars as pl
+        from sinagot_catalog.schema import of_key
 
-        from sinagot_catalog.schema import KEYS
-
-        fits = [pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in KEYS]
         live = (claim for claim in self.all() if self.is_alive(claim))
-        return [claim.run_id for claim in live if self._rows(claim).filter(*fits).height]
+        return [claim.run_id for claim in live if self._rows(claim).filter(of_key(key)).height]
 
     def now(self, asker: Claim | None = None) -> float:
         """The store's time in seconds, from the heartbeat of a run; without a run, this machine's time."""
-        beat = None
-        if asker is not None:
-            self._touch(asker.run_id)
-            beat = self.heartbeat_of(asker.run_id)
-        return time.time() if beat is None else beat
+        return time.time() if asker is None else self._beat(asker.run_id)
 
     def store_time(self) -> float:
         """The store's time in seconds, without a claim; this machine's time if the store cannot be written."""
-        probe, beat = f"clock-{uuid4().hex}", None
+        probe = f"clock-{uuid4().hex}"
         with suppress(OSError):
-            self._touch(probe)
-            beat = self.heartbeat_of(probe)
+            now = self._beat(probe)
             self.store.delete([f"claims/{probe}.beat"])
+            return now
+        return time.time()
+
+    def _beat(self, name: str) -> float:
+        """Write a heartbeat; return its time by the store's clock."""
+        self._touch(name)
+        beat = self.heartbeat_of(name)
         return time.time() if beat is None else beat
 
     def _touch(self, run_id: str) -> None:
@@ -185,6 +184,9 @@ class Claims:
     def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run.
 
+        Without create-only puts two runs cannot claim rows safely. The library does not emulate them: it refuses to
+        start a run while another run is alive.
+
         Args:
             run_id: The run.
             rows: The columns of `KEYS`.
@@ -192,9 +194,17 @@ class Claims:
 
         Returns:
             The claim, and the rows that live runs with lower claims hold.
+
+        Raises:
+            StorageError: No claim can be made.
         """
         from sinagot_catalog.schema import KEYS
 
+        if not self.store.can_create("claims") and (others := self.alive()):
+            raise StorageError(
+                f"run {min(others)} is at work in {self.store.root}, and this store cannot keep two runs apart",
+                "Wait for its end, or set [path] log to a store with create-only puts.",
+            )
         rows = rows.select(*KEYS)
         for _ in range(_TRIES):
             claim, held = self._take(run_id, rows, above)
@@ -231,10 +241,8 @@ class Claims:
 
         try:
             return pl.read_parquet(self.store.read(f"claims/{claim.run_id}.parquet"))
-        except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return pl.DataFrame(schema=KEYS)
-            raise
+        except AbsentError:
+            return pl.DataFrame(schema=KEYS)
 
     def _create(self, run_id: str, above: int) -> Claim:
         """Take the number after the highest of claims and journal; the protocol defines when it is valid."""
@@ -285,11 +293,7 @@ class Claims:
         self._touch(claim.run_id)
         try:
             is_held = _parse(self.store.read(claim.path)).run_id == claim.run_id
-        except StorageError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            is_held = False
-        except (ValueError, TypeError):
+        except (AbsentError, ValueError, TypeError):
             is_held = False
         if not is_held:
             self.store.delete(_files(claim)[1:])
@@ -352,8 +356,7 @@ class ClaimMonitor:
             heartbeat = None if claim.is_ours else self._claims.heartbeat_of(claim.run_id)
         except (StorageError, ValueError, TypeError) as error:
             # If the store cannot be read, the run may still be alive until a lease has passed.
-            is_gone = isinstance(error.__cause__, FileNotFoundError)
-            return "over" if is_gone or self._age() >= self._claim.lease else "live"
+            return "over" if isinstance(error, AbsentError) or self._age() >= self._claim.lease else "live"
         if claim.is_ours or heartbeat != self._heartbeat:
             self._heartbeat, self._changed_at = heartbeat, time.monotonic()
         is_alive = self._claims.is_alive(claim) if claim.is_ours else self._age() < claim.lease

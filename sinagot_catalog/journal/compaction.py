@@ -123,8 +123,7 @@ def _is_own(path: str) -> bool:
 
 def _completed(events: pl.DataFrame) -> pl.DataFrame:
     """Events of an earlier version, with the columns that were added since."""
-    absent = {name: dtype for name, dtype in LINE_EVENTS.items() if name not in events.columns}
-    events = events.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
+    events = pl.concat([pl.DataFrame(schema=LINE_EVENTS), events], how="diagonal")
     return events.with_columns(pl.col("claim").fill_null(0)).select(*LINE_EVENTS)
 
 

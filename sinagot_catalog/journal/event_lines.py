@@ -17,33 +17,9 @@ SCHEMA = 1
 ORDER = ("claim", "time")
 """The order of events: clocks may be wrong, but claim numbers rise from run to run."""
 
-LINE: dict[str, Any] = {
-    "schema": pl.Int64(),
-    "time": pl.String(),
-    "event": pl.String(),
-    "run_id": pl.String(),
-    "claim": pl.Int64(),
-    "record_id": pl.String(),
-    "task": pl.String(),
-    "modality": pl.String(),
-    "step_label": pl.String(),
-    "step_status": pl.Int64(),
-    "message": pl.String(),
-    "error_type": pl.String(),
-    "traceback": pl.String(),
-    "output": pl.String(),
-    "seconds": pl.Float64(),
-    "attempts": pl.Int64(),
-    "host": pl.String(),
-    "pid": pl.Int64(),
-    "workspace_version": pl.String(),
-    "script_version": pl.String(),
-    "code": pl.String(),
-    "params": pl.String(),
-    "record": pl.List(pl.List(pl.String())),
+_HIDDEN: dict[str, Any] = {
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
-    "patterns": pl.String(),
     "made": pl.List(
         pl.Struct(
             {
@@ -55,11 +31,21 @@ LINE: dict[str, Any] = {
             }
         )
     ),
+    "record": pl.List(pl.List(pl.String())),
+    "patterns": pl.String(),
+}
+LINE: dict[str, Any] = {
+    **{name: dtype for name, dtype in EVENTS.items() if name not in ("step", "status")},
+    "schema": pl.Int64(),
+    "time": pl.String(),
+    "step_label": pl.String(),
+    "step_status": pl.Int64(),
+    "attempts": pl.Int64(),
+    **_HIDDEN,
 }
 """The members of a line that are read."""
 
-_HIDDEN = ("inputs", "paths", "made", "record", "patterns")
-LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": LINE[name] for name in _HIDDEN}}
+LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": dtype for name, dtype in _HIDDEN.items()}}
 """The columns of events: those of `EVENTS`, and the hidden ones."""
 
 
@@ -124,14 +110,11 @@ def _cleaned(line: bytes) -> bytes | None:
 def to_events(frame: pl.DataFrame) -> pl.DataFrame:
     """Events, from lines whose times are parsed: the columns of `LINE_EVENTS`."""
     names = {status.value: status.name for status in StepStatus}
-    return frame.select(
-        *("time", "event", "run_id", pl.col("claim").fill_null(0), "record_id", "task", "modality"),
-        pl.col("step_label").alias("step"),
-        pl.when(pl.col("event") != "log")
-        .then(pl.col("step_status").replace_strict(names, default=None, return_dtype=STATUS))
-        .alias("status"),
-        *("message", "error_type", "traceback", "output", "seconds"),
+    status = pl.col("step_status").replace_strict(names, default=None, return_dtype=STATUS)
+    return frame.with_columns(
+        pl.col("claim").fill_null(0),
         pl.col("attempts").cast(pl.UInt16, strict=False),
-        *("host", "pid", "workspace_version", "script_version", "code", "params"),
-        *(pl.col(name).alias(f"_{name}") for name in _HIDDEN),
-    )[list(LINE_EVENTS)]
+        pl.col("step_label").alias("step"),
+        pl.when(pl.col("event") != "log").then(status).alias("status"),
+        pl.col(*_HIDDEN).name.prefix("_"),
+    ).select(*LINE_EVENTS)

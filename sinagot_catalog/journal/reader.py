@@ -2,7 +2,8 @@
 
 The files in the `LOG` folder:
 
-    journal/<run_id>/<process>.ndjson   events, one JSON object a line; one writer per file, lines only appended
+    journal/<run_id>/<process>.ndjson   events, one JSON object a line; one writer per file, lines only appended;
+                                        in a bucket, in pieces (see `journal.upload`)
     journal/<run_id>/ended              empty: no process of the run writes any more
     journal/compact-<n>.parquet         events of ended runs, merged; names the folders that it replaces
     claims/<n>.json                     one run's claim; made create-only, n orders the runs
@@ -50,21 +51,26 @@ The protocol of a row, in the file of the process that runs it:
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import AbsentError
 from sinagot_catalog.journal.compaction import ENDED, compact_names, merge_ended, read_compact
 from sinagot_catalog.journal.event_lines import LINE, LINE_EVENTS, ORDER, from_lines
 from sinagot_catalog.journal.seed_log import from_seed, is_seed_log
+from sinagot_catalog.journal.upload import is_piece, unread_part
 from sinagot_catalog.schema import KEYS, TIME
 from sinagot_catalog.storage import Store
 
 _TRIES = 5
 """How often a look is tried while other runs merge the files that it reads."""
+_LINES = re.compile(r"journal/[^/]+/[^/]+\.ndjson")
+"""The files with the events of runs."""
 
 LAST: dict[str, Any] = {
     **KEYS,
@@ -104,37 +110,40 @@ class Journal:
     def events(self) -> pl.DataFrame:
         """Every event in order of time: the columns of `EVENTS` and `_inputs`."""
         for _ in range(_TRIES):
-            try:
+            with suppress(AbsentError):  # a run merged files while they were read; the merged file exists now
                 return self._events()
-            except StorageError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-                # A run merged files while they were read; the merged file exists now.
         return self._events()
 
     def _events(self) -> pl.DataFrame:
-        # List folders first: a folder that is merged after this line is in the merged file that is read below. If
-        # it is merged later still, reading its files fails, and `events` tries again.
-        folders = self.store.folders("journal")
-        merged, frames = self.compacted()
-        runs = [name for name in folders if name not in merged]
-        paths = [path for path in self.files_of(runs) if path.endswith(".ndjson")]
-        frames += self.read_files(paths, from_lines)
-        seed = [name for name in self.store.names("") if is_seed_log(name)]
-        frames += self.read_files(seed, from_seed)
-        self._read = {path: self._read[path] for path in (*paths, *seed)}
+        if self.store.is_local:
+            # List folders first: a folder that is merged after this line is in the merged file that is read below.
+            # If it is merged later still, reading its files fails, and `events` tries again.
+            folders = self.store.folders("journal")
+            merged, frames = self.compacted()
+            seed = [name for name in self.store.names("") if is_seed_log(name)]
+            paths = [*self.files_of(name for name in folders if name not in merged), *seed]
+            sizes = dict(zip(paths, self.store.stat(paths).size, strict=True))
+        else:
+            sizes = self.store.tree("")
+            merged, frames = self.compacted(path.removeprefix("journal/") for path in sizes)
+            seed = [path for path in sizes if is_seed_log(path)]
+        lines = [path for path in sizes if _LINES.fullmatch(path) and path.split("/")[1] not in merged]
+        frames = [
+            *frames,
+            *self.read_files(lines, from_lines, sizes),
+            *self.read_files(seed, from_seed, sizes),
+        ]
+        self._read = {path: self._read[path] for path in (*lines, *seed)}
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:
         """The events of some runs, in order of time; None if the events of one run cannot be read separately."""
-        files = [[path for path in self.files_of([run]) if path.endswith(".ndjson")] for run in runs]
+        files = [list(filter(_LINES.fullmatch, self.files_of([run]))) for run in runs]
         if not all(files):
             return None  # merged already
         try:
             frames = self.read_files([path for paths in files for path in paths], from_lines)
-        except StorageError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
+        except AbsentError:
             return None  # merged since
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
@@ -155,15 +164,21 @@ class Journal:
         self,
         paths: Sequence[str],
         parse: Callable[[bytes], pl.DataFrame],
-        sizes: Sequence[int | None] | None = None,
+        sizes: Mapping[str, int | None] | None = None,
     ) -> list[pl.DataFrame]:
-        """Read files of lines, only those that have grown since the last call."""
-        known = dict(zip(paths, self.store.stat(paths).size if sizes is None else sizes, strict=True))
+        """Read files of lines, only those that have grown since the last call; of pieces each byte once."""
+        whole = [path for path in paths if not is_piece(path)]  # a piece never changes
+        if sizes is None:
+            sizes = dict(zip(whole, self.store.stat(whole).size, strict=True))
+        known = dict.fromkeys(paths, 0) | {path: sizes[path] for path in whole}
         new = [
             path for path, size in known.items() if size is None or self._read.get(path, (None,))[0] != size
         ]
+        ends: dict[str, int] = {}
+        for path in self._read:
+            unread_part(path, b"", ends)
         for path, content in zip(new, self.store.read_all(new), strict=True):
-            self._read[path] = known[path], parse(content)
+            self._read[path] = known[path], parse(unread_part(path, content, ends))
         return [self._read[path][1] for path in paths]
 
     def end(self, run_id: str) -> None:

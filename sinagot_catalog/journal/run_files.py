@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
+from sinagot_catalog.errors import AbsentError, NotFoundError, UsageError
 from sinagot_catalog.journal.run_report import RunReport
 from sinagot_catalog.schema import KEYS, REPORT
 from sinagot_catalog.startup import dataclass
@@ -67,9 +67,7 @@ def read_selection(source: "Session", rows: str, *, confined: bool) -> pl.DataFr
         store = open_store(folder or ".", source.options(rows))
     try:
         content = store.read(path)
-    except StorageError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):
-            raise
+    except AbsentError as error:
         raise NotFoundError(
             f"the selection {rows} is not there any more", "Submit the rows again."
         ) from error

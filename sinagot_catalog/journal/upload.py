@@ -20,7 +20,6 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,19 +29,18 @@ from sinagot_catalog.journal.tail import whole_lines
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage import Store
 
-_PIECE = re.compile(r"(?:.*/)?(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
+_PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
 _ABANDONED = 3_600.0
 """Seconds after its last sign of life when the run of another host, or of an earlier boot, counts as dead."""
 
 
-def is_read(path: str, ends: Mapping[str, int]) -> bool:
-    """Whether all bytes of a piece were read already; `ends` has the end of what was read of each process."""
-    piece = _PIECE.fullmatch(path)
-    return piece is not None and int(piece["end"]) <= ends.get(piece["name"], 0)
+def is_piece(path: str) -> bool:
+    """Whether a file is a piece of the journal of a process."""
+    return _PIECE.fullmatch(path) is not None
 
 
 def unread_part(path: str, content: bytes, ends: dict[str, int]) -> bytes:
-    """What no earlier piece held of a piece, or of a whole journal file; notes in `ends` that it is read."""
+    """What no earlier piece held of a piece, or of a whole file; notes in `ends` how far its process is read."""
     piece = _PIECE.fullmatch(path)
     name, start, end = (path, 0, len(content)) if piece is None else (piece[1], int(piece[2]), int(piece[3]))
     read = ends.get(name, 0)

@@ -129,7 +129,7 @@ class Store(Protocol):
         """The full path of a folder, with its links resolved if the store has links."""
 
     def read(self, path: str) -> bytes:
-        """Read a whole file."""
+        """Read a whole file; raises an AbsentError if there is none."""
 
     def read_all(self, paths: Sequence[str]) -> Iterable[bytes]:
         """Read whole files: several at a time if that is faster, else each when it is asked for."""

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import AbsentError
 from sinagot_catalog.journal.claims import Claims
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage.protocol import Stat
@@ -48,11 +48,14 @@ class SharedDisk:
 
     def read(self, path):
         if path not in self.files:
-            raise StorageError(path) from FileNotFoundError(path)
+            raise AbsentError(path)
         return self.files[path][0]
 
     def write(self, path, content):
         self.files[path] = (content, self.now)
+
+    def can_create(self, _):
+        return True
 
     def create(self, path, content):
         if path in self.files:

@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.errors import NotFoundError, StorageError, UnwritableError, did_you_mean, not_written
+from sinagot_catalog.errors import (
+    AbsentError,
+    NotFoundError,
+    StorageError,
+    UnwritableError,
+    did_you_mean,
+    not_written,
+)
 from sinagot_catalog.storage.local.entry import is_file, walk
 from sinagot_catalog.storage.local.file_sizes import ABSENT, look_at, look_at_text
 from sinagot_catalog.storage.local.fingerprints import input_files
@@ -196,7 +203,8 @@ class LocalStore(Store):
         try:
             return read_regular(self._at(path))
         except OSError as error:
-            raise StorageError(f"{self._at(path)} cannot be read: {error.strerror}") from error
+            kind = AbsentError if isinstance(error, FileNotFoundError) else StorageError
+            raise kind(f"{self._at(path)} cannot be read: {error.strerror}") from error
 
     def cloud_options(self) -> dict[str, str] | None:
         """No options: a local folder needs none."""

@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from sinagot_catalog.errors import StorageError, UnwritableError
+from sinagot_catalog.errors import AbsentError, StorageError, UnwritableError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.protocol import Stat, Store
 from sinagot_catalog.storage.remote import cloud_listing
@@ -80,7 +80,7 @@ class RemoteStore(RemoteListing, Store):
         try:
             return bytes(self.fs.cat_file(self.full(path)))
         except FileNotFoundError as error:
-            raise StorageError(
+            raise AbsentError(
                 f"{masked(join_url(self.root, path))} cannot be read: it does not exist"
             ) from error
         except Exception as error:
