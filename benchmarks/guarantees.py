@@ -31,13 +31,13 @@ _PARTS = {
     "A row that is killed is known": (
         "writes a line `start` and the shared status",
         "one write for several rows: fewer of them would be known",
-        "UnitStepLines.start",
+        "UnitStepLines.write start",
         "SharedStatus.show",
     ),
     "A result is known, with its inputs": (
         "writes a line `done`",
         "the same, and several outputs would be made again",
-        "UnitStepLines.done",
+        "UnitStepLines.write done",
     ),
     "A script changes nothing for the next one": (
         "reads the state of the process and compares it",
@@ -85,7 +85,7 @@ _PARTS = {
     ),
     "(The script itself)": ("reads and writes its file", "", "Script.run"),
 }
-"""By what it is for: what a row does for it, what would take it away, and the calls that do it."""
+"""By what it is for: what a row does for it, what would take it away, and the calls that do it, of one event."""
 _REST = "(All other steps)"
 
 
@@ -166,8 +166,10 @@ def _clock(kinds: Mapping[str, Any], times: dict[str, list[float]]) -> None:
     """Note how long each of the calls takes, for all objects of their classes."""
     for call in [call for _, _, *calls in _PARTS.values() for call in calls]:
         kind, _, method = call.partition(".")
+        method, _, event = method.partition(" ")
         if kind in kinds and call not in times:
-            setattr(kinds[kind], method, _clocked(vars(kinds[kind])[method], times.setdefault(call, [])))
+            timed = _clocked(vars(kinds[kind])[method], times.setdefault(call, []), event)
+            setattr(kinds[kind], method, timed)
 
 
 def _go(jobs: Any, tasks: Sequence[Any]) -> list[float]:
@@ -182,9 +184,11 @@ def _go(jobs: Any, tasks: Sequence[Any]) -> list[float]:
     return spent
 
 
-def _clocked(call: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+def _clocked(call: Callable[..., Any], spent: list[float], event: str) -> Callable[..., Any]:
     @functools.wraps(call)
     def clocked(*args: Any, **options: Any) -> Any:
+        if event and event not in args:
+            return call(*args, **options)
         begin = time.perf_counter()
         try:
             return call(*args, **options)

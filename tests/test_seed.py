@@ -490,7 +490,7 @@ def test_a_row_that_an_old_log_left_processing_can_be_run(seed):  # 17
 
 def test_a_killed_run_leaves_no_row_processing(make_workspace, journal_of):  # 17
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"])
-    journal_of(ws, "clean").start("R1")
+    journal_of(ws, "clean").write("start", "R1")
     (row,) = ws.refresh().steps.collect().to_dicts()
     assert (row["status"], row["reason"][:5]) == ("ERROR", "lost:")
     assert ws.steps.run(progress=False).ok

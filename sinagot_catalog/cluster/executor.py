@@ -9,7 +9,7 @@ import logging
 import pickle
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from contextlib import suppress
 from typing import Self
@@ -20,7 +20,7 @@ from sinagot_catalog.cluster.cluster_protocol import Cluster, LostError
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, begun_path, events_of
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal import NO_RESOURCES, Claim, Group, Resources, Result, Row, tasks_of
-from sinagot_catalog.run import OnResults, RunContext, RunSetup, cancelled, check_fits, declared, largest
+from sinagot_catalog.run import RunContext, RunSetup, cancelled, check_fits, declared, largest
 from sinagot_catalog.secrets import is_secret
 
 _TICK = 0.5
@@ -172,10 +172,6 @@ class ClusterExecutor:
         """The address of the dashboard of the cluster, None without one."""
         return self._cluster.dashboard
 
-    def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups as one batch."""
-        on_results(self.run_batch(list(groups)))
-
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on the cluster and wait for them.
 
@@ -252,11 +248,9 @@ class ClusterExecutor:
         for row in rows:
             if row[0] not in ended:
                 paths = publishing.get(row[0])
-                with self._context.lines(row) as lines:
-                    lines.error(
-                        row[2], message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths
-                    )
-                ended[row[0]] = Result(row[0], "error", 0.0, 1, "WorkerLost", message)
+                ended[row[0]] = self._context.fail(
+                    row, "error", message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths
+                )
         return [ended[row[0]] for row in rows]
 
     def stop(self) -> None:

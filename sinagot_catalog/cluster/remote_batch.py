@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
@@ -175,9 +174,7 @@ class _ServedRun:
         folder = f".staging/{self._run_id}/members"
         paths = [f"{folder}/{name}" for name in self._log.names(folder)]
         for path, content in zip(paths, self._log.read_all(paths), strict=True):
-            copy = Path(spool, path)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(content)
+            open_store(spool).write(path, content)
 
     def run(self, name: str, groups: Sequence[Group], before: Mapping[int, str]) -> list[Result]:
         """Run a batch; if another process lost it, only the rows that have not ended."""

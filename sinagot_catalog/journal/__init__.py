@@ -75,7 +75,9 @@ if TYPE_CHECKING:
         unread_part,
     )
     from sinagot_catalog.journal.writer import (
+        Event,
         JournalWriter,
+        Members,
         Reads,
         Stamp,
         UnitStepLines,

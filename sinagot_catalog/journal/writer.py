@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 from sinagot_catalog.journal.output_ownership import Made, patterns_digest
-from sinagot_catalog.journal.run_spec import UnitStepSpec
+from sinagot_catalog.journal.run_spec import RunSpec, UnitStepSpec
 from sinagot_catalog.status import StepStatus
-from sinagot_catalog.storage import open_regular
+from sinagot_catalog.storage import open_regular, sync_one
 
 SCHEMA = 1
 Event: TypeAlias = Literal[
@@ -27,16 +27,17 @@ Event: TypeAlias = Literal[
 Stamp: TypeAlias = tuple[int, int] | tuple[int, int, int]
 """For an input file its size and time; for a folder its bytes, its number of files and its fingerprint."""
 
-_STATUS: dict[Event, StepStatus] = {
-    "start": StepStatus.PROCESSING,
-    "log": StepStatus.PROCESSING,
-    "publishing": StepStatus.PROCESSING,
-    "done": StepStatus.DONE,
-    "accepted": StepStatus.DONE,
-    "error": StepStatus.ERROR,
-    "not_available": StepStatus.DATA_NOT_AVAILABLE,
-    "cancelled": StepStatus.INIT,
+_EVENTS: dict[Event, tuple[StepStatus, str]] = {
+    "start": (StepStatus.PROCESSING, "Processing run"),
+    "log": (StepStatus.PROCESSING, ""),
+    "publishing": (StepStatus.PROCESSING, "Publishing outputs"),
+    "done": (StepStatus.DONE, "Run finished"),
+    "accepted": (StepStatus.DONE, "Present outputs accepted"),
+    "error": (StepStatus.ERROR, ""),
+    "not_available": (StepStatus.DATA_NOT_AVAILABLE, ""),
+    "cancelled": (StepStatus.INIT, "Run cancelled"),
 }
+"""The status of each event, and its message where all rows have the same."""
 _MESSAGE_BOUND = 8 * 1024
 _TEXT_BOUND = 64 * 1024
 _HALF_PAIR = re.compile("[\ud800-\udfff]")
@@ -97,6 +98,12 @@ class JournalWriter:
             f', "run_id": {dumps(run_id)}, "claim": {claim:d}, "host": {dumps(os.uname().nodename)}'
             f', "pid": {os.getpid()}, "workspace_version": {dumps(workspace_version)}'
         )
+
+    @classmethod
+    def of(cls, spec: RunSpec, name: str) -> Self:
+        """The writer of a process of a run."""
+        path = journal_path(spec.log, spec.run_id, name)
+        return cls(path, run_id=spec.run_id, claim=spec.claim, workspace_version=spec.workspace_version)
 
     def step_lines(self, step: UnitStepSpec) -> "UnitStepLines":
         """The lines of one unit step, with everything that its rows share already encoded."""
@@ -183,15 +190,11 @@ class JournalWriter:
 def _sync_folders(path: str) -> None:
     """Flush the directory entries of a journal file to the disk: the file, its run, `journal`, `LOG`."""
     for folder in list(Path(path).parents)[:4]:
-        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync_one(str(folder))
 
 
 class Reads(TypedDict, total=False):
-    """What a row read, as members of its event.
+    """What a row read.
 
     Attributes:
         params: The parameters, as JSON.
@@ -199,7 +202,43 @@ class Reads(TypedDict, total=False):
     """
 
     params: str | None
-    record: Sequence[tuple[str, str | None]]
+    record: Sequence[tuple[str, str | None]] | None
+
+
+class Members(Reads, total=False):
+    """What an event tells, beside its row and a message.
+
+    Attributes:
+        level: The level of a log line.
+        seconds: The total time of the attempts.
+        attempts: How many attempts there were.
+        error_type: The type of the error.
+        traceback: Where the script raised the error.
+        output: What the row printed.
+        paths: The paths that are published; of an error, those that it was publishing.
+        inputs: The state of the inputs; None if the row did not begin.
+        made: The folders that the row made, and the files that no output declares.
+    """
+
+    level: str
+    seconds: float
+    attempts: int
+    error_type: str
+    traceback: str | None
+    output: str | None
+    paths: Sequence[str] | None
+    inputs: Sequence[Stamp | None] | None
+    made: Sequence[Made]
+
+
+_ALWAYS: dict[Event, Members] = {
+    "log": {"level": "INFO"},
+    "publishing": {"made": ()},
+    "done": {"made": ()},
+    "accepted": {"made": ()},
+    "error": {"traceback": None, "output": None, "paths": None},
+}
+"""What the lines of an event have in any case."""
 
 
 class UnitStepLines:
@@ -214,155 +253,47 @@ class UnitStepLines:
     def __init__(self, journal: JournalWriter, step: UnitStepSpec, common: str) -> None:
         self._journal = journal
         unit = f'"scope": "record", {_encode({"task": step.task, "modality": step.modality})[1:-1]}'
-        self._parts: dict[Event, tuple[str, str]] = {
+        code = {} if step.code is None else {"code": step.code}
+        outputs = {"patterns": patterns_digest(port.template.text for port in step.outputs)}
+        tail = f'{common}, "script_version": {dumps(step.version)}'
+        own: dict[Event, dict[str, str]] = {"done": outputs | code, "accepted": outputs | code, "error": code}
+        self._parts: dict[Event, tuple[str, str, str]] = {
             event: (
                 f'{{"schema": {SCHEMA}, "event": "{event}", "log_from": "script", "record_id": ',
                 f', {unit}, "step_label": {dumps(step.step)}, "step_status": {status.value}, "message": ',
+                tail + _members(own.get(event, {})),
             )
-            for event, status in _STATUS.items()
+            for event, (status, _) in _EVENTS.items()
         }
-        self._tail = f'{common}, "script_version": {dumps(step.version)}'
-        self._code = {} if step.code is None else {"code": step.code}
-        self._patterns = {"patterns": patterns_digest(port.template.text for port in step.outputs)}
-        self._of_done = _members({**self._patterns, **self._code})
 
-    def _write(self, event: Event, record_id: str, message: str, members: str = "", **more: Any) -> None:
-        journal = self._journal
-        head, mid = self._parts[event]
-        members += _members(more) if more else ""
-        own = f'{head}{_encode(record_id)}{mid}{_encode(message)}, "time": "{journal.now()}"'
-        journal.write(_encoded(f"{own}{self._tail}{members}}}\n"))
-
-    def _read(self, inputs: Sequence[Stamp | None], reads: Reads) -> dict[str, Any]:
-        """What a row was made from."""
-        return {"inputs": inputs, **self._code, **{name: value for name, value in reads.items() if value}}
-
-    def start(self, record_id: str) -> None:
-        """Write that the row begins."""
-        self._write("start", record_id, "Processing run")
-
-    def log(self, record_id: str, message: str, level: str = "INFO") -> None:
-        """Write a log line of the script; it is not a status."""
-        self._write("log", record_id, bounded(message, _MESSAGE_BOUND), level=level)
-
-    def publishing(self, record_id: str, paths: Sequence[str], outputs: Iterable[Made] = ()) -> None:
-        """Write that several paths, or a folder, will be published: until `done`, old and new ones may be mixed."""
-        made = [output.as_member() for output in outputs]
-        self._write("publishing", record_id, "Publishing outputs", paths=paths, made=made)
-
-    def done(
-        self,
-        record_id: str,
-        *,
-        seconds: float,
-        attempts: int,
-        inputs: Sequence[Stamp | None],
-        outputs: Sequence[Made] = (),
-        output: str | None = None,
-        **reads: Unpack[Reads],
+    def write(
+        self, event: Event, record_id: str, message: str | None = None, **members: Unpack[Members]
     ) -> None:
-        """Write that every output is in place.
+        """Write an event of a row; long texts are cut.
 
         Args:
+            event: What happened; `journal.reader` tells when each event is written.
             record_id: The record of the row.
-            seconds: The total time of its attempts.
-            attempts: How many attempts there were.
-            inputs: The state of its inputs.
-            outputs: The folders that it made, and the files that no output declares.
-            output: What the row printed.
-            reads: The parameters and metadata that it read.
+            message: What to say; the events of each row have a message of their own.
+            members: What else the event tells; None is left out.
         """
-        # The members of every row are written as text: an encoder for a dict costs as much as the rest of the line.
-        members = (
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": {_encode(inputs)}{self._of_done}'
-        )
-        more: dict[str, Any] = {name: value for name, value in reads.items() if value}
-        if output is not None:
-            more["output"] = bounded(output, _TEXT_BOUND)
-        if outputs:
-            more["made"] = [made.as_member() for made in outputs]
-        else:
-            members += ', "made": []'
-        self._write("done", record_id, "Run finished", members, **more)
-
-    def accepted(
-        self,
-        record_id: str,
-        *,
-        inputs: Sequence[Stamp | None],
-        outputs: Sequence[Made] = (),
-        **reads: Unpack[Reads],
-    ) -> None:
-        """Write that the user accepts the present state of the outputs.
-
-        Args:
-            record_id: The record of the row.
-            inputs: The present state of its inputs.
-            outputs: The folders among its outputs.
-            reads: The parameters and metadata that it read.
-        """
-        self._write(
-            "accepted",
-            record_id,
-            "Present outputs accepted",
-            made=[made.as_member() for made in outputs],
-            **self._patterns,
-            **self._read(inputs, reads),
-        )
-
-    def error(
-        self,
-        record_id: str,
-        message: str,
-        *,
-        error_type: str,
-        seconds: float,
-        attempts: int,
-        traceback: str | None = None,
-        output: str | None = None,
-        paths: Sequence[str] | None = None,
-        inputs: Sequence[Stamp | None] | None = None,
-        **reads: Unpack[Reads],
-    ) -> None:
-        """Write that the row failed for good.
-
-        Args:
-            record_id: The record of the row.
-            message: What went wrong.
-            error_type: The type of the error.
-            seconds: The total time of its attempts.
-            attempts: How many attempts there were.
-            traceback: Where the script raised the error.
-            output: What the row printed.
-            paths: The paths that it was publishing.
-            inputs: The state of its inputs; None if it did not begin.
-            reads: The parameters and metadata that it read.
-        """
-        self._write(
-            "error",
-            record_id,
-            bounded(message, _MESSAGE_BOUND),
-            seconds=round(seconds, 6),
-            attempts=attempts,
-            error_type=error_type,
-            traceback=traceback and bounded(traceback, _TEXT_BOUND),
-            output=output and bounded(output, _TEXT_BOUND),
-            paths=paths,
-            **({} if inputs is None else self._read(inputs, reads)),
-        )
-
-    def not_available(self, record_id: str, message: str) -> None:
-        """Write that an input is missing and nothing was run."""
-        self._write("not_available", record_id, bounded(message, _MESSAGE_BOUND))
-
-    def cancelled(self, record_id: str) -> None:
-        """Write that the row was started and then stopped from outside."""
-        self._write("cancelled", record_id, "Run cancelled")
+        head, middle, tail = self._parts[event]
+        message = bounded(message or _EVENTS[event][1], _MESSAGE_BOUND)
+        known = {name: value for name, value in members.items() if value is not None}
+        told: dict[str, Any] = {**_ALWAYS.get(event, {}), **known}
+        for name in ("output", "traceback"):
+            if told.get(name):
+                told[name] = bounded(told[name], _TEXT_BOUND)
+        if told.get("made"):
+            told["made"] = [made.as_member() for made in told["made"]]
+        time = self._journal.now()
+        line = f'{head}{_encode(record_id)}{middle}{_encode(message)}, "time": "{time}"{tail}{_members(told)}}}\n'
+        self._journal.write(_encoded(line))
 
 
 def _members(values: dict[str, Any]) -> str:
     """Further members of a line."""
-    return f", {_encode(values)[1:-1]}"
+    return f", {_encode(values)[1:-1]}" if values else ""
 
 
 def _encoded(line: str) -> bytes:

@@ -141,7 +141,9 @@ def _write_cell(
     for row, record_id in enumerate(rows["record_id"]):
         made = [one for of_port in outputs if (one := of_port[row]) is not None]
         stamps = [of_port[row] for of_port in inputs]
-        lines.accepted(record_id, inputs=stamps, outputs=made, params=params[row], record=record[row])
+        lines.write(
+            "accepted", record_id, inputs=stamps, made=made, params=params[row], record=record[row] or None
+        )
 
 
 def _named_by(command: str, n_rows: int) -> pl.DataFrame:

@@ -94,7 +94,7 @@ def _run_at_once(
     return claimed.finish()
 
 
-def local_executor(source: Session, options: RunOptions, most: int | None = None) -> Executor:
+def local_executor(source: Session, options: RunOptions, most: int | None = None) -> Pool | MainProcess:
     """The executor of a run on this machine.
 
     Args:
@@ -113,7 +113,7 @@ def local_executor(source: Session, options: RunOptions, most: int | None = None
 
 def _run(
     claimed: ClaimedRun,
-    executor: Executor,
+    executor: Pool | MainProcess,
     *,
     progress: bool | None,
     watch: Callable[[list[Result]], None] | None,

@@ -1,7 +1,8 @@
 """Executors: the protocol of what runs the rows of a claimed run.
 
 `MainProcess` (rows in this process), `Pool` (worker processes) and `cluster.ClusterExecutor` (Dask or Ray) follow
-it. The order of the calls: `start`, `with executor:`, and within it `run` or `run_batch`.
+it. The order of the calls: `start`, `with executor:`, and within it `run_batch`; those of this machine also have
+`run`, which takes all rows of a phase and passes results on as they come.
 The caller that begins a run chooses the executor and hands it to the run.
 """
 
@@ -95,12 +96,6 @@ class Executor(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
-
-    def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups; `on_results` is called from this thread.
-
-        An interrupt ends running scripts, cancels the other rows and is raised again.
-        """
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups one after the other and wait for them; callable from many threads."""

@@ -22,9 +22,10 @@ from sinagot_catalog.worker import JobRunner, MainInterrupts, clear_staging, sta
 class MainProcess:
     """Runs rows in this process. With `debug`, an exception of a script is raised here, after its event."""
 
+    _setup: RunSetup
+
     def __init__(self) -> None:
         self.width = 1
-        self._setup: RunSetup | None = None
         self._interrupts = MainInterrupts()
         self._output = MainOutput()
         self._jobs: JobRunner | None = None
@@ -40,8 +41,6 @@ class MainProcess:
 
     def __enter__(self) -> Self:
         setup = self._setup
-        if setup is None:
-            raise RuntimeError("MainProcess.start(setup) comes before any row")
         self._jobs = JobRunner(
             setup.spec,
             "main",
@@ -62,14 +61,12 @@ class MainProcess:
         jobs, self._jobs = self._jobs, None
         if jobs is None:
             return
-        with contextlib.suppress(OSError):
-            jobs.journal.sync()
         jobs.close()
         spec = jobs.spec
         clear_staging(staging_path(spec.log, spec.run_id), spec.outputs, spec.dataset)
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups; calls `on_results` after each row."""
+        """Run all groups; calls `on_results` after each row. An interrupt cancels the other rows, and is raised."""
         on_results = passing_on(groups, on_results)
         left = iter(groups)
         group: Group = []

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from math import inf
-from socket import gethostname
 from typing import TYPE_CHECKING, NamedTuple
 
 from sinagot_catalog.config import duration_text, size_text
@@ -170,14 +169,6 @@ class Allocator:
     def n_gpus(self) -> int:
         """The number of GPUs, free or in use."""
         return len(self._gpus) + len(self._used)
-
-    def check_gpus(self, need: Resources, step: str) -> None:
-        """Check that a need is not for more GPUs than this process sees; a scheduler elsewhere may believe it.
-
-        Raises:
-            UsageError: It is for more.
-        """
-        check_fits({step: need}, {"gpus": self.n_gpus}, gethostname())
 
     def first(self, needs: Sequence[Resources]) -> int | None:
         """Return the position of the first need that may start now; None if all of them have to wait.

@@ -4,18 +4,19 @@ import contextlib
 import itertools
 import json
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from sinagot_catalog.errors import PatternError, SinagotError
 from sinagot_catalog.journal import (
+    Event,
     JournalWriter,
+    Members,
+    Outcome,
     Result,
     Row,
     Task,
-    UnitStepLines,
-    journal_path,
 )
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.run.executor import RunSetup
@@ -43,12 +44,7 @@ class RunContext:
         self.options = setup.options
         self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
         self.ids = IdPattern(spec.id_pattern)
-        self._journal = JournalWriter(
-            journal_path(spec.log, spec.run_id, f"{prefix}main"),
-            run_id=spec.run_id,
-            claim=spec.claim,
-            workspace_version=spec.workspace_version,
-        )
+        self._journal = JournalWriter.of(spec, f"{prefix}main")
         self._lock = threading.Lock()
         self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
 
@@ -64,11 +60,17 @@ class RunContext:
         with self._lock:
             return next(self._names)
 
-    @contextlib.contextmanager
-    def lines(self, row: Row) -> Iterator[UnitStepLines]:
-        """Writes events for a row's step into the parent's journal; ignores a disk error."""
+    def write(self, event: Event, row: Row, message: str | None = None, **members: Unpack[Members]) -> None:
+        """Write an event of a row into the parent's journal; ignores a disk error."""
         with self._lock, contextlib.suppress(OSError):
-            yield self._journal.step_lines(self.spec.cells[row[1]])
+            lines = self._journal.step_lines(self.spec.cells[row[1]])
+            lines.write(event, row[2], message, **members)
+
+    def fail(self, row: Row, outcome: Outcome, message: str, **members: Unpack[Members]) -> Result:
+        """Write the error of a row whose process is gone; return its result."""
+        self.write("error", row, message, **members)
+        seconds, attempts = members.get("seconds", 0.0), members.get("attempts", 1)
+        return Result(row[0], outcome, seconds, attempts, members.get("error_type"), message)
 
     def outputs(self, row: Row) -> set[str]:
         """The relative paths of the declared outputs of a row."""

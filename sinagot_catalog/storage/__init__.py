@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         input_files,
     )
     from sinagot_catalog.storage.local.glob_files import find_many
-    from sinagot_catalog.storage.local.regular_file import file_stamp, open_regular, read_regular
+    from sinagot_catalog.storage.local.regular_file import file_stamp, open_regular, read_regular, sync_one
     from sinagot_catalog.storage.parquet_bytes import from_parquet, to_parquet
     from sinagot_catalog.storage.pipe_messages import read_message, write_message
     from sinagot_catalog.storage.protocol import Store

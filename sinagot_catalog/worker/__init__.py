@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.worker.files.moved_inputs import describe_moved_inputs
     from sinagot_catalog.worker.files.staging import clear_staging, staging_path
     from sinagot_catalog.worker.files.target_folders import links_among, parents
-    from sinagot_catalog.worker.group_members import write_members
+    from sinagot_catalog.worker.group_members import members_path
     from sinagot_catalog.worker.job import JobRunner
     from sinagot_catalog.worker.process.interrupts import InterruptGuard, interrupts_deferred
     from sinagot_catalog.worker.process.row_interrupts import MainInterrupts

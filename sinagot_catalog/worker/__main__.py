@@ -125,8 +125,6 @@ class _Worker:
         self._send("ready")
         while self._begun.get():
             self._batch(jobs)
-        with contextlib.suppress(OSError):
-            jobs.journal.sync()
         jobs.close()
 
     def _batch(self, jobs: JobRunner) -> None:

@@ -4,30 +4,19 @@ Standard library only.
 """
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from sinagot_catalog.journal import RunSpec, UnitStepSpec
-from sinagot_catalog.worker.files.staging import staging_path
 
 
-def members_path(log: str, run_id: str, cell: int) -> str:
-    """Return the path of the file with the members of the groups of a unit step.
+def members_path(run_id: str, cell: int) -> str:
+    """Return the path, below the `LOG` folder, of the file with the members of the groups of a unit step.
 
     Example:
-        >>> members_path("/data/LOG", "r1", 3)
-        '/data/LOG/.staging/r1/members/c3.json'
+        >>> members_path("r1", 3)
+        '.staging/r1/members/c3.json'
     """
-    return f"{staging_path(log, run_id, 'members')}/c{cell}.json"
-
-
-def write_members(log: str, run_id: str, cell: int, members: Mapping[str, Sequence[str]]) -> str:
-    """Write the members of the groups of a unit step, by the id of a group; returns the path of the file."""
-    path = members_path(log, run_id, cell)
-    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - paths are texts here
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(members, file)
-    return path
+    return f".staging/{run_id}/members/c{cell}.json"
 
 
 class GroupMembers:
@@ -46,7 +35,6 @@ class GroupMembers:
         if step.by is None:
             return None
         if cell not in self._read:
-            path = members_path(self._spec.log, self._spec.run_id, cell)
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123
-                self._read[cell] = json.load(file)
+            path = Path(self._spec.log, members_path(self._spec.run_id, cell))
+            self._read[cell] = json.loads(path.read_bytes())
         return self._read[cell].get(record_id, [])

@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,6 @@ from sinagot_catalog.journal import (
     StorageOptions,
     Task,
     bounded,
-    journal_path,
 )
 from sinagot_catalog.scripts import (
     DONE_BOUND,
@@ -48,8 +48,10 @@ from sinagot_catalog.scripts import (
     MainOutput,
     Output,
     ScriptHost,
+    ScriptTemplate,
     own_check,
 )
+from sinagot_catalog.startup import dataclass
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
 from sinagot_catalog.worker.files.local_files import LocalFiles, RowPaths, is_related
@@ -76,10 +78,11 @@ _OURS = {
 }
 
 
+@dataclass
 class JobRunner:
     """Runs rows in this process, one after the other.
 
-    Args:
+    Attributes:
         spec: The run.
         name: The name of this process in the run; its journal file and its staging folder have this name.
         announce: Called with the row, the number of the attempt and the mark of the output when an attempt starts;
@@ -91,49 +94,34 @@ class JobRunner:
         after_run: Called after each script, before publishing; may end the process.
         provenance: What rows made before, by their number; see `journal.output_ownership`. Used ones are removed.
         interrupts: Tells a script's `KeyboardInterrupt` from the user's.
-
-    Attributes:
         prefetches: Whether the runner can prefetch the inputs of the next rows, if it is given these rows.
     """
 
-    def __init__(
-        self,
-        spec: RunSpec,
-        name: str,
-        *,
-        announce: Callable[[int, int, int], None] = lambda *_: None,
-        output: Output | None = None,
-        console: logging.Logger | None = None,
-        options: StorageOptions | None = None,
-        raising: bool = False,
-        after_run: Callable[[], None] = lambda: None,
-        provenance: dict[int, str] | None = None,
-        interrupts: RowInterrupts | None = None,
-    ) -> None:
-        self.spec = spec
-        self._provenance = {} if provenance is None else provenance
-        self.journal = JournalWriter(
-            journal_path(spec.log, spec.run_id, name),
-            run_id=spec.run_id,
-            claim=spec.claim,
-            workspace_version=spec.workspace_version,
-        )
-        self._after_run = after_run
+    spec: RunSpec
+    name: str
+    _: KW_ONLY
+    announce: Callable[[int, int, int], None] = lambda *_: None
+    output: Output = field(default_factory=MainOutput)
+    console: logging.Logger | None = None
+    options: StorageOptions = field(default_factory=dict)
+    raising: bool = False
+    after_run: Callable[[], None] = lambda: None
+    provenance: dict[int, str] = field(default_factory=dict)
+    interrupts: RowInterrupts = field(default_factory=MainInterrupts)
+
+    def __post_init__(self) -> None:
+        spec = self.spec
+        self.journal = JournalWriter.of(spec, self.name)
         self.prefetches = spec.remote is not None
-        self._name = name
-        self._files, self._uploader = _open_files(spec, name, options or {})
+        self._files, self._uploader = _open_files(spec, self.name, self.options)
         self._staging = self._files.staging
         self._values = RecordValues(spec)
         self._members = GroupMembers(spec)
         self._inputs = RowInputs(spec, self._files, self._values)
-        self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
-        self._announce = announce
-        self._output: Output = output if output is not None else MainOutput()
-        self._raising = raising
-        self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
-        self._state_guard = ProcessStateGuard(is_shared=self._interrupts.is_shared)
-        self._scripts = RowScripts(spec, self._files, self._values, self._interrupts)
-        self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
+        self._outputs = RowOutputs(spec, self._files, self.provenance, self._secure_journal)
+        self._state_guard = ProcessStateGuard(is_shared=self.interrupts.is_shared)
+        self._scripts = RowScripts(spec, self._files, self._values, self.interrupts)
+        self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), self.console)
         common = {
             "data_path": Path(self._files.data_path),
             "status": StepStatus.PROCESSING,
@@ -159,26 +147,29 @@ class JobRunner:
                 later = [row for task in coming for row in task[0][:PREFETCHED_ROWS]]
                 self._prefetch([*rows[number : number + PREFETCHED_ROWS], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
-            self._provenance.pop(row[0], None)
+            self.provenance.pop(row[0], None)
             if result.outcome in FAILED:
                 failures.update(self._makes(row))
             yield result
 
+    def script_of(self, row: Row) -> ScriptTemplate:
+        """The script of a row that somebody runs by hand: it writes to the final paths of its outputs."""
+        state = self._state(row)
+        self._inputs.find(state)
+        return self._scripts.make(self._scripts.load(state.step), state, self.spec.outputs)
+
     def _prefetch(self, coming: Sequence[Row]) -> None:
         """Announce the paths that a row and the next ones read and write."""
         rows: list[RowPaths] = []
-        for _, index, record_id in coming[:PREFETCHED_ROWS]:
-            step = self._steps[index]
-            values = self._values.of(record_id, step.spec.by)
-            if values is not None:
-                with suppress(PatternError):
-                    rows.append(
-                        RowPaths(step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries)
-                    )
+        for row in coming[:PREFETCHED_ROWS]:
+            with suppress(UsageError):  # the row itself reports it
+                rows.append(self._state(row).paths)
         self._files.prefetch(rows)
 
     def close(self) -> None:
-        """Close the journal and remove this process' staging folder."""
+        """Sync and close the journal, and remove this process' staging folder."""
+        with suppress(OSError):
+            self.journal.sync()
         self.journal.close()
         self._state_guard.close()
         self._files.close()
@@ -189,7 +180,7 @@ class JobRunner:
         if self.spec.durable:
             self.journal.sync()
         if self._uploader is not None:
-            self._uploader.send(self._name)
+            self._uploader.send(self.name)
 
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
@@ -205,16 +196,13 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         step = self._steps[index]
-        values = self._values.of(record_id, step.spec.by)
         try:
-            if values is None:
-                raise SelectionError(f"{record_id!r} {self._values.ids.refusal(record_id)}")
-            state = RowState(row, step, values)
+            state = self._state(row)
         except UsageError as error:
             return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
             state.members = self._members.of(index, step.spec, record_id)
-            self._files.prepare(RowPaths(state.inputs, state.outputs, step.inputs.queries))
+            self._files.prepare(state.paths)
             if state.outputs and not self._outputs.is_repeated(state) and self._outputs.exist(state):
                 return Result(number, "already_done")
             self._inputs.find(state)
@@ -229,6 +217,13 @@ class JobRunner:
             raise state.raised
         return result
 
+    def _state(self, row: Row) -> RowState:
+        step, record_id = self._steps[row[1]], row[2]
+        values = self._values.of(record_id, step.spec.by)
+        if values is None:
+            raise SelectionError(f"{record_id!r} {self._values.ids.refusal(record_id)}")
+        return RowState(row, step, values)
+
     def _unstarted(self, row: RowState, failures: dict[str, str], tried: int) -> Result | None:
         """The result of a row that does not start; None if it may start."""
         number, lines = row.number, row.step.lines
@@ -239,7 +234,7 @@ class JobRunner:
                 return Result(number, "blocked", message=f"waits for {maker}, which failed")
             if row.missing:
                 message = f"Input data [{', '.join(row.missing)}] not available"
-                lines.not_available(row.record_id, message)
+                lines.write("not_available", row.record_id, message)
                 return Result(number, "not_available", message=bounded(message, _SHORT))
         if self._is_unchanged(row):
             return Result(number, "already_done")
@@ -256,7 +251,7 @@ class JobRunner:
 
     def _is_unchanged(self, row: RowState) -> bool:
         """Whether a row runs only if an input has changed since its last attempt, and none has."""
-        text = self._provenance.get(row.number)
+        text = self.provenance.get(row.number)
         before = None if text is None else Provenance(text).inputs
         if before is None:
             return False
@@ -270,11 +265,11 @@ class JobRunner:
         step = row.step
         root = f"{self._staging.path}/{step.name}"
         row.attempt = tried + 1
-        row.mark = self._output.mark()
+        row.mark = self.output.mark()
         row.started = time.monotonic()
         is_tidy = False
-        self._announce(row.number, row.attempt, row.mark)
-        step.lines.start(row.record_id)
+        self.announce(row.number, row.attempt, row.mark)
+        step.lines.write("start", row.record_id)
         self._log.point(step.lines, row.record_id, step.unit)
         try:
             while True:
@@ -282,37 +277,38 @@ class JobRunner:
                     row.published, is_tidy = self._guarded_attempt(row, root)
                     break
                 except BaseException as error:
-                    if row.attempt > step.spec.retries or self._interrupts.is_from_user(error):
+                    if row.attempt > step.spec.retries or self.interrupts.is_from_user(error):
                         raise
                     message = f"attempt {row.attempt} of {step.spec.retries + 1}: {describe_error(error)[1]}"
-                    step.lines.log(row.record_id, message, "WARNING")
+                    step.lines.write("log", row.record_id, message, level="WARNING")
                     self._tidy(step, root)
                     row.attempt += 1
             extras = self._outputs.publish(row, root)
             seconds = time.monotonic() - row.started
-            step.lines.done(
+            step.lines.write(
+                "done",
                 row.record_id,
                 seconds=seconds,
                 attempts=row.attempt,
                 inputs=row.stamps,
-                outputs=row.records,
-                output=self._output.since(row.mark, DONE_BOUND),
+                made=row.records,
+                output=self.output.since(row.mark, DONE_BOUND),
                 **self._scripts.reads(row),
             )
             return Result(row.number, "done", seconds, row.attempt, extras=extras)
         except BaseException as error:
             is_tidy = False
-            if self._interrupts.is_from_user(error):
+            if self.interrupts.is_from_user(error):
                 if row.half_published is None:
                     with suppress(OSError):
-                        step.lines.cancelled(row.record_id)
+                        step.lines.write("cancelled", row.record_id)
                 raise
-            if self._raising:
+            if self.raising:
                 row.raised = error
             return self._failed_somehow(row, root, error)
         finally:
             self._log.rest()
-            self._announce(-1, 0, 0)
+            self.announce(-1, 0, 0)
             row.script = None  # it refers to the row: both would wait for a garbage collection
             if not is_tidy:
                 self._tidy(step, root)
@@ -355,16 +351,16 @@ class JobRunner:
         self._files.fetch()
         row.script = script = self._scripts.make(script_class, row, root)
         # The time limit of the attempt starts here, after the script's imports.
-        self._announce(row.number, row.attempt, row.mark)
+        self.announce(row.number, row.attempt, row.mark)
         self._call(script.run, step)
 
     def _call(self, method: Callable[[], object], step: PreparedStep) -> None:
         """Call a method of a script, and undo what it changes in the process."""
         try:
-            with self._state_guard, step.importing, self._interrupts:
+            with self._state_guard, step.importing, self.interrupts:
                 method()
         finally:
-            self._after_run()
+            self.after_run()
 
     def _checked(self, row: RowState, root: str) -> tuple[list[str], bool]:
         """The same as `RowOutputs.to_publish`, after the script's own `check`."""
@@ -384,7 +380,7 @@ class JobRunner:
         except OSError:
             raise  # the journal cannot be written
         except BaseException as another:
-            if self._interrupts.is_from_user(another):
+            if self.interrupts.is_from_user(another):
                 raise
             return self._failed(row, root, SinagotError("raised an exception that cannot be described"))
 
@@ -402,7 +398,7 @@ class JobRunner:
             message + describe_moved_inputs(row.moved_inputs),
             extras,
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
-            output=self._output.since(row.mark, ERROR_BOUND),
+            output=self.output.since(row.mark, ERROR_BOUND),
             inputs=row.stamps,
             **self._scripts.reads(row),
         )
@@ -412,7 +408,8 @@ class JobRunner:
     ) -> Result:
         """Write the event of a row that failed for good; returns its result."""
         seconds = time.monotonic() - row.started if row.started else 0.0
-        row.step.lines.error(
+        row.step.lines.write(
+            "error",
             row.record_id,
             message,
             error_type=error_type,

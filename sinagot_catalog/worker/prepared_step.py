@@ -17,7 +17,7 @@ from sinagot_catalog.journal import (
 )
 from sinagot_catalog.patterns import IdPattern, Template
 from sinagot_catalog.scripts import ScriptTemplate, port_paths
-from sinagot_catalog.worker.files.local_files import PathQuery
+from sinagot_catalog.worker.files.local_files import PathQuery, RowPaths
 from sinagot_catalog.worker.files.target_folders import parents
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class StepPorts:
         self.labels = [port.label for port in ports]
         self.has_only_plain = all(port.is_plain for port in ports)
         """Whether each port is exactly one path; else `RowInputs` finds out which paths a row has."""
-        self.queries = [query_of(port, follow_links=follow_links) for port in ports if self.has_only_plain]
+        queries = (query_of(port, follow_links=follow_links) for port in ports if self.has_only_plain)
+        self.queries = tuple(queries)
         # An id is always a valid part of a path; other fields are checked for each row.
         is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
         self._formats = [_format_of(port.template) for port in ports] if is_plain else None
@@ -236,6 +237,11 @@ class RowState:
         self.input_files: list[InputFile] = []
         self.moved_inputs: list[str] = []
         self.members: list[str] | None = None
+
+    @property
+    def paths(self) -> RowPaths:
+        """The paths by which its files are got ready."""
+        return RowPaths(tuple(self.inputs), tuple(self.outputs), self.step.inputs.queries)
 
     @property
     def half_published(self) -> list[str] | None:

@@ -4,11 +4,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from sinagot_catalog.errors import PatternError, StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import RawFolder, Template
-from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import fingerprint
 from sinagot_catalog.worker.files.local_files import LocalFiles, PathQuery
 from sinagot_catalog.worker.files.moved_inputs import InputFile, relative
@@ -46,26 +46,25 @@ class RowInputs:
         inputs = row.step.inputs
         if inputs.has_only_plain:
             for path, port, query in zip(row.inputs, inputs.ports, inputs.queries, strict=True):
-                full, stamp, is_there = self._find_one(row, port, path, query)
-                row.full_inputs.append(full)
-                row.stamps.append(stamp)
-                if not is_there:
+                found = self._find_one(row, port, path, query)
+                row.full_inputs.append(found.full)
+                row.stamps.append(found.stamp)
+                if found.path is None:
                     row.missing.append(path)
         else:
             self._find_ways(row)
         if row.missing:
             self._check_dataset()
 
-    def _find_one(
-        self, row: RowState, port: Port, path: str, query: PathQuery
-    ) -> tuple[str, Stamp | None, bool]:
-        """The full path of an input, its state, and whether it is there."""
+    def _find_one(self, row: RowState, port: Port, path: str, query: PathQuery) -> "_Found":
+        """One path of an input; absent, it has only the path at which it would be."""
         full, info = self._files.find_input(path, query)
-        if port.inside and info is not None and not self._has_own(row, port, path, full, info):
-            info = None
         if info is None:
-            return full, None, False
-        return full, self._stamp(row, port, path, full, info), True
+            return _Found(None, full)
+        stamp = self._stamp(row, port, path, full, info)
+        if port.inside and stat.S_ISDIR(info.st_mode) and stamp is not None and not stamp[1]:
+            return _Found(None, full)  # a folder of raw data in which steps declare every file
+        return _Found(path, full, stamp, [(path, stamp)])
 
     def _find_ways(self, row: RowState) -> None:
         """Find inputs that may be absent, be one of several alternatives, or be many files."""
@@ -90,9 +89,9 @@ class RowInputs:
         for way, finder in ways:
             if isinstance(finder, str):
                 query = query_of(way, follow_links=self._follow_links)
-                full, stamp, is_there = self._find_one(row, way, finder, query)
-                if is_there:
-                    return _Found(finder, full, stamp, [(finder, stamp)])
+                found = self._find_one(row, way, finder, query)
+                if found.path is not None:
+                    return found
             elif many := self._files.find_many(finder, way.roots):
                 entries = [
                     (path, self._stamp(row, way, path, full, info)) for path, (full, info) in many.items()
@@ -180,26 +179,17 @@ class RowInputs:
         if "://" not in dataset and not os.path.isdir(dataset):  # noqa: PTH112
             raise StorageError(f"the dataset folder {dataset} is gone")
 
-    def _has_own(self, row: RowState, port: Port, path: str, full: str, info: os.stat_result) -> bool:
-        """Whether a folder holds files that no step declares."""
-        raw = self._raw_folder(row, port)
-        return raw is None or not stat.S_ISDIR(info.st_mode) or self._files.has_own(path, full, raw)
-
-    def _raw_folder(self, row: RowState, port: Port) -> RawFolder | None:
-        """The matcher for files of a folder that steps declare; None if all its files count."""
-        ids = self._values.ids
-        values = ids.values(row.record_id) if port.inside and row.members is None else None
-        return None if values is None else RawFolder(port.template, port.inside, ids, values)
-
     def _folder_stamp(self, row: RowState, port: Port, path: str, full: str) -> Stamp | None:
         """Bytes, number and fingerprint of the files of a folder; None if they cannot be listed."""
         try:
             files = self._files.input_files(path, full)
         except OSError:
             return None  # the script reports what it cannot read
-        raw = self._raw_folder(row, port)
+        ids = self._values.ids
+        values = ids.values(row.record_id) if port.inside and row.members is None else None
+        raw = None if values is None else RawFolder(port.template, port.inside, ids, values)
         own = {name: raw is None or raw.is_own(f"{path}/{name}") for name in files}
-        if not self._files.is_fetched(path):
+        if any(own.values()) and not self._files.is_fetched(path):
             row.input_files += (
                 InputFile(f"{full}/{name}", *stamp, is_output=not own[name]) for name, stamp in files.items()
             )
@@ -219,8 +209,7 @@ def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Found:
+class _Found(NamedTuple):
     """What was found of an input.
 
     Attributes:
@@ -232,11 +221,11 @@ class _Found:
 
     path: FoundPath
     full: FoundPath
-    stamp: Stamp | None
-    entries: Sequence[tuple[str, Stamp | None]]
+    stamp: Stamp | None = None
+    entries: Sequence[tuple[str, Stamp | None]] = ()
 
 
-_ABSENT = _Found(None, None, None, ())
+_ABSENT = _Found(None, None)
 
 
 def _of_members(port: Port, column: Sequence[_Found]) -> _Found:

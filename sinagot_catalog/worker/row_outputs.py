@@ -148,15 +148,15 @@ class RowOutputs:
         paths = row.published
         for path in row.left_out:
             message = f"{path} is not published: it is neither a file nor below a declared folder"
-            row.step.lines.log(row.record_id, message, "WARNING")
+            row.step.lines.write("log", row.record_id, message, level="WARNING")
         if not paths:
             return ()
         if self.is_repeated(row):
             _check_not_inputs(self._spec.outputs, paths, flat_paths(row.full_inputs))
-        is_new = self._spec.unrecorded is not None and not row.in_place
         if self._spec.unrecorded is not None:
             self._check_appeared(row)
         is_plain = len(paths) == 1 and paths == row.outputs and paths[0] in row.files
+        is_new = self._spec.unrecorded is not None and not row.in_place
         if is_plain and self._publisher.publish_file(root, paths[0], is_new=is_new):
             return ()
         publication = self._publication(row, root, paths)
@@ -218,7 +218,7 @@ class RowOutputs:
 
     def _announce(self, row: RowState, paths: Sequence[str], records: Sequence[Made]) -> None:
         """Write the event `publishing` before the first path appears, so that a killed row is known."""
-        row.step.lines.publishing(row.record_id, paths, records)
+        row.step.lines.write("publishing", row.record_id, paths=paths, made=records)
         self._sync()
 
 

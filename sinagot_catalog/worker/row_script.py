@@ -83,7 +83,7 @@ class RowScripts:
         if script is None or (script._read_params is None and script._read_record is None and not named):  # noqa: SLF001
             return {}
         params, record = reads_of(script, ("record_id", *self._ids.groups))
-        return {"params": params, "record": list((named | record).items())}
+        return {"params": params, "record": list((named | record).items()) or None}
 
     def _script_path(self, row: RowState, root: str) -> ScriptPath:
         step = row.step

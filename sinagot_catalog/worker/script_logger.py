@@ -48,7 +48,7 @@ class ScriptLog(logging.Handler):
         """Write one event; `logging` handles a full disk, so the script does not fail."""
         try:
             if self._lines is not None:
-                self._lines.log(self._record_id, self.format(record), record.levelname)
+                self._lines.write("log", self._record_id, self.format(record), level=record.levelname)
         except Exception:  # noqa: BLE001 as every handler of logging does
             self.handleError(record)
         if self._console is not None and self._console.isEnabledFor(record.levelno):

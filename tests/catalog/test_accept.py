@@ -63,7 +63,7 @@ def test_a_half_published_row_is_done_when_its_outputs_are_accepted(make_workspa
     ws = make_workspace(
         {"clean": ("raw/{id}.csv", {"a": "a/{id}", "b": "b/{id}"})}, ["raw/R1.csv", "a/R1", "b/R1"]
     )
-    journal_of(ws, "clean").publishing("R1", ["a/R1", "b/R1"])
+    journal_of(ws, "clean").write("publishing", "R1", paths=["a/R1", "b/R1"])
     assert row(ws)[0] == "ERROR"
     assert ws.steps.accept("clean")["accepted"].to_list() == [True]
     assert row(ws) == ("DONE", "done", False)

@@ -157,18 +157,18 @@ def test_outcome_names_what_became_of_the_last_attempt(make_workspace, journal_o
     for name in names[:-1]:
         lines = journal_of(ws, name, f"run-{name}")
         if name != "absent":
-            lines.start("R1")
+            lines.write("start", "R1")
         if name == "done":
-            lines.done("R1", seconds=1, attempts=1, inputs=[])
+            lines.write("done", "R1", seconds=1, attempts=1, inputs=[])
         if name in ("error", "timeout"):
             kind = "Timeout" if name == "timeout" else "ValueError"
-            lines.error("R1", "told", error_type=kind, seconds=1, attempts=1)
+            lines.write("error", "R1", "told", error_type=kind, seconds=1, attempts=1)
         if name == "half":
-            lines.error("R1", "told", error_type="OSError", seconds=1, attempts=1, paths=["half/R1"])
+            lines.write("error", "R1", "told", error_type="OSError", seconds=1, attempts=1, paths=["half/R1"])
         if name == "cancelled":
-            lines.cancelled("R1")
+            lines.write("cancelled", "R1")
         if name == "absent":
-            lines.not_available("R1", "no input")
+            lines.write("not_available", "R1", "no input")
     found = dict(ws.refresh().steps.select("step", "outcome").rows())
     expected = {name: name for name in ("done", "error", "timeout", "lost", "cancelled")}
     assert found == {**expected, "half": "error", "absent": "not_available", "never": None}

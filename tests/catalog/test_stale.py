@@ -206,7 +206,9 @@ def test_status_lists_no_content_of_folders(total, monkeypatch):
 def test_stale_is_null_where_nobody_can_know(make_workspace, journal_of):
     ws = make_workspace(FOLDER, [*FILES, "total/R1.txt", "total/R2.txt"])
     for record_id in ("R1", "R2"):  # an older version recorded nothing of folders
-        journal_of(ws, "total", name=record_id).done(record_id, seconds=1.0, attempts=1, inputs=[None])
+        journal_of(ws, "total", name=record_id).write(
+            "done", record_id, seconds=1.0, attempts=1, inputs=[None]
+        )
     for path in Path(ws.data_path, "total").iterdir():
         os.utime(path, (4e9, 4e9))
     assert stale(ws) == [None, None]
@@ -338,7 +340,9 @@ def test_a_script_with_a_version_is_compared_by_that_alone(coded):
 def test_an_event_without_a_hash_is_not_compared(make_workspace, journal_of):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1", "out/R1"])
     found = Path(ws.data_path, "raw/R1").stat()
-    journal_of(ws, "clean").done("R1", seconds=1.0, attempts=1, inputs=[(found.st_size, found.st_mtime_ns)])
+    journal_of(ws, "clean").write(
+        "done", "R1", seconds=1.0, attempts=1, inputs=[(found.st_size, found.st_mtime_ns)]
+    )
     assert ws.refresh().records.logs().filter(pl.col("event") == "done")["code"].to_list() == [None]
     assert stale(ws) == [False]
 

@@ -52,15 +52,17 @@ CASES = {
 
 def write(lines, event, record_id="R1"):
     if event == "error":
-        lines.error(record_id, "no boats\nsecond line", error_type="ValueError", seconds=1.0, attempts=1)
+        lines.write(
+            "error", record_id, "no boats\nsecond line", error_type="ValueError", seconds=1.0, attempts=1
+        )
     elif event == "done":
-        lines.done(record_id, seconds=1.0, attempts=1, inputs=[(4, 5)])
+        lines.write("done", record_id, seconds=1.0, attempts=1, inputs=[(4, 5)])
     elif event == "publishing":
-        lines.publishing(record_id, ["out/a", "out/b"])
+        lines.write("publishing", record_id, paths=["out/a", "out/b"])
     elif event in ("log", "not_available"):
-        getattr(lines, event)(record_id, "said")
+        lines.write(event, record_id, "said")
     elif event is not None:
-        getattr(lines, event)(record_id)
+        lines.write(event, record_id)
 
 
 def claim_for(ws, run_id="run-1"):

@@ -331,7 +331,7 @@ def test_a_run_that_is_stopped_while_its_cluster_opens_runs_no_row(dask, workspa
     executor.stop()
     with executor:
         for phase in claimed.phases_in_turn(claimed.note):
-            executor.run(phase, claimed.note)
+            claimed.note(executor.run_batch(list(phase)))
     assert claimed.finish().counts() == {"cancelled": 1}
 
 

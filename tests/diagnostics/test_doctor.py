@@ -123,7 +123,7 @@ def test_links_that_are_left_out_are_said(write_workspace, tmp_path):
 
 def test_rows_that_a_dead_run_lost_are_said(make_workspace, journal_of):
     ws = make_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
-    journal_of(ws, "a").start("R1")
+    journal_of(ws, "a").write("start", "R1")
     assert "journal: 1 row lost by a run that died" in said(ws.config.root, "warning")
 
 

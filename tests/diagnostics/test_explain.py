@@ -19,9 +19,10 @@ EVENTS = (None, "start", "log", "publishing", "done", "error", "half", "not_avai
 
 def write(lines, event, record_id="R1"):
     if event in ("publishing", "half"):
-        lines.publishing(record_id, ["out/a", "out/b"])
+        lines.write("publishing", record_id, paths=["out/a", "out/b"])
     if event in ("error", "half"):
-        lines.error(
+        lines.write(
+            "error",
             record_id,
             "no boats\nsecond line",
             error_type="ValueError",
@@ -31,11 +32,11 @@ def write(lines, event, record_id="R1"):
             output="looked at 3",
         )
     elif event == "done":
-        lines.done(record_id, seconds=1.0, attempts=1, inputs=[(4, 5)])
+        lines.write("done", record_id, seconds=1.0, attempts=1, inputs=[(4, 5)])
     elif event in ("log", "not_available"):
-        getattr(lines, event)(record_id, "said")
+        lines.write(event, record_id, "said")
     elif event in ("start", "cancelled"):
-        getattr(lines, event)(record_id)
+        lines.write(event, record_id)
 
 
 def claim(ws, step="clean", run_id="run-1"):
@@ -337,7 +338,7 @@ def test_a_fault_of_a_script_and_refused_paths_have_the_same_rule_and_another_re
 
 def test_a_row_without_outputs_that_was_accepted_is_explained_as_done(make_workspace, journal_of):
     ws = make_workspace({"check": ("raw/{id}.csv", ())}, [RAW])
-    journal_of(ws, "check").accepted("R1", inputs=[(0, 0)])
+    journal_of(ws, "check").write("accepted", "R1", inputs=[(0, 0)])
     told = ws.explain("R1", "check")
     assert ws.steps.collect()["status"].to_list() == ["DONE"]
     assert (told.status, told.decided.name, told.decided.status) == ("DONE", "done", "DONE")

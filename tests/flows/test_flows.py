@@ -545,13 +545,13 @@ def test_many_lines_are_bounded_and_counted(tmp_path):
     lines.relay()  # nothing is there yet
     writer = JournalWriter(str(tmp_path / "journal" / "r1" / "w01.ndjson"), run_id="r1")
     cell = writer.step_lines(UnitStepSpec(None, None, "upper", "", (), ()))
-    cell.log("R1", "first")
-    cell.log("R1", "too much detail", "DEBUG")
+    cell.write("log", "R1", "first")
+    cell.write("log", "R1", "too much detail", level="DEBUG")
     lines.relay()
     assert said == [(20, "R1 | upper | first")]
     for number in range(5_000):
-        cell.start("R2")
-        cell.log("R2", f"line {number}", "WARNING")
+        cell.write("start", "R2")
+        cell.write("log", "R2", f"line {number}", level="WARNING")
     lines.end()
     assert 20 <= len(said) <= 45
     assert said[1] == (30, "R2 | upper | line 0")

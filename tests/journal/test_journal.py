@@ -34,13 +34,20 @@ def test_journal_of_nothing_is_empty(ws):
 
 def test_events_say_what_happened_in_order_of_time(ws, journal_of):
     one, two = journal_of(ws, "clean", "run-1", version="3"), journal_of(ws, "peak", "run-2", name="w01")
-    one.start("R1")
-    two.start("R2")
-    one.log("R1", "half way")
-    one.error(
-        "R1", "no", error_type="ValueError", seconds=1.5, attempts=2, traceback="Traceback …", output="said"
+    one.write("start", "R1")
+    two.write("start", "R2")
+    one.write("log", "R1", "half way")
+    one.write(
+        "error",
+        "R1",
+        "no",
+        error_type="ValueError",
+        seconds=1.5,
+        attempts=2,
+        traceback="Traceback …",
+        output="said",
     )
-    two.done("R2", seconds=0.5, attempts=1, inputs=[(3, 4)])
+    two.write("done", "R2", seconds=0.5, attempts=1, inputs=[(3, 4)])
     frame = ws.events()
     assert frame["time"].is_sorted()
     assert frame.select("run_id", "record_id", "step", "event", "status").rows() == [
@@ -78,11 +85,11 @@ def test_torn_or_foreign_lines_cost_no_other_line(ws, journal_of, torn, where):
     path.parent.mkdir(parents=True)
     if where == "start":
         path.write_bytes(torn.rstrip(b"\n") + b"\n")
-    lines.start("R1")
+    lines.write("start", "R1")
     if where == "middle":
         with path.open("ab") as file:
             file.write(torn.rstrip(b"\n") + b"\n")
-    lines.error("R1", "no", error_type="ValueError", seconds=1.0, attempts=1)
+    lines.write("error", "R1", "no", error_type="ValueError", seconds=1.0, attempts=1)
     if where == "end":
         with path.open("ab") as file:
             file.write(torn)
@@ -99,7 +106,7 @@ def test_file_without_a_whole_line_is_passed_over(ws):
 
 
 def test_values_of_a_wrong_kind_cost_their_line_at_most(ws, journal_of):
-    journal_of(ws, "clean").start("R1")
+    journal_of(ws, "clean").write("start", "R1")
     with journal_file(ws).open("a") as file:
         for changes in (
             {"seconds": "long"},
@@ -116,7 +123,7 @@ def test_values_of_a_wrong_kind_cost_their_line_at_most(ws, journal_of):
                 "time": "2020-01-01T00:00:00.000000Z",
             }
             file.write(json.dumps({**line, **changes}) + "\n")
-    journal_of(ws, "clean", name="w01").start("R2")
+    journal_of(ws, "clean", name="w01").write("start", "R2")
     events = ws.events()
     assert events.filter(event="start")["record_id"].to_list() == ["R1", "R2"]
 
@@ -143,7 +150,7 @@ def test_events_are_the_same_whether_a_line_of_the_file_lists_what_its_row_made(
 
 
 def test_line_of_a_newer_version_is_refused_with_what_to_do(ws, journal_of):
-    journal_of(ws, "clean").start("R1")
+    journal_of(ws, "clean").write("start", "R1")
     with journal_file(ws).open("a") as file:
         file.write(
             '{"schema": 2, "event": "done", "record_id": "R1", "time": "2030-01-01T00:00:00.000000Z"}\n'
@@ -155,13 +162,13 @@ def test_line_of_a_newer_version_is_refused_with_what_to_do(ws, journal_of):
 
 def test_only_files_that_have_grown_are_read_again(ws, journal_of):
     lines = journal_of(ws, "clean")
-    lines.start("R1")
+    lines.write("start", "R1")
     journal = Journal(open_store(ws.config.log))
     assert journal.events().height == 1
     held = dict(journal._read)
     assert journal.events().height == 1
     assert all(journal._read[path] is one for path, one in held.items())
-    lines.log("R1", "more")
+    lines.write("log", "R1", "more")
     assert journal.events().height == 2
 
 
@@ -206,7 +213,7 @@ def test_logs_of_sinagot_lose_to_later_events_of_ours(ws, journal_of):
     log.mkdir()
     (log / "R1.log").write_text(seed_line("R1", "clean", 20, "Processing run", "2020-12-01T10:00:00.000002"))
     assert ws.steps.filter(record_id="R1", step="clean").collect()["status"].to_list() == ["PROCESSING"]
-    journal_of(ws, "clean").error("R1", "no", error_type="E", seconds=0.0, attempts=1)
+    journal_of(ws, "clean").write("error", "R1", "no", error_type="E", seconds=0.0, attempts=1)
     assert ws.refresh().steps.filter(record_id="R1", step="clean").collect()["status"].to_list() == ["ERROR"]
 
 
@@ -217,8 +224,8 @@ def test_logs_of_sinagot_lose_to_later_events_of_ours(ws, journal_of):
 def many(ws, journal_of):
     for number in range(12):
         lines = journal_of(ws, "clean", f"run-{number:02d}")
-        lines.start("R1")
-        lines.done("R1", seconds=number, attempts=1, inputs=[(number, number)])
+        lines.write("start", "R1")
+        lines.write("done", "R1", seconds=number, attempts=1, inputs=[(number, number)])
         Journal(open_store(ws.config.log)).end(f"run-{number:02d}")
     return Journal(open_store(ws.config.log))
 
@@ -238,7 +245,7 @@ def test_compaction_keeps_every_event_once_and_deletes_the_files(ws, many):
 def test_compaction_merges_what_was_compacted_before(ws, many, journal_of):
     before = Journal(many.store).events()
     many.compact(frozenset({"run-11"}), least=10)
-    journal_of(ws, "peak", "run-12").start("R2")
+    journal_of(ws, "peak", "run-12").write("start", "R2")
     many.end("run-12")
     assert many.compact(frozenset(), least=1) is True
     names = [path.name for path in Path(ws.config.log, "journal").rglob("*") if path.is_file()]
@@ -271,7 +278,7 @@ def test_next_compaction_clears_what_a_dead_one_left(ws, many, journal_of):
 
     with pytest.raises(KeyboardInterrupt):
         Journal(Dying(many.store.root)).compact(frozenset(), least=10)
-    journal_of(ws, "peak", "run-12").start("R2")
+    journal_of(ws, "peak", "run-12").write("start", "R2")
     many.end("run-12")
     assert Journal(many.store).compact(frozenset(), least=1) is True
     names = [path.name for path in Path(ws.config.log, "journal").rglob("*") if path.is_file()]
@@ -294,7 +301,7 @@ def test_compaction_that_dies_halfway_through_deleting_shows_each_event_once(man
 def test_runs_compact_by_themselves_after_many_runs(make_workspace, journal_of):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"])
     for number in range(100):
-        journal_of(ws, "clean", f"run-{number:03d}").start("R1")
+        journal_of(ws, "clean", f"run-{number:03d}").write("start", "R1")
         ws._source.journal.end(f"run-{number:03d}")
     ws.steps.run(mode="main_process", progress=False)
     assert ws.events().height == 102

@@ -47,7 +47,7 @@ def lines(journal):
 
 
 def test_a_line_has_the_keys_of_the_seed_in_its_order_beside_ours(journal):
-    journal.step_lines(cell()).start("REC-1")
+    journal.step_lines(cell()).write("start", "REC-1")
     (line,) = lines(journal)
     assert list(line) == [
         "schema",
@@ -71,13 +71,13 @@ def test_a_line_has_the_keys_of_the_seed_in_its_order_beside_ours(journal):
 
 def test_every_event_carries_its_status_and_its_own_keys(journal):
     say = journal.step_lines(cell(version=None))
-    say.start("A")
-    say.log("A", "hello", "WARNING")
-    say.publishing("A", ["x/A", "y/A"])
-    say.done("A", seconds=1.5, attempts=2, inputs=[(10, 99), None])
-    say.error("A", "bad", error_type="ValueError", seconds=0.5, attempts=1, traceback="Traceback …")
-    say.not_available("A", "Input data [x/A] not available")
-    say.cancelled("A")
+    say.write("start", "A")
+    say.write("log", "A", "hello", level="WARNING")
+    say.write("publishing", "A", paths=["x/A", "y/A"])
+    say.write("done", "A", seconds=1.5, attempts=2, inputs=[(10, 99), None])
+    say.write("error", "A", "bad", error_type="ValueError", seconds=0.5, attempts=1, traceback="Traceback …")
+    say.write("not_available", "A", "Input data [x/A] not available")
+    say.write("cancelled", "A")
     found = lines(journal)
     assert [(line["event"], line["step_status"]) for line in found] == [
         ("start", 20),
@@ -99,7 +99,7 @@ def test_every_event_carries_its_status_and_its_own_keys(journal):
 
 
 def test_times_are_utc_with_microseconds(journal):
-    journal.step_lines(cell()).start("A")
+    journal.step_lines(cell()).write("start", "A")
     text = lines(journal)[0]["time"]
     assert text.endswith("Z")
     assert abs(datetime.fromisoformat(text) - datetime.now(UTC)) < timedelta(minutes=1)
@@ -109,7 +109,7 @@ def test_any_text_makes_a_line_that_strict_readers_take(journal):
     texts = ['"quoted" \\ and\nnewline', "\x00\x1f", "é 漢 😀", "half a pair \udc80", "\u2028"]
     say = journal.step_lines(cell())
     for text in texts:
-        say.log("A", text)
+        say.write("log", "A", text)
     content = Path(journal.path).read_text(encoding="utf-8")
     assert content.count("\n") == len(texts)
     assert [line["message"] for line in lines(journal)] == [*texts[:3], "half a pair \\udc80", texts[4]]
@@ -118,7 +118,7 @@ def test_any_text_makes_a_line_that_strict_readers_take(journal):
 def test_endless_texts_are_cut_in_their_middle(journal):
     say = journal.step_lines(cell())
     long = "head" + "x" * 100_000_000 + "tail"
-    say.error("A", long, error_type="E", seconds=0, attempts=1, traceback=long, output=long)
+    say.write("error", "A", long, error_type="E", seconds=0, attempts=1, traceback=long, output=long)
     assert Path(journal.path).stat().st_size < 300_000
     (line,) = lines(journal)
     for key in ("message", "traceback", "output"):
@@ -132,7 +132,7 @@ def test_lines_of_many_threads_stay_whole(journal):
 
     def write():
         for _ in range(200):
-            say.log("A", "x" * 500)
+            say.write("log", "A", "x" * 500)
 
     threads = [threading.Thread(target=write) for _ in range(8)]
     for thread in threads:
@@ -144,18 +144,18 @@ def test_lines_of_many_threads_stay_whole(journal):
 
 def test_a_full_disk_is_an_error_and_leaves_the_journal_readable(journal):
     say = journal.step_lines(cell())
-    say.start("A")
+    say.write("start", "A")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         # The limit leaves room for half a line.
         resource.setrlimit(resource.RLIMIT_FSIZE, (Path(journal.path).stat().st_size + 100, before[1]))
         with pytest.raises(OSError, match=r"bytes were written|File too large"):
-            say.start("B")
+            say.write("start", "B")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    say.start("C")
+    say.write("start", "C")
     assert [line["record_id"] for line in lines(journal)] == ["A", "C"]
 
 
@@ -168,9 +168,9 @@ def test_nothing_is_made_before_the_first_line(tmp_path):
 
 def test_reading_from_a_byte_passes_over_what_lies_before(journal):
     say = journal.step_lines(cell())
-    say.start("A")
+    say.write("start", "A")
     offset = Path(journal.path).stat().st_size
-    say.start("B")
+    say.write("start", "B")
     journal.sync()
     assert [line["record_id"] for line in read_lines(journal.path, offset)] == ["B"]
 
@@ -186,7 +186,7 @@ def test_a_line_that_was_lost_in_another_thread_is_never_called_safe(journal, mo
         real(fd)
 
     monkeypatch.setattr(_events, "_sync", lose)
-    journal.step_lines(cell()).start("A")
+    journal.step_lines(cell()).write("start", "A")
     heard = []
 
     def ask():
@@ -208,7 +208,7 @@ def test_names_that_were_not_brought_to_the_disk_are_not_forgotten(journal, monk
     def refuse(_):
         raise OSError(errno.EIO, "Input/output error")
 
-    journal.step_lines(cell()).start("A")
+    journal.step_lines(cell()).write("start", "A")
     with monkeypatch.context() as patched:
         patched.setattr(_events, "_sync_folders", refuse)
         with pytest.raises(OSError, match="Input/output error"):
@@ -234,7 +234,7 @@ def test_no_output_gets_its_name_while_another_thread_still_syncs_the_line(journ
         staged.rename(final)
 
     monkeypatch.setattr(_events, "_sync", slow)
-    journal.step_lines(cell()).publishing("A", ["a", "b"])
+    journal.step_lines(cell()).write("publishing", "A", paths=["a", "b"])
     size = Path(journal.path).stat().st_size
     first, second = threading.Thread(target=journal.sync), threading.Thread(target=publish)
     try:

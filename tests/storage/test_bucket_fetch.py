@@ -29,7 +29,7 @@ def place(moto, tmp_path):
 
 def paths_of(*inputs):
     """The paths of a row that makes an output of each input."""
-    return RowPaths(inputs, [f"out/{path}" for path in inputs], [PathQuery()] * len(inputs))
+    return RowPaths(tuple(inputs), tuple(f"out/{path}" for path in inputs), (PathQuery(),) * len(inputs))
 
 
 def ahead(place, *rows):

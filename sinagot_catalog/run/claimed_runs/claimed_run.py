@@ -224,7 +224,8 @@ class ClaimedRun:
         """Collect results; callable from any thread."""
         with self._lock:
             self._results.add(results)
-        if self.failure_limit.note(results):
+            is_over = self.failure_limit.note(results)
+        if is_over:
             _logger.warning("%s; the other rows are cancelled", self.failure_limit.sentence)
             if self._executor is not None:
                 self._executor.stop()

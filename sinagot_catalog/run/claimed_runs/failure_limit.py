@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -46,24 +45,22 @@ class FailureLimit:
         self._most = most
         self._rows = rows.select("record_id", "step")
         self._counts: Counter[tuple[str, str | None, str]] = Counter()
-        self._lock = threading.Lock()
 
     def note(self, results: Iterable[Result]) -> bool:
         """Count results; return whether they reach the limit, which happens once."""
         if self._most is None or self.sentence is not None:
             return False
-        with self._lock:
-            for result in results:
-                if result.outcome not in _COUNTED:
-                    continue
-                line = (result.message or "").strip().partition("\n")[0][:_WIDTH]
-                record_id, step = self._rows.row(result.row)
-                kind = (step, result.error_type, failure_kind_of(record_id, line))
-                self._counts[kind] += 1
-                if self._counts[kind] >= self._most and self.sentence is None:
-                    failures = "1 failure" if self._most == 1 else f"{self._most} failures of one kind"
-                    self.sentence = (
-                        f"stopped after {failures}, {step}: {result.error_type or result.outcome}: {line}"
-                    )
-                    return True
+        for result in results:
+            if result.outcome not in _COUNTED:
+                continue
+            line = (result.message or "").strip().partition("\n")[0][:_WIDTH]
+            record_id, step = self._rows.row(result.row)
+            kind = (step, result.error_type, failure_kind_of(record_id, line))
+            self._counts[kind] += 1
+            if self._counts[kind] >= self._most:
+                failures = "1 failure" if self._most == 1 else f"{self._most} failures of one kind"
+                self.sentence = (
+                    f"stopped after {failures}, {step}: {result.error_type or result.outcome}: {line}"
+                )
+                return True
         return False

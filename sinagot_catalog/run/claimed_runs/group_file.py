@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.worker import write_members
+from sinagot_catalog.storage import open_store
+from sinagot_catalog.worker import members_path
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunSpec
@@ -25,8 +26,6 @@ def write_groups(plan: Plan, spec: RunSpec, log: Store) -> None:
         spec: The run.
         log: The store of the `LOG` folder: if it is in a bucket, workers on other hosts read the files from there.
     """
-    if not plan.members:
-        return
     wanted = plan.running.select("_rec", "_cell", "record_id")
     for cell, members in plan.members.items():
         groups = wanted.filter(pl.col("_cell") == cell)
@@ -37,9 +36,9 @@ def write_groups(plan: Plan, spec: RunSpec, log: Store) -> None:
             .group_by("record_id", maintain_order=True)
             .agg(pl.col("member").drop_nulls())
         )
-        path = write_members(spec.log, spec.run_id, cell, dict(lists.iter_rows()))
-        if not log.is_local:
-            log.write(path.removeprefix(f"{spec.log}/"), Path(path).read_bytes())
+        content = json.dumps(dict(lists.iter_rows())).encode()
+        for store in [log] if log.is_local else [log, open_store(spec.log)]:
+            store.write(members_path(spec.run_id, cell), content)
 
 
 def remove_groups(made: Plan, spec: RunSpec, log: Store) -> None:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
+from socket import gethostname
 from typing import Any, Self, TypeAlias
 
 from sinagot_catalog.journal import Group, Result, Task, tasks_of
@@ -29,29 +30,7 @@ _Message: TypeAlias = "list[Result] | BaseException | None"
 
 _LUMP = 10_000
 _SIGNAL_CHECK = 0.25
-"""The longest wait in seconds: with Polars' SIGINT handler, an endless wait would go on after Ctrl-C."""
-
-
-class _Inbox:
-    """Messages of the workers' threads; waiting takes none away, so that an interrupt of the wait loses none."""
-
-    def __init__(self) -> None:
-        self._messages: deque[_Message] = deque()
-        self._wakes: SimpleQueue[None] = SimpleQueue()
-
-    def put(self, message: _Message) -> None:
-        self._messages.append(message)
-        self._wakes.put(None)
-
-    def wait(self) -> None:
-        """Wait until a message may have come."""
-        with contextlib.suppress(Empty):
-            self._wakes.get(timeout=_SIGNAL_CHECK)
-
-    def __iter__(self) -> Iterator[_Message]:
-        """Take the messages that have come."""
-        while self._messages:
-            yield self._messages.popleft()
+"""The longest wait in seconds, after which an interrupt is delivered."""
 
 
 class Pool:
@@ -63,12 +42,12 @@ class Pool:
     """
 
     def __init__(self, workers: int, *, threads_per_worker: int = 1) -> None:
-        self.workers = max(1, workers)
+        self.width = max(1, workers)
         self._state = PoolState(threads_per_worker)
-        self._slots = [WorkerSlot(self._state) for _ in range(self.workers)]
+        self._slots = [WorkerSlot(self._state) for _ in range(self.width)]
         self._free = list(self._slots)
         self._freed = threading.Condition()
-        self._seats = threading.Semaphore(self.workers)
+        self._seats = threading.Semaphore(self.width)
         self._allocator: Allocator | None = None
         self._is_started = False
         self._is_closed = False
@@ -172,11 +151,6 @@ class Pool:
                 self._free.append(slot)
                 self._freed.notify_all()
 
-    @property
-    def width(self) -> int:
-        """Number of batches that can run at a time."""
-        return self.workers
-
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on a free worker and wait for them; callable from many threads."""
         return self._run_tasks(tasks_of(groups))
@@ -202,7 +176,10 @@ class Pool:
         while tasks:
             task = allocator.splitter.begin(tasks.popleft())
             need = allocator.splitter.need_of(task[0][0])
-            allocator.check_gpus(need, self._state.context.spec.cells[task[0][0][1]].step)
+            step = self._state.context.spec.cells[task[0][0][1]].step
+            check_fits(
+                {step: need}, {"gpus": allocator.n_gpus}, gethostname()
+            )  # a scheduler may believe in more
             with self._seats:
                 grant = allocator.acquire(need)
                 ended = cancelled(task[0]) if grant is None else []
@@ -216,13 +193,16 @@ class Pool:
             tasks.extendleft(allocator.splitter.note(ended))
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups on all workers; `on_results` is called from this thread."""
-        queue = BatchQueue(groups, self.workers)
+        """Run all groups on all workers; `on_results` is called from this thread.
+
+        An interrupt ends running scripts, cancels the other rows and is raised again.
+        """
+        queue = BatchQueue(groups, self.width)
         if self._allocator is not None:
-            queue = ResourceQueue(groups, self.workers, self._allocator)
+            queue = ResourceQueue(groups, self.width, self._allocator)
         on_results = passing_on(groups, on_results, queue.wake)
-        inbox = _Inbox()
-        width = min(self.workers, queue.known) if queue.known is not None else self.workers
+        inbox: SimpleQueue[_Message] = SimpleQueue()
+        width = min(self.width, queue.known) if queue.known is not None else self.width
         threads = [
             threading.Thread(target=self._serve, args=(queue, inbox), name=f"worker-{n}", daemon=True)
             for n in range(width)
@@ -241,7 +221,7 @@ class Pool:
         _join(threads)
         self._cancel(queue, inbox, on_results)
 
-    def _serve(self, queue: BatchQueue, inbox: _Inbox) -> None:
+    def _serve(self, queue: BatchQueue, inbox: SimpleQueue[_Message]) -> None:
         """The main function of a worker's thread: runs batches from the queue, puts results into the inbox."""
 
         def emit(results: list[Result]) -> None:
@@ -259,27 +239,26 @@ class Pool:
         finally:
             inbox.put(None)
 
-    def _cancel(self, queue: BatchQueue, inbox: _Inbox, on_results: OnResults) -> None:
+    def _cancel(self, queue: BatchQueue, inbox: SimpleQueue[_Message], on_results: OnResults) -> None:
         """Pass on the last results of the inbox, and a `cancelled` result for every row that never began."""
-        for message in inbox:
-            if isinstance(message, list):
+        while not inbox.empty():
+            if isinstance(message := inbox.get(), list):
                 on_results(message)
         while lump := [row for rows, _, _ in itertools.islice(queue.rest(), _LUMP) for row in rows]:
             on_results(cancelled(lump))
 
 
-def _relay(inbox: _Inbox, on_results: OnResults, threads: int) -> None:
-    """Pass results on until the workers' threads have ended."""
+def _relay(inbox: SimpleQueue[_Message], on_results: OnResults, threads: int) -> None:
+    """Pass results on until the workers' threads have ended; an interrupt loses no message: it comes in between."""
     while threads:
-        inbox.wait()
-        with interrupts_deferred():
-            for message in inbox:
-                if message is None:
+        with interrupts_deferred(), contextlib.suppress(Empty):
+            match inbox.get(timeout=_SIGNAL_CHECK):
+                case None:
                     threads -= 1
-                elif isinstance(message, BaseException):
-                    raise message
-                elif message:
-                    on_results(message)
+                case BaseException() as error:
+                    raise error
+                case results:
+                    on_results(results)
 
 
 def _join(threads: Iterable[threading.Thread]) -> None:

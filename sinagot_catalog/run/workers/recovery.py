@@ -120,8 +120,7 @@ def resolve_rows(
     used: dict[int, int] = {}
     if is_stopping:
         if culprit is not None and death.number not in publishing:
-            with context.lines(culprit) as lines:
-                lines.cancelled(culprit[2])
+            context.write("cancelled", culprit)
     elif culprit is None:
         return batch.remaining(used), False
     elif is_one_step and context.is_published(culprit):
@@ -138,9 +137,10 @@ def resolve_rows(
 
 def _finish(context: RunContext, row: Row, death: Death) -> Result:
     """Write `done` for the row of a dead worker."""
-    with context.lines(row) as lines:
-        unknown = [None] * len(context.spec.cells[row[1]].inputs)
-        lines.done(row[2], seconds=death.seconds, attempts=death.attempt, inputs=unknown, output=death.output)
+    unknown = [None] * len(context.spec.cells[row[1]].inputs)
+    context.write(
+        "done", row, seconds=death.seconds, attempts=death.attempt, inputs=unknown, output=death.output
+    )
     return Result(row[0], "done", death.seconds, death.attempt)
 
 
@@ -152,18 +152,16 @@ def _attribute_failure(context: RunContext, row: Row, death: Death, paths: list[
         message = f"ran past its TIMEOUT of {context.spec.cells[row[1]].timeout:g} s"
     else:
         outcome, error_type, message = "error", "WorkerDied", how_it_ended(death.code)
-    message += describe_moved_inputs(death.moved_inputs)
-    with context.lines(row) as lines:
-        lines.error(
-            row[2],
-            message,
-            error_type=error_type,
-            seconds=death.seconds,
-            attempts=death.attempt,
-            output=death.output,
-            paths=paths,
-        )
-    return Result(row[0], outcome, death.seconds, death.attempt, error_type, message)
+    return context.fail(
+        row,
+        outcome,
+        message + describe_moved_inputs(death.moved_inputs),
+        error_type=error_type,
+        seconds=death.seconds,
+        attempts=death.attempt,
+        output=death.output,
+        paths=paths,
+    )
 
 
 def how_it_ended(code: int) -> str:

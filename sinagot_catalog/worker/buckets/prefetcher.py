@@ -11,9 +11,6 @@ from sinagot_catalog.worker.files.local_files import RowPaths, is_related
 _ROWS = 5
 """How many rows are prefetched: the one that begins, and those that follow it."""
 
-_Paths = tuple[tuple[str, ...], tuple[str, ...]]
-"""The inputs and the outputs of a row."""
-
 TimedAnswers = tuple[float, Answers]
 """The time at which the stores were queried, and their answers."""
 
@@ -28,7 +25,7 @@ class Prefetcher:
     def __init__(self, prefetch_row: Callable[[RowPaths], TimedAnswers]) -> None:
         self._prefetch_row = prefetch_row
         self._threads = ThreadPoolExecutor(_ROWS, thread_name_prefix="sinagot-ahead")
-        self._pending: dict[_Paths, Future[TimedAnswers | None]] = {}
+        self._pending: dict[RowPaths, Future[TimedAnswers | None]] = {}
 
     def prefetch(self, rows: Iterable[RowPaths]) -> None:
         """Start to query rows and to fetch their inputs.
@@ -38,30 +35,30 @@ class Prefetcher:
                 which an earlier row makes is not prefetched: the path will have changed when the row runs.
         """
         earlier_outputs: set[str] = set()
-        pending: dict[_Paths, Future[TimedAnswers | None]] = {}
+        pending: dict[RowPaths, Future[TimedAnswers | None]] = {}
         for row in rows:
             is_free = not any(
                 is_related(path, other) for path in (*row.inputs, *row.outputs) for other in earlier_outputs
             )
             earlier_outputs.update(row.outputs)
             if is_free and len(pending) < _ROWS:
-                known = self._pending.pop(_key(row), None)
+                known = self._pending.pop(row, None)
                 with suppress(RuntimeError):  # no thread is available: the row queries its paths itself
-                    pending[_key(row)] = known or self._threads.submit(self._attempt, row)
+                    pending[row] = known or self._threads.submit(self._attempt, row)
         for gone in self._pending.values():  # returned to the parent, or another attempt
             gone.cancel()
         self._pending = pending
 
     def take(self, row: RowPaths) -> TimedAnswers | None:
         """The answers for the paths of a row; waits for a running query. None if the row was not prefetched."""
-        future = self._pending.pop(_key(row), None)
+        future = self._pending.pop(row, None)
         return None if future is None or future.cancel() else future.result()
 
     def forget(self, paths: Sequence[str]) -> None:
         """Discard the answers about these paths, which have just been written."""
-        for key in list(self._pending):
-            if any(is_related(path, other) for path in (*key[0], *key[1]) for other in paths):
-                self._pending.pop(key).cancel()
+        for row in list(self._pending):
+            if any(is_related(path, other) for path in (*row.inputs, *row.outputs) for other in paths):
+                self._pending.pop(row).cancel()
 
     def wait(self) -> None:
         """Wait until all running prefetches end."""
@@ -78,7 +75,3 @@ class Prefetcher:
             return self._prefetch_row(row)
         except (StorageError, OSError, RuntimeError):  # also raised by a store that is being closed
             return None
-
-
-def _key(row: RowPaths) -> _Paths:
-    return tuple(row.inputs), tuple(row.outputs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.journal import JournalUploader
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from sinagot_catalog.journal import RunSpec
-    from sinagot_catalog.patterns import RawFolder, Template
+    from sinagot_catalog.patterns import Template
     from sinagot_catalog.worker.files.local_files import PathQuery, RowPaths
     from sinagot_catalog.worker.files.publication import Publisher
     from sinagot_catalog.worker.files.staging import StagingFolder
@@ -65,21 +66,16 @@ class RemoteFiles(LocalFiles):
                 self._stores[root] = RemoteStore(root, options.get(part), has_few_retries=True)
         self._retry = OutageRetry()  # the stores make few retries themselves
         self._answers: Answers = {}
-        super().__init__(spec, staging, self._open_publisher(spec))
+        publisher: Publisher | None = None
+        if (store := self._stores.get(spec.outputs)) is not None:
+            query = partial(self._query, spec.outputs)
+            publisher = RemotePublisher(store, self._retry, query=query, forget=self._forget)
+        super().__init__(spec, staging, publisher)
         limit = spec.remote.fetch_limit if spec.remote is not None else 0
         self._fetched = FetchedFiles(fetched, limit, self._stores, self._retry)
         self._force = spec.force
         self._prefetcher = Prefetcher(self._prefetch_row)
         self.data_path = fetched if is_url(spec.dataset) else spec.dataset
-
-    def _open_publisher(self, spec: RunSpec) -> Publisher | None:
-        """The publisher for outputs in a bucket; None for local outputs."""
-        store = self._stores.get(spec.outputs)
-        if store is None:
-            return None
-        return RemotePublisher(
-            store, self._retry, query=lambda path: self._query(spec.outputs, path), forget=self._forget
-        )
 
     def prepare(self, row: RowPaths) -> None:
         """Query the paths of the next row, several at once, unless prefetching has already done so."""
@@ -193,12 +189,6 @@ class RemoteFiles(LocalFiles):
     def is_fetched(self, path: str) -> bool:
         """Whether an input of the running row is a fetched copy."""
         return path in self._fetched.wanted
-
-    def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
-        """Whether a folder of raw data holds a file that no step declares."""
-        if path not in self._fetched.wanted:
-            return super().has_own(path, full, raw)
-        return raw.has_own(self._fetched.list_folder(self._fetched.wanted[path][0], path))
 
     def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:
         """Size and time of each file of a folder that is an input, by its name."""

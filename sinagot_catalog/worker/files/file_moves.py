@@ -15,6 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 
+from sinagot_catalog.storage import sync_one
+
 
 def link(source: str, target: str) -> bool:
     """Give a file its final name by a hard link, which fails if the name is taken.
@@ -164,12 +166,3 @@ def sync(path: str) -> None:
             sync_one(folder)
     else:
         sync_one(path)
-
-
-def sync_one(path: str) -> None:
-    """Sync one file, or the names in one folder, to the disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

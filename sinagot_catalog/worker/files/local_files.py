@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sinagot_catalog.journal import RunSpec
-from sinagot_catalog.patterns import RawFolder, Template
+from sinagot_catalog.patterns import Template
 from sinagot_catalog.storage import find_entry, find_many, input_files, is_url, join_url
 from sinagot_catalog.worker.files.local_publisher import LocalPublisher
 from sinagot_catalog.worker.files.moved_inputs import InputFile, InputNotes, put_back_inputs
@@ -44,9 +44,9 @@ class RowPaths(NamedTuple):
         queries: How to search for each input.
     """
 
-    inputs: Sequence[str]
-    outputs: Sequence[str]
-    queries: Sequence[PathQuery]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    queries: tuple[PathQuery, ...]
 
 
 class LocalFiles:
@@ -133,24 +133,6 @@ class LocalFiles:
         if self._is_apart:
             self._root_of[path] = root
         return self._place(root, path)
-
-    def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
-        """Whether a folder of raw data holds a file that no step declares.
-
-        Args:
-            path: The folder, relative.
-            full: Its full path.
-            raw: Matches the paths that steps declare.
-        """
-        with os.scandir(full) as entries:
-            for entry in entries:
-                inner = f"{path}/{entry.name}"
-                is_hidden = entry.name.startswith(".") and entry.name.endswith(".tmp")
-                if is_hidden or raw.is_declared(inner):
-                    continue
-                if not entry.is_dir() or self.has_own(inner, f"{full}/{entry.name}", raw):
-                    return True
-        return False
 
     def is_fetched(self, path: str) -> bool:  # noqa: ARG002 - for buckets
         """Whether an input of the running row is a fetched copy."""

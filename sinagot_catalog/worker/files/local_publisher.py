@@ -14,7 +14,7 @@ import stat
 from collections.abc import Collection, Sequence
 
 from sinagot_catalog.journal import ExistingFile, ExistingPath, ForeignFileError, RunSpec
-from sinagot_catalog.storage import walk
+from sinagot_catalog.storage import sync_one, walk
 from sinagot_catalog.worker.files.file_moves import (
     copy,
     exchange,
@@ -23,7 +23,6 @@ from sinagot_catalog.worker.files.file_moves import (
     remove,
     rename,
     sync,
-    sync_one,
 )
 from sinagot_catalog.worker.files.staging import StagingFolder
 from sinagot_catalog.worker.files.target_folders import TargetFolders

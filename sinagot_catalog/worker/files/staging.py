@@ -94,11 +94,9 @@ class StagingFolder:
             units: Declared paths: each is moved as a whole, also a folder.
             keep: The folders that stay for the next row, relative.
         """
-        paths: list[str] = []
-        files: set[str] = set()
-        left_out: list[str] = []
-        is_tidy = _collect(root, "", units, keep, StagedPaths(paths, files, left_out))
-        return StagedPaths(paths, files, left_out, is_tidy)
+        staged = StagedPaths([], set(), [])
+        is_tidy = _collect(root, "", units, keep, staged)
+        return StagedPaths(*staged[:3], is_tidy)
 
     def find_fault(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
         """The fault of a staged output, as the end of a sentence; None when it can be published."""
@@ -149,9 +147,17 @@ class StagingFolder:
             files[name] = info.st_size, info.st_mtime_ns
         return files
 
-    def clear(self, root: str, keep: Collection[str] = ("",)) -> None:
-        """Empty a staging folder, except for some of its folders."""
-        _empty(root, "", keep)
+    def clear(self, root: str, keep: Collection[str], prefix: str = "") -> None:
+        """Empty a staging folder, or the folder `prefix` in it, except for some folders."""
+        with suppress(FileNotFoundError), os.scandir(f"{root}/{prefix}") as entries:
+            for entry in entries:
+                path = prefix + entry.name
+                if not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+                elif path in keep:
+                    self.clear(root, keep, f"{path}/")
+                else:
+                    clear_folder(entry.path)
 
     def note(self, text: str) -> None:
         """Note a hidden file beside a final path before it is made, for `clear_staging`.
@@ -252,18 +258,6 @@ def _collect(
             is_tidy = False
         is_tidy &= not entry.is_symlink()
     return is_tidy
-
-
-def _empty(root: str, prefix: str, keep: Collection[str]) -> None:
-    with suppress(FileNotFoundError), os.scandir(f"{root}/{prefix}") as entries:
-        for entry in entries:
-            path = prefix + entry.name
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
-            elif path in keep:
-                _empty(root, f"{path}/", keep)
-            else:
-                shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _has_entries(folder: str) -> bool:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import RunSpec
 from sinagot_catalog.patterns import Template
-from sinagot_catalog.storage import is_url
-from sinagot_catalog.worker.files.file_moves import sync_one
+from sinagot_catalog.storage import is_url, sync_one
 
 if TYPE_CHECKING:
     from sinagot_catalog.worker.files.staging import StagingFolder

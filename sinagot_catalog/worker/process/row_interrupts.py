@@ -7,7 +7,7 @@ Ctrl-C ends the run.
 import _thread
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sinagot_catalog.worker.process.interrupts import InterruptGuard
 
@@ -15,28 +15,14 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class RowInterrupts(Protocol):
-    """A context manager that is entered while a script runs.
-
-    Attributes:
-        is_shared: Whether other code than scripts runs in this process.
-    """
-
-    is_shared: bool
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def is_from_user(self, error: BaseException) -> bool:
-        """Whether this exception is the user's interrupt of the run."""
-
-
 class WorkerInterrupts:
-    """Interrupts in a worker process: each comes from the script.
+    """Interrupts in a worker process, as a context around a script: each comes from the script.
 
     The user's interrupt reaches the parent, which ends its workers. An interrupt between scripts, which a thread of
     an earlier script may raise, has no effect.
+
+    Attributes:
+        is_shared: Whether other code than scripts runs in this process.
     """
 
     is_shared = False
@@ -55,7 +41,7 @@ class WorkerInterrupts:
         if self._is_running:
             raise KeyboardInterrupt
 
-    def is_from_user(self, error: BaseException) -> bool:  # noqa: ARG002 part of the protocol
+    def is_from_user(self, error: BaseException) -> bool:  # noqa: ARG002 as `MainInterrupts` has it
         """False: only the parent gets the user's interrupts."""
         return False
 
@@ -96,6 +82,9 @@ class MainInterrupts:
             return
         self._is_pending = True
         _raise_in(self._thread, KeyboardInterrupt)
+
+
+RowInterrupts: TypeAlias = WorkerInterrupts | MainInterrupts
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
