@@ -94,9 +94,7 @@ class ActiveRun:
         with self._lock:
             for group in groups:
                 for _, number, record in group:
-                    cell = cells[number]
-                    unit = "-".join(part for part in (cell.task, cell.modality, cell.step) if part)
-                    self._loggers[f"{record} | {unit}"] = logger
+                    self._loggers[f"{record} | {cells[number].full_name}"] = logger
             for oldest in list(islice(self._loggers, max(len(self._loggers) - _MOST_LOGGERS, 0))):
                 del self._loggers[oldest]
 

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Result,
         Row,
         RunSpec,
+        StepSettings,
         StorageOptions,
         Task,
         UnitStepSpec,

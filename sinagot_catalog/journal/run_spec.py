@@ -6,7 +6,7 @@ Workers send back a `Result` per row. Standard library only.
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import KW_ONLY, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns import Template
@@ -89,24 +89,19 @@ class Port:
 
 
 @dataclass(frozen=True)
-class UnitStepSpec:
-    """One step of one unit, the same for every record.
+class StepSettings:
+    """What a workspace declares of a step of a unit, but for its paths; the same for every record.
 
     Attributes:
         task: The task of the unit, None in unit mode.
         modality: The modality of the unit, None in unit mode.
         step: The label of the step.
-        script: Local path of the script's file.
-        inputs: What it reads.
-        outputs: What it writes.
-        controls: What it may write, also when it fails.
+        script: Path of the script's file; for a program its name in the config.
         version: `VERSION` of the script.
         retries: How many more times a failed row is tried.
         timeout: Seconds that one attempt may take.
         command: The command line of a step that is a program; such a step has no script.
-        code: The hash of its code; see `scripts.code_hash`.
         by: The fields of the groups that it runs over; None if it runs over records.
-        member_by: The fields of the groups that are the members of its groups; None if records are.
         is_partial: Whether a group also runs without the members that failed.
         params: Its parameters.
         resources: What a row of it needs.
@@ -116,19 +111,39 @@ class UnitStepSpec:
     modality: str | None
     step: str
     script: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    controls: tuple[Port, ...] = ()
+    _: KW_ONLY
     version: str | None = None
     retries: int = 0
     timeout: float | None = None
     command: str | None = None
-    code: str | None = None
     by: tuple[str, ...] | None = None
-    member_by: tuple[str, ...] | None = None
     is_partial: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     resources: Resources = NO_RESOURCES
+
+    @property
+    def full_name(self) -> str:
+        """Its name among the steps of all units, such as `RS-EEG-clean`."""
+        return "-".join(part for part in (self.task, self.modality, self.step) if part)
+
+
+@dataclass(frozen=True)
+class UnitStepSpec(StepSettings):
+    """One step of one unit, as a worker runs it.
+
+    Attributes:
+        inputs: What it reads.
+        outputs: What it writes.
+        controls: What it may write, also when it fails.
+        code: The hash of its code; see `scripts.code_hash`.
+        member_by: The fields of the groups that are the members of its groups; None if records are.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    controls: tuple[Port, ...] = ()
+    code: str | None = None
+    member_by: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

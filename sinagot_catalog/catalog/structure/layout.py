@@ -1,14 +1,12 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
-from typing import Any
 
 from sinagot_catalog.catalog.structure.path_conflicts import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
-from sinagot_catalog.journal import NO_RESOURCES, Resources
+from sinagot_catalog.journal import StepSettings
 from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
 from sinagot_catalog.startup import dataclass
 
@@ -60,43 +58,25 @@ class Link:
 
 
 @dataclass(frozen=True)
-class UnitStep:
+class UnitStep(StepSettings):
     """A unit step: one step of one unit, the same for every record.
 
     Attributes:
         step_index: From 1, the order in the config.
-        script: Path of the script file; for a program its name in the config.
-        command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
-        by: The fields of the groups that it runs over; None if it runs over records.
-        is_partial: Whether a group also runs without the members that failed.
         columns: Whether the values of its output are a column, see `stored_tables.file_columns`.
         report: Whether the report shows what it writes.
-        params: Its parameters.
-        resources: What a row of it needs.
         is_refused: Whether its patterns are known and put data at risk (see `structure.path_conflicts`).
     """
 
     index: int
     unit: int
-    task: str | None
-    modality: str | None
     step_index: int
-    step: str
-    script: str
     links: tuple[Link, ...]
     error: str | None = None
-    version: str | None = None
-    retries: int = 0
-    timeout: float | None = None
-    command: str | None = None
-    by: tuple[str, ...] | None = None
-    is_partial: bool = False
     columns: bool = False
     report: bool = False
     is_refused: bool = False
-    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    resources: Resources = NO_RESOURCES
 
     def places(self, role: str) -> list[int]:
         """Indices of the bound patterns that it uses in a role, in the script's order."""

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec, pack_metadata, unrecorded
+from sinagot_catalog.journal import (
+    Port,
+    RunSpec,
+    StepSettings,
+    UnitStepSpec,
+    new_run_id,
+    pack_metadata,
+    unrecorded,
+)
 from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Layout, Link, Session, UnitStep
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.run.options import RunOptions
-
-
-_SHARED = (
-    *("task", "modality", "step", "script", "command", "version", "retries", "timeout", "by", "is_partial"),
-    *("params", "resources"),
-)
-"""What the spec of a unit step takes from it as it is."""
 
 
 def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
@@ -61,6 +62,25 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         recordings=_recordings(source),
         metadata=_metadata(source, rows),
         path_values=_path_values(source, rows),
+    )
+
+
+def spec_of_one(source: Session, cell: UnitStep, record_id: str) -> RunSpec:
+    """The spec of one step for one record, to be run by hand; lists the workspace only for tables of records."""
+    config, layout = source.config, source.layout()
+    rows = pl.DataFrame({"record_id": [record_id], "_cell": [cell.index]})
+    step = cell_spec(source, cell)
+    return RunSpec(
+        new_run_id(),
+        config.dataset,
+        config.outputs,
+        config.log,
+        source.scripts,
+        config.ids.text,
+        (replace(step, by=None, inputs=tuple(replace(port, per="row") for port in step.inputs)),),
+        follow_links=config.path.follow_links,
+        metadata=_metadata(source, rows) if config.metadata else None,
+        path_values=_path_values(source, rows) if layout.columns else None,
     )
 
 
@@ -134,7 +154,7 @@ def cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         return tuple(places[folder].template for folder in source.layout().raw_folders.get(place, ()))
 
     return UnitStepSpec(
-        **{name: getattr(cell, name) for name in _SHARED},
+        **{shared.name: getattr(cell, shared.name) for shared in fields(StepSettings)},
         inputs=tuple(input_port(port) for port in cell.input_ports),
         outputs=ports("output"),
         controls=ports("control"),

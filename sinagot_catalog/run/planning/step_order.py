@@ -76,7 +76,7 @@ class StepOrder:
         try:
             sorter.prepare()
         except CycleError as error:
-            names = " -> ".join(self._name(cell) for cell in error.args[1])
+            names = " -> ".join(self.layout.cells[cell].full_name for cell in error.args[1])
             raise SelectionError(
                 f"steps wait for each other: {names}",
                 "Reorder the scripts in workspace.toml, or mend their paths.",
@@ -95,10 +95,6 @@ class StepOrder:
             return self.cells
         last = steps_of_no_part(self.layout, self.makers, self.cells, self.shared)
         return [cell for cell in self.cells if (cell in last) == part.is_last]
-
-    def _name(self, cell: int) -> str:
-        one = self.layout.cells[cell]
-        return "-".join(part for part in (one.task, one.modality, one.step) if part)
 
     @cached_property
     def phases(self) -> dict[int, int]:
