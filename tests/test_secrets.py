@@ -11,7 +11,7 @@ import pytest
 from sinagot_catalog import Workspace
 from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import ConfigError, StorageError
-from sinagot_catalog.journal.upload import dead_spools, open_spool
+from sinagot_catalog.run.claimed_runs.spool import dead_spools, open_spool
 from sinagot_catalog.secrets import is_secret, mask_error, masked
 from sinagot_catalog.storage import open_store
 

@@ -67,14 +67,7 @@ if TYPE_CHECKING:
         unpack_metadata,
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
-    from sinagot_catalog.journal.upload import (
-        JournalUploader,
-        close_spool,
-        dead_spools,
-        keep_spool,
-        open_spool,
-        unread_part,
-    )
+    from sinagot_catalog.journal.upload import JournalUploader, unread_part
     from sinagot_catalog.journal.writer import (
         Event,
         JournalWriter,

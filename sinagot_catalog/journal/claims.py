@@ -316,18 +316,14 @@ class Claims:
 
     def sweep(self, now: float) -> None:
         """Delete files of runs that died between two writes: rows and heartbeats without a claim, hidden files."""
-        there = self.store.names("claims")
-        run_ids = {claim.run_id for claim in self.all()}
-        highest = max(self._numbers(), default=0)
+        there, numbers = self.store.names("claims"), self._numbers()
+        known = {claim.run_id for claim in self.all()} | {f"{number:08d}" for number in numbers}
         left = [
             f"claims/{name}"
             for name in there
-            if is_leftover(name)
-            or (is_claim_file(name) and name.rpartition(".")[0] not in run_ids and not _is_number(name))
+            if is_leftover(name) or (is_claim_file(name) and name.rpartition(".")[0] not in known)
         ]
-        left += [
-            _path(number) for number in self._numbers() if number < highest and self._claim(number) is None
-        ]
+        left += [_path(number) for number in numbers[:-1] if self._claim(number) is None]
         left += [f"journal/{name}" for name in self.store.names("journal") if is_leftover(name)]
         times = self.store.stat(left).modified
         self.store.delete(path for path, at in zip(left, times, strict=True) if at and at / 1e9 < now - _HOUR)
@@ -385,10 +381,6 @@ def _parse(content: bytes) -> Claim:
 
 def _path(number: int) -> str:
     return f"claims/{number:08d}.json"
-
-
-def _is_number(name: str) -> bool:
-    return name.removesuffix(".json").isdecimal()
 
 
 def _files(claim: Claim) -> list[str]:

@@ -36,14 +36,14 @@ ENDED = "ended"
 """The file in which a run records that none of its processes writes any more."""
 
 _DAY = 86_400.0
-_NAME = re.compile(r"compact-(\d+)\.parquet")
+_NAME = re.compile(r"compact-\d+\.parquet")
 _DECIDING = ("start", "publishing", "done", "accepted")
 """The last event of each of these kinds is left of every row: when it began, and what it made."""
 
 
 def compact_names(names: Iterable[str]) -> list[str]:
     """The compacted files among the names in `journal`, the newest last."""
-    return sorted((name for name in names if _NAME.fullmatch(name)), key=_number)
+    return sorted(filter(_NAME.fullmatch, names))
 
 
 def read_compact(store: Store, name: str) -> tuple[set[str], pl.DataFrame]:
@@ -95,7 +95,7 @@ def merge_ended(
         events = _thinned(events, since)
     names = sorted({path.split("/")[1] for path in ended} | merged.intersection(folders))
     content = to_parquet(events, {"merged": json.dumps(names), "schema": str(SCHEMA)})
-    number = 1 + (_number(old[-1]) if old else 0)
+    number = 1 + int(re.sub(r"\D", "", old[-1])) if old else 1
     if not store.create(f"journal/compact-{number:08d}.parquet", content):
         return False  # another run merges them
     # Files that an earlier compaction merged but died before it deleted them.
@@ -125,11 +125,6 @@ def _completed(events: pl.DataFrame) -> pl.DataFrame:
     """Events of an earlier version, with the columns that were added since."""
     events = pl.concat([pl.DataFrame(schema=LINE_EVENTS), events], how="diagonal")
     return events.with_columns(pl.col("claim").fill_null(0)).select(*LINE_EVENTS)
-
-
-def _number(name: str) -> int:
-    """The number in the name of a file."""
-    return int("".join(re.findall(r"\d+", name)[:1]) or 0)
 
 
 def _latest(store: Store, paths: Sequence[str]) -> float:

@@ -180,12 +180,6 @@ class JournalWriter:
         if fd >= 0:
             os.close(fd)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 def _sync_folders(path: str) -> None:
     """Flush the directory entries of a journal file to the disk: the file, its run, `journal`, `LOG`."""

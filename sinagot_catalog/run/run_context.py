@@ -46,7 +46,7 @@ class RunContext:
         self.ids = IdPattern(spec.id_pattern)
         self._journal = JournalWriter.of(spec, f"{prefix}main")
         self._lock = threading.Lock()
-        self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
+        self._numbers = itertools.count(1)
 
     def provenance_of(self, tasks: Iterable[Task]) -> dict[int, str]:
         """The provenance of the rows of some tasks; only rows that have one."""
@@ -57,8 +57,7 @@ class RunContext:
 
     def name(self) -> str:
         """A new worker name: each worker writes its own journal file, so no name is used twice in a run."""
-        with self._lock:
-            return next(self._names)
+        return f"{self.prefix}w{next(self._numbers):02}"
 
     def write(self, event: Event, row: Row, message: str | None = None, **members: Unpack[Members]) -> None:
         """Write an event of a row into the parent's journal; ignores a disk error."""
@@ -74,13 +73,11 @@ class RunContext:
 
     def outputs(self, row: Row) -> set[str]:
         """The relative paths of the declared outputs of a row."""
-        values = self.ids.values_of(row[2], self.spec.cells[row[1]].by)
-        if values is None:
-            return set()
-        try:
-            return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
-        except PatternError:
-            return set()  # the id gives no valid path
+        cell = self.spec.cells[row[1]]
+        values = self.ids.values_of(row[2], cell.by)
+        with contextlib.suppress(PatternError):  # the id gives no valid path
+            return set() if values is None else {port.template.format(values) for port in cell.outputs}
+        return set()
 
     def is_published(self, row: Row) -> bool:
         """Whether a row that began has all its outputs in place.

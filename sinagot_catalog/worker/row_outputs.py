@@ -15,7 +15,6 @@ from sinagot_catalog.patterns import IdPattern, Recordings
 from sinagot_catalog.scripts import ScriptTemplate
 from sinagot_catalog.worker.files.local_files import LocalFiles
 from sinagot_catalog.worker.files.publication import Publication
-from sinagot_catalog.worker.files.staging import StagingFolder
 from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 
 Folders = dict[str, dict[str, tuple[int, int]]]
@@ -118,7 +117,7 @@ class RowOutputs:
         if step.declares_folder or not files.issuperset(row.outputs):
             self._check_declared(row, root)
         if not files.issuperset(written):
-            row.folders = _staged_folders(self._staging, root, written, units, checked=row.outputs)
+            row.folders = self._staged_folders(root, written, units, checked=row.outputs)
         if self._spec.empty_outputs == "error":
             _check_sizes(root, row.outputs, row.folders)
         if written == row.outputs:
@@ -129,6 +128,34 @@ class RowOutputs:
         if overwritten:
             raise SinagotError(f"wrote over its own input {min(overwritten)}: an input is never replaced")
         return extras + row.outputs, is_tidy
+
+    def _staged_folders(
+        self, root: str, written: Iterable[str], declared: Collection[str], checked: Collection[str] = ()
+    ) -> Folders:
+        """Size and time of each file in the declared folders that a script wrote.
+
+        Args:
+            root: The staging folder of the row.
+            written: The staged paths, relative.
+            declared: The paths that outputs and controls declare; only these are checked.
+            checked: Those of them that are known to have no fault.
+
+        Raises:
+            InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
+        """
+        folders = {}
+        for path in written:
+            if path not in declared:
+                continue
+            fault = None if path in checked else self._staging.find_fault(root, path)
+            if fault is not None:
+                raise InvalidOutputError(f"{path} {fault}")
+            if os.path.isdir(f"{root}/{path}"):
+                try:
+                    folders[path] = self._staging.files_below(root, path)
+                except StorageError as error:
+                    raise InvalidOutputError(error.message) from None
+        return folders
 
     def _check_declared(self, row: RowState, root: str) -> None:
         for port, path in zip(row.step.spec.outputs, row.outputs, strict=True):
@@ -202,7 +229,7 @@ class RowOutputs:
         if not written:
             return []
         with suppress(OSError, SinagotError):
-            row.folders = _staged_folders(self._staging, root, written, written)
+            row.folders = self._staged_folders(root, written, written)
             publication = self._publication(row, root, written)
             publication.check()
             # A rename publishes each plain control file whole.
@@ -244,40 +271,6 @@ def _check_not_inputs(outputs: str, paths: Iterable[str], inputs: Iterable[str])
                     f"cannot publish {path}: it is the input {name} by another name, "
                     "and an input is never replaced"
                 )
-
-
-def _staged_folders(
-    staging: StagingFolder,
-    root: str,
-    written: Iterable[str],
-    declared: Collection[str],
-    checked: Collection[str] = (),
-) -> Folders:
-    """Size and time of each file in the declared folders that a script wrote.
-
-    Args:
-        staging: The staging folder of the process.
-        root: The staging folder of the row.
-        written: The staged paths, relative.
-        declared: The paths that outputs and controls declare; only these are checked.
-        checked: Those of them that are known to have no fault.
-
-    Raises:
-        InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
-    """
-    folders = {}
-    for path in written:
-        if path not in declared:
-            continue
-        fault = None if path in checked else staging.find_fault(root, path)
-        if fault is not None:
-            raise InvalidOutputError(f"{path} {fault}")
-        if os.path.isdir(f"{root}/{path}"):
-            try:
-                folders[path] = staging.files_below(root, path)
-            except StorageError as error:
-                raise InvalidOutputError(error.message) from None
-    return folders
 
 
 def _check_sizes(root: str, outputs: Iterable[str], folders: Folders) -> None:

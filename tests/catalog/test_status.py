@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import polars as pl
@@ -310,7 +311,9 @@ def test_status_agrees_with_a_plain_reference_on_any_files_and_events(world):
             (root / "dataset" / path).touch()
         ws = Workspace(root)
         for run_id in ("live", "dead"):
-            with JournalWriter(journal_path(ws.config.log, run_id, "main"), run_id=run_id) as journal:
+            with closing(
+                JournalWriter(journal_path(ws.config.log, run_id, "main"), run_id=run_id)
+            ) as journal:
                 for (record_id, step), (event, run) in events.items():
                     if run == run_id and event is not None:
                         write(

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def cell(version="3"):
 @pytest.fixture
 def journal(tmp_path):
     path = str(tmp_path / "LOG" / "journal" / "r1" / "main.ndjson")
-    with JournalWriter(path, run_id="r1", workspace_version="7") as writer:
+    with closing(JournalWriter(path, run_id="r1", workspace_version="7")) as writer:
         yield writer
 
 
@@ -160,7 +161,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_journal_readable(journal):
 
 
 def test_nothing_is_made_before_the_first_line(tmp_path):
-    with JournalWriter(str(tmp_path / "a" / "b.ndjson"), run_id="r") as writer:
+    with closing(JournalWriter(str(tmp_path / "a" / "b.ndjson"), run_id="r")) as writer:
         writer.step_lines(cell())
         writer.sync()
     assert list(tmp_path.iterdir()) == []

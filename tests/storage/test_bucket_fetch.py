@@ -1,5 +1,6 @@
 """What a worker fetches from a bucket: of which version, under which names, and what it believes of it."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -127,7 +128,7 @@ def test_what_comes_after_the_end_is_dropped(place, moto):
 def test_line_that_is_longer_than_a_piece_reaches_the_bucket(moto, tmp_path):
     path = journal_path(str(tmp_path), "r1", "w01")
     Path(tmp_path).mkdir(exist_ok=True)
-    with JournalWriter(path, run_id="r1") as journal:
+    with closing(JournalWriter(path, run_id="r1")) as journal:
         lines = [b"a" * 9 * 2**20 + b"\n", b"b\n"]
         for line in lines:
             journal.write(line)

@@ -1,24 +1,30 @@
-"""The spool of a run on a bucket: a local folder for journal and fetched inputs, and the upload of the journal."""
+"""The spool of a run on a bucket: a local folder for journal and fetched inputs, and the upload of the journal.
+
+<temporary folder>/sinagot-catalog-<uid>/<run_id>/
+├── owner                         which process made it, for which bucket; its time shows that the run lives
+├── journal/<run_id>/<name>.ndjson  as on a disk: one writer per file, lines only appended
+└── .staging/<run_id>/<name>/       what a worker fetched and what it writes
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
+import socket
+import stat
+import tempfile
 import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal import (
-    JournalUploader,
-    Remote,
-    close_spool,
-    dead_spools,
-    keep_spool,
-    open_spool,
-)
+from sinagot_catalog.journal import JournalUploader, Remote, boot_id, is_same_process, start_time
+from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage import is_url
 
 if TYPE_CHECKING:
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 
 _UPLOAD_EVERY = 2.0
 """Seconds between two uploads of the journal to a bucket."""
+_ABANDONED = 3_600.0
+"""Seconds after its last sign of life when the run of another host, or of an earlier boot, counts as dead."""
 
 _logger = logging.getLogger("sinagot_catalog")
 
@@ -81,7 +89,8 @@ class Spool:
 
     def send(self) -> None:
         """Upload what is new in the journal, and show hosts that share the folder that the run lives."""
-        keep_spool(self._folder)
+        with suppress(OSError):  # a cleaner of old files may have removed it; the run needs it no more
+            os.utime(Path(self._folder, "owner"))
         if self._uploader is not None:
             with suppress(StorageError):  # the next upload includes what this one missed
                 self._uploader.send_all()
@@ -98,7 +107,49 @@ class Spool:
         except StorageError as error:
             _logger.warning("%s; the next run from this machine sends the rest of the journal", error.message)
         else:
-            close_spool(self._folder)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _home() -> Path:
+    home = Path(tempfile.gettempdir()) / f"sinagot-catalog-{os.getuid()}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    found = home.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StorageError(f"{home} belongs to somebody else", "Set TMPDIR to a folder of your own.")
+    return home
+
+
+def open_spool(run_id: str, log: str) -> str:
+    """Make the local folder of a run.
+
+    Args:
+        run_id: The run.
+        log: Where its journal is stored; recorded so that a later run can identify the folder after a crash.
+    """
+    folder = _home() / run_id
+    folder.mkdir(mode=0o700)
+    pid, host = os.getpid(), socket.gethostname()
+    owner = {"host": host, "pid": pid, "start": start_time(pid), "boot": boot_id(), "log": masked(log)}
+    (folder / "owner").write_text(json.dumps(owner))
+    return str(folder)
+
+
+def dead_spools(log: str) -> list[tuple[str, bool]]:
+    """Folders of runs whose process has ended, each with whether its journal belongs to this log."""
+    spools = []
+    for folder in _home().iterdir():
+        try:
+            owner = json.loads((folder / "owner").read_text())
+            # Containers and cluster nodes may share the temporary folder, and cannot see each other's processes.
+            if owner.get("host") == socket.gethostname() and owner["boot"] == boot_id():
+                is_dead = not is_same_process(owner["pid"], owner["start"] or "", owner["boot"])
+            else:
+                is_dead = time.time() - (folder / "owner").stat().st_mtime > _ABANDONED
+            if is_dead:
+                spools.append((str(folder), owner["log"] == masked(log)))
+        except (OSError, ValueError, KeyError):
+            continue
+    return spools
 
 
 def _send_left_journals(source: Session) -> None:
@@ -110,4 +161,4 @@ def _send_left_journals(source: Session) -> None:
             journal = Path(folder, "journal")
             for run in journal.iterdir() if journal.is_dir() else ():
                 JournalUploader(source.log_store, folder, run.name).send_all()
-            close_spool(folder)
+            shutil.rmtree(folder, ignore_errors=True)
