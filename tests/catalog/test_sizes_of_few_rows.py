@@ -33,7 +33,7 @@ ASKS = {
 
 @pytest.fixture(scope="module")
 def read(tmp_path_factory):
-    """For each question the records whose files the process looked at."""
+    """For each question the files that the process looked at: their folders and records."""
     strace = shutil.which("strace")
     if strace is None or subprocess.run([strace, "true"], capture_output=True, check=False).returncode:
         pytest.skip("strace is not installed, or may not trace here")
@@ -86,11 +86,17 @@ def read(tmp_path_factory):
             now = marked[1]
             found.setdefault(now, set())
         else:
-            found.setdefault(now, set()).update(re.findall(r'\b(R\d+)\.csv"', line))
+            found.setdefault(now, set()).update(re.findall(r'\b(\w+)/(R\d+)\.csv"', line))
     return found
 
 
 @pytest.mark.parametrize("name", ASKS)
 def test_only_files_of_the_rows_that_are_left_are_looked_at(name, read):
     every = {f"R{number}" for number in range(N)}
-    assert read[name] == {"all": every, "no size": set()}.get(name, {"R7"})
+    records = {record for _, record in read[name]}
+    assert records == {"all": every, "no size": set()}.get(name, {"R7"})
+
+
+@pytest.mark.parametrize("name", ["stale", "plan"])
+def test_outputs_of_rows_with_recorded_inputs_are_not_looked_at(name, read):
+    assert {folder for folder, _ in read[name]} == {"raw", "out"}

@@ -109,6 +109,13 @@ def _changed(position: int, now: pl.DataFrame, newer: pl.Expr, *, is_optional: b
     )  # fmt: skip
 
 
+def _without_record(then: pl.Series, now: Sequence[pl.DataFrame]) -> pl.Series:
+    """Whether the inputs of a row, or one that is a folder, were not recorded: then file times are compared."""
+    states = (then.list.get(position, null_on_oob=True) for position in range(len(now)))
+    folders = [state.is_null() & stamp["is_folder"] for state, stamp in zip(states, now, strict=True)]
+    return reduce(or_, folders, then.is_null())
+
+
 def _newer(
     inputs: Sequence[pl.DataFrame], outputs: Sequence[pl.DataFrame], may_lack: Sequence[bool]
 ) -> pl.Expr:
@@ -145,12 +152,18 @@ def row_causes(
         done = table.with_attempt(part.select("_last"), _RECORDED)
         is_event = pl.col("event").is_in(events)
         done = done.with_columns(pl.when(is_event).then(pl.col("_inputs", "_params", "_record")))
-        inputs, outputs = (
-            [table.port_stats(cell, part["_rec"], port, stats) for port in ports]
-            for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
-        )
+        inputs = [table.port_stats(cell, part["_rec"], port, stats) for port in cell.input_ports]
         may_lack = [port[0].is_optional for port in cell.input_ports]
-        newer = _newer(inputs, outputs, may_lack)
+        by_time = _without_record(done["_inputs"], inputs).arg_true()  # of no other row the outputs matter
+        outputs = [
+            table.port_stats(cell, part["_rec"].gather(by_time), [link], stats)
+            for link in cell.linked("output")
+        ]
+        times = part.select("_rec")[by_time].with_columns(
+            _newer([stamp[by_time] for stamp in inputs], outputs, may_lack).alias("newer")
+        )
+        unknown = pl.Series([None], dtype=pl.Boolean).new_from_index(0, part.height)
+        newer = pl.lit(unknown.scatter(by_time, times["newer"]))
         changed = [
             _changed(position, now, newer, is_optional=is_optional)
             for position, (now, is_optional) in enumerate(zip(inputs, may_lack, strict=True))
