@@ -24,6 +24,9 @@ _PAGE = 1_000
 _PATIENCE = 30.0
 _KEY_TIMEOUT = "20s"
 _S3_KEYS = {"access_key_id": "key", "secret_access_key": "secret", "session_token": "token"}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_OF_NO_REGION = "https://s3.amazonaws.com"
+"""What s3fs asks if neither an endpoint nor a region is named."""
 _AZURE_KEYS = (
     "AZURE_STORAGE_ACCOUNT_KEY",
     "AZURE_STORAGE_ACCESS_KEY",
@@ -62,6 +65,10 @@ def s3_config(fs: Any, options: Mapping[str, Any], *, lasting: bool = False) -> 
         return None
     fs.connect()
     where = {"endpoint": fs.s3.meta.endpoint_url, "region": fs.s3.meta.region_name}
+    if where["endpoint"] == _OF_NO_REGION:  # without a region Polars finds that of the bucket itself
+        if any(os.environ.get(name) for name in _ENDPOINTS):
+            return None  # obstore would not ignore it
+        where = {}
     if options.get("anon"):
         return {**where, "skip_signature": True}
     keys = {ours: options.get(theirs) for ours, theirs in _S3_KEYS.items()}
@@ -88,10 +95,8 @@ def polars_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     token = config.get("session_token")
     if os.environ.get("AWS_SESSION_TOKEN", token) != token:
         return None  # a token that belongs to other keys would be sent, too
-    endpoints = {
-        os.environ.get(name, config["endpoint"]) for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    }
-    return config if endpoints == {config["endpoint"]} else None
+    endpoint = config.get("endpoint")
+    return config if {os.environ.get(name, endpoint) for name in _ENDPOINTS} == {endpoint} else None
 
 
 def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -117,10 +117,19 @@ def test_both_ways_give_the_same_frame(quick_listings, request, kind, monkeypatc
 
 
 def test_options_that_do_not_map_cleanly_go_the_plain_way(monkeypatch):
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3"):
-        monkeypatch.delenv(name, raising=False)
+    names = (
+        "ACCESS_KEY_ID",
+        "SECRET_ACCESS_KEY",
+        "PROFILE",
+        "ENDPOINT_URL",
+        "ENDPOINT_URL_S3",
+        "DEFAULT_REGION",
+    )
+    for name in names:
+        monkeypatch.delenv(f"AWS_{name}", raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nowhere")
 
     def config(**options):
         return cloud_listing.s3_config(open_store("s3://lab", options).fs, options)
@@ -129,9 +138,13 @@ def test_options_that_do_not_map_cleanly_go_the_plain_way(monkeypatch):
     assert config() is None
     assert config(**keys, requester_pays=True) is None
     assert config(**keys, config_kwargs={}) is None
+    found = {"access_key_id": "a", "secret_access_key": "b"}
+    assert config(**keys) == found
+    there = {"endpoint": "https://s3.eu-west-1.amazonaws.com", "region": "eu-west-1"}
+    assert config(**keys, client_kwargs={"region_name": "eu-west-1"}) == found | there
     where = {"endpoint_url": "http://here", "region_name": "eu-west-1"}
-    found = {"access_key_id": "a", "secret_access_key": "b", "endpoint": "http://here", "region": "eu-west-1"}
-    assert config(**keys, client_kwargs=where) == found
+    there = {"endpoint": "http://here", "region": "eu-west-1"}
+    assert config(**keys, client_kwargs=where) == found | there
     assert config(anon=True, client_kwargs=where)["skip_signature"]
 
 
