@@ -56,7 +56,7 @@ class SinagotError(Exception):
     @property
     def one_line(self) -> str:
         """The message and the hint on one line."""
-        end = " " if self.message.endswith("?") else ". "
+        end = " " if self.message.endswith(("?", ".")) else ". "
         return f"{self.message}{end}{self.hint}" if self.hint else self.message
 
 

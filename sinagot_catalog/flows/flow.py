@@ -48,7 +48,7 @@ from sinagot_catalog.flows.monitor import monitored, own_logger
 from sinagot_catalog.flows.prepare import executor_of, prepare, texts_of
 from sinagot_catalog.flows.stored_run import store_report
 from sinagot_catalog.journal import Group, RunReport
-from sinagot_catalog.run import Phase
+from sinagot_catalog.run import Phase, check_count
 from sinagot_catalog.worker import interrupts_deferred
 
 _RETRIES_NEED_ERRORS = tuple(map(int, prefect.__version__.split(".")[:2])) < (3, 9)
@@ -119,6 +119,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     if active is None:
         try:
             _check_task_runner()
+            check_count("batch", batch)
             options |= texts_of(workspace, where, rows, config)
             workspace = options["workspace"]
             claimed = prepare(

@@ -14,7 +14,7 @@ from sinagot_catalog.config import check_allowed, read_config
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.flows.stored_run import store_rows
 from sinagot_catalog.journal import read_selection
-from sinagot_catalog.run import RunOptions, check_rows, claim, local_executor, plan, rows_query
+from sinagot_catalog.run import RunOptions, check_rows, claim, listed, local_executor, plan, rows_query
 from sinagot_catalog.storage import TextReader
 
 if TYPE_CHECKING:
@@ -33,20 +33,21 @@ def texts_of(workspace: Any, where: Any, rows: Any, config: Any) -> dict[str, An
 
     def text(name: str, value: Any) -> str:
         try:
-            return str(os.fspath(value))
+            return os.fsdecode(value)
         except TypeError:
-            raise SelectionError(f"{name}: a {type(value).__name__} is neither a path nor a URL") from None
+            raise SelectionError(
+                f"{name}: {type(value).__name__} is neither a path nor a URL", "Give a text or a Path."
+            ) from None
 
     if where is not None and not isinstance(where, str):
         raise SelectionError(
             f"where: a filter is a text in SQL, and no {type(where).__name__}",
             "Rows that an expression selects run by selection.run() or selection.submit().",
         )
-    files = [config] if isinstance(config, (str, os.PathLike)) else config or []
     return {
         "workspace": text("workspace", workspace),
         "rows": None if rows is None else text("rows", rows),
-        "config": [text("config", file) for file in files],
+        "config": [text("config", file) for file in listed(config)],
     }
 
 
@@ -88,7 +89,7 @@ def prepare(
     if where:
         query = query.where(sql_predicate(where))
     if record_id is not None:
-        ids = rows_query([record_id] if isinstance(record_id, str) else list(record_id))
+        ids = rows_query(listed(record_id))
         if ids.rows is not None:
             check_rows(source, ids.rows)
             query = query.where(pl.col("record_id").is_in(ids.rows["record_id"].to_list()))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterExecutor
-from sinagot_catalog.errors import ServerError, SinagotError, renamed
+from sinagot_catalog.errors import SelectionError, ServerError, SinagotError, renamed
 from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployments.deployment_spec import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
@@ -160,6 +160,8 @@ def send(
         UsageError: The deployment would cancel some of the parts.
         ServerError: The API does not answer.
     """
+    if not isinstance(deployment, str):
+        raise SelectionError(f"deployment: {deployment!r} is not a name such as 'nightly'")
     draft = plan(source, query, options)
     check_start(source, query, draft, options.steps)
     if not draft.n_run:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         RunOptions,
         SubmitArguments,
         WatchArguments,
+        check_count,
+        listed,
         seconds_of,
     )
     from sinagot_catalog.run.parts import LAST, part_numbers, part_of

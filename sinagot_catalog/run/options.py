@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -114,16 +115,17 @@ class RunOptions:
             raise SelectionError(
                 f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
             )
+        for name in ("force", "ignore_missing", "debug", "downstream", "upstream"):
+            if not isinstance(getattr(self, name), bool):
+                raise SelectionError(f"{name}: {getattr(self, name)!r} is neither True nor False")
         part_of(self.part)
         for name, least in (("workers", 1), ("limit", 0), ("stop_after", 1)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
-                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
+            check_count(name, getattr(self, name), least)
 
     @property
     def steps(self) -> list[str]:
         """The steps that the user named."""
-        return [self.step] if isinstance(self.step, str) else list(self.step or ())
+        return listed(self.step)
 
     def after(self, count: int) -> RunOptions:
         """Return the options for the rest of a run, when some of its rows count against the limit."""
@@ -150,6 +152,23 @@ class RunOptions:
     def most_workers(self, config: Config) -> int:
         """The most processes that a run uses."""
         return self.workers or config.run.workers or cpus()
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the values of an argument that takes one or several; none for None."""
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, (str, bytes)) else [value]
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Check an argument that is a number of things, or None.
+
+    Raises:
+        SelectionError: It is something else; the message has the name of the argument.
+    """
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+        raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
 
 
 def seconds_of(name: str, duration: float | str | timedelta, *, needs_unit: bool = False) -> float:

@@ -213,9 +213,7 @@ class Routes:
         """Answer an error: one sentence, in a page or in JSON."""
         status = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, UsageError) else 500
         if request.method == "POST":
-            return JSONResponse(
-                {"told": " ".join(filter(None, [error.message, error.hint]))}, status_code=status
-            )
+            return JSONResponse({"told": error.one_line}, status_code=status)
         return self._page(
             request, self._live.look, "problem.html", status, problem=error,
             where=request.query_params.get("where", ""),

@@ -179,7 +179,12 @@ def test_failed_rows_raise_an_error_that_has_the_report_and_return_state_gives_f
         ({"where": "status = 'DOEN'"}, "DOEN"),
         ({"record_id": ["X9"]}, "'X9'"),
         ({"where": pl.col("record_id") == "R1"}, "where: a filter is a text in SQL, and no Expr"),
-        ({"rows": pl.DataFrame()}, "rows: a DataFrame is neither a path nor a URL"),
+        ({"rows": pl.DataFrame()}, "rows: DataFrame is neither a path nor a URL"),
+        ({"config": 3}, "config: int is neither a path nor a URL"),
+        ({"record_id": 3}, "record_id '3' does not fit id_pattern"),
+        ({"step": 3}, "there is no step 3"),
+        ({"batch": "many"}, "batch: 'many' is not a whole number from 1 up"),
+        ({"force": "no"}, "force: 'no' is neither True nor False"),
     ],
 )
 def test_a_subflow_that_cannot_start_raises_the_reason(folder, asked, words):

@@ -184,6 +184,11 @@ def test_rows_that_have_no_file_yet_are_planned(make_workspace):
             "step 'claen', which is not declared; did you mean 'clean'",
         ),
         ({"record_id": ["R1"], "task": ["RS"]}, "task 'RS', which is not declared"),
+        (
+            {"record_id": ["R1"], "task": [None], "modality": [None], "step": ["claen"]},
+            "the rows name step 'claen', which is not declared; did you mean 'clean'",
+        ),
+        ([7], "record_id '7' does not fit id_pattern"),
         (3, "rows of type int cannot be read as a frame"),
     ],
 )
@@ -339,6 +344,26 @@ def test_numbers_that_make_no_sense_are_an_error_and_nothing_runs(make_workspace
     ws = make_workspace(CHAIN, ["raw/R1"])
     with pytest.raises(SelectionError, match="is not a whole number"):
         ws.steps.run(progress=False, **options)
+    assert contents(ws) == {"raw/R1": "raw;"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"step_label": 3}, "there is no step 3"),
+        ({"force": "no"}, "force: 'no' is neither True nor False"),
+        ({"ignore_missing": 1}, "ignore_missing: 1 is neither True nor False"),
+        ({"upstream": None}, "upstream: None is neither True nor False"),
+        ({"limit": True}, "limit: True is not a whole number from 0 up"),
+    ],
+)
+def test_options_of_another_type_are_an_error_and_nothing_runs(make_workspace, options, sentence):
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    for act in (ws.steps.plan, ws.steps.submit, ws.steps.run):
+        with pytest.raises(SelectionError, match=sentence):
+            act(**options)
+    with pytest.raises(SelectionError, match="deployment: 3 is not a name such as 'nightly'"):
+        ws.steps.submit(deployment=3)
     assert contents(ws) == {"raw/R1": "raw;"}
 
 

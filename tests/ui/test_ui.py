@@ -242,12 +242,17 @@ def test_a_wrong_post_is_one_sentence(folder, start):
         b'{"rows": [{"record_id": "nobody", "step": "a"}], "reason": "x"}',
         b'{"rows": [{"record_id": "R1", "step": "nothing"}], "reason": "x"}',
         b'{"rows": [{"record_id": "R1", "step": ["a"]}], "reason": "x"}',
+        b'{"rows": [{"record_id": "R1", "step": "aa"}], "reason": "x"}',
     ):  # fmt: skip
         answer = ui.post("/exclude", body)
         assert answer.status in (400, 404), body
         told = json.loads(answer.words)["told"]
         assert "Traceback" not in told
         assert "fault of sinagot-catalog" not in told
+        assert "None" not in told
+    assert told == "the rows name step 'aa', which is not declared; did you mean 'a'?"
+    told = json.loads(ui.post("/exclude", b"{").words)["told"]
+    assert told == "the request is not complete. Begin at the overview."
     assert not (folder / "exclude.csv").exists()
 
 

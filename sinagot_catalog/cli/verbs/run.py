@@ -299,7 +299,7 @@ def _say_group(ws: Workspace, args: Any) -> None:
         try:
             ws.explain(record_id, step)
         except NotFoundError as error:
-            say(f"{error.message}. {error.hint}")
+            say(error.one_line)
             return
         except SinagotError:  # several tasks have this step
             continue

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from sinagot_catalog.catalog import Query, sql_predicate
 from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
-from sinagot_catalog.run import RunOptions, check_start, plan
+from sinagot_catalog.run import RunOptions, check_count, check_start, plan
 from sinagot_catalog.secrets import is_secret
 from sinagot_catalog.startup import dataclass
 from sinagot_catalog.storage import TextReader
@@ -86,8 +86,7 @@ class Deployment:
             raise SelectionError(f"timezone: {self.timezone!r} has no effect without a cron text")
         if self.every is not None and self.every <= 0:
             raise SelectionError(f"every: {self.every!r} is not a number of seconds")
-        if self.concurrency < 1:
-            raise SelectionError(f"concurrency: {self.concurrency!r} is not a whole number from 1 up")
+        check_count("concurrency", self.concurrency)
         if overlap is not None and overlap not in OVERLAPS:
             near = did_you_mean(overlap, OVERLAPS)
             raise SelectionError(f"overlap: {overlap!r} is not one of {', '.join(map(repr, OVERLAPS))}{near}")

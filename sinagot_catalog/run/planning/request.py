@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Resolver, no_step
-from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.errors import SelectionError, did_you_mean, row_label
 from sinagot_catalog.patterns import fitting
 from sinagot_catalog.run.planning import planner
 from sinagot_catalog.schema import KEYS
@@ -84,7 +84,7 @@ def rows_query(frame: Any) -> Query:
 
 
 def _listed(rows: Any) -> Any:
-    """Return a frame of ids that are given as a text or as a collection of texts or records; else the same rows."""
+    """Return a frame of ids that are given as a text or as a collection of ids or records; else the same rows."""
     if isinstance(rows, pl.LazyFrame):
         return rows.collect()
     if isinstance(rows, str):
@@ -98,7 +98,7 @@ def _listed(rows: Any) -> Any:
     if not isinstance(rows, (list, tuple, set, frozenset)):
         return rows
     given = [getattr(row, "id", row) for row in rows]
-    ids = [item for item in given if isinstance(item, str)]
+    ids = [str(item) for item in given if isinstance(item, (str, int))]
     if len(ids) < len(given):
         return rows
     return pl.DataFrame({"record_id": sorted(ids)}, schema={"record_id": pl.String})
@@ -112,8 +112,8 @@ def check_rows(source: Session, rows: pl.DataFrame) -> None:
         NotFoundError: An id outside the range of ids that the workspace was opened for.
     """
     ids = source.config.ids
-    given = rows["record_id"].cast(pl.String).unique()
-    wrong = given.filter(~fitting(given, ids).fill_null(value=False))
+    record_ids = rows["record_id"].cast(pl.String).unique()
+    wrong = record_ids.filter(~fitting(record_ids, ids).fill_null(value=False))
     if len(wrong) and source.layout().bys:
         wrong = wrong.filter(~wrong.is_in(source.catalog().groups.values["record_id"].implode()))
     if len(wrong):
@@ -135,10 +135,10 @@ def check_rows(source: Session, rows: pl.DataFrame) -> None:
     strange = rows.join(valid, on=named, how="anti", nulls_equal=True)
     if strange.is_empty():
         return
-    first = strange.row(0, named=True)
-    text = " ".join(str(first[name]) for name in named)
-    choices = [" ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()]
+    first = strange.select(named).row(0, named=True)
+    given = {name: value for name, value in first.items() if value is not None} or first
+    choices = [row_label(*row) for row in valid.unique(maintain_order=True).iter_rows()]
     raise SelectionError(
-        f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
-        f"{did_you_mean(text, choices)}"
+        f"the rows name {', '.join(f'{name} {value!r}' for name, value in given.items())}, which is not declared"
+        f"{did_you_mean(row_label(*first.values()), choices)}"
     )
