@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import field
 from functools import partial, reduce
 from operator import and_, or_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -47,13 +47,17 @@ class Plan(JobFrame):
     frame: pl.DataFrame
     rows: pl.DataFrame = field(repr=False)
     measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
-    """Returns the columns `step, bytes` for some rows; reads sizes."""
+    """Returns the columns `step, bytes` for some rows; reads sizes. A pickle is without it."""
     members: Mapping[int, pl.DataFrame] = field(repr=False, compare=False, default_factory=dict)
     """For each group step its members: `_rec` (the group), `_member`, `member` (the id of the member)."""
     resources: Mapping[int, Resources] = field(repr=False, compare=False, default_factory=dict)
     """What a row needs, for each unit step that declares resources."""
     last_inputs: pl.DataFrame | None = field(repr=False, compare=False, default=None)
     """The rows that run only if an input has changed since their last attempt: `row`, and its inputs: `_inputs`."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle without what measures bytes, which holds the files of the workspace."""
+        return {**self.__dict__, "measure": None}
 
     @property
     def running(self) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """The plan: what runs, in which order, and why not the rest. Nothing is written for it."""
 
 import os
+import pickle
 from pathlib import Path
 
 import polars as pl
@@ -33,6 +34,15 @@ def test_rows_that_are_not_done_run_in_the_order_of_their_chain(make_workspace):
     assert plan.counts() == {"run": 5, "skip": 1, "blocked": 0}
     assert plan.n_run == 5
     assert len(plan) == 6
+
+
+def test_a_plan_can_be_sent_to_another_process(make_workspace):
+    plan = make_workspace(CHAIN, ["raw/R1", "raw/R2", "clean/R2"]).steps.plan()
+    copy = pickle.loads(pickle.dumps(plan))  # noqa: S301 - our own bytes
+    assert copy.frame.equals(plan.frame)
+    assert (copy.counts(), copy.needs) == (plan.counts(), plan.needs)
+    assert copy.costs.equals(plan.costs)
+    assert copy.volume().is_empty()  # it has no files to measure
 
 
 def test_planning_writes_nothing(make_workspace):
