@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.output import paint
-from sinagot_catalog.cli.workspace_args import command, is_narrowed, selected, source_of
+from sinagot_catalog.cli.workspace_args import (
+    beside_run,
+    command,
+    is_narrowed,
+    run_command,
+    selected,
+    source_of,
+)
 from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
@@ -35,7 +42,8 @@ def _next(look: StatusCounts, args: Any) -> str:
             return f"nothing can run: {fault}"
         first = [f"{count:,} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
-        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']:,} can run now: {some})"
+        ready = beside_run(look.ws, args, f"{totals['data_ready']:,} can run now: {some}")
+        return f"next: {paint(run_command(look.ws, args), '1')}{ready}"
     return _stuck(look, args)
 
 
@@ -62,7 +70,7 @@ def _stale(look: StatusCounts, args: Any) -> str:
         return ""
     rows = selected(look.ws, args).filter(status="DONE")
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return f"; {n:,} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
+    return f"; {n:,} stale: {run_command(look.ws, args, '--stale=code' if is_code else '--stale')}"
 
 
 def _stuck(look: StatusCounts, args: Any) -> str:
@@ -72,8 +80,11 @@ def _stuck(look: StatusCounts, args: Any) -> str:
         verb = "is" if totals["processing"] == 1 else "are"
         return f"{totals['processing']:,} {verb} running; see {command(args, 'logs', '--follow')}"
     if totals["error"] > look.n_broken:
-        again = command(args, "run", "--status", "ERROR")
-        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken:,} failed, to be tried again)"
+        again = run_command(look.ws, args, "--status", "ERROR")
+        n_failed = totals["error"] - look.n_broken
+        return (
+            f"next: {paint(again, '1')}{beside_run(look.ws, args, f'{n_failed:,} failed, to be tried again')}"
+        )
     if look.n_broken:
         return _mend(args)
     return f"nothing can run now; why: {command(args, 'plan')}"

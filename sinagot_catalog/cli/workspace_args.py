@@ -153,7 +153,7 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     from sinagot_catalog.run import shell_join
 
     place = place_of(args)
-    names = ["config", "listing"]
+    names = ["config", "listing", "trust"]
     if not whole:
         names += ["step"] if verb == "logs" else ["where", "step"]
         names += (
@@ -161,6 +161,19 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
         )  # else it is an argument
     place_words = [] if not place else ["-C", place] if verb in ("explain", "logs") else [place]
     return shell_join(["sinagot-catalog", verb, *place_words, *words_of(args, *names), *more])
+
+
+def run_command(ws: Workspace, args: Any, *more: str, whole: bool = False) -> str:
+    """Return the command that runs rows, with `--trust` if the workspace does not run without it."""
+    more = more if args.trust or not source_of(ws).distrust() else (*more, "--trust")
+    return command(args, "run", *more, whole=whole)
+
+
+def beside_run(ws: Workspace, args: Any, *notes: str) -> str:
+    """Return notes on the command that runs rows, and why it has a `--trust` that the user did not give."""
+    reason = None if args.trust else source_of(ws).distrust()
+    every = [*notes, *([f"--trust only if you trust the scripts: {reason}"] if reason else [])]
+    return f"   ({'; '.join(every)})" if every else ""
 
 
 def words_of(args: Any, *names: str) -> list[str]:

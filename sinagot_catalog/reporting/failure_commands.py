@@ -102,10 +102,11 @@ def _n_selected(conditions: list[str], every: pl.DataFrame) -> int | None:
 
 
 def workspace_words(source: Session) -> list[str]:
-    """Return the words that name the workspace from any folder."""
+    """Return the words that open the workspace from any folder."""
     first, *further = [
         masked(file) if "://" in file else str(Path(file).absolute()) for file in source.config.files
     ]
     folder, _, name = first.rpartition("/")
     place = folder if name == "workspace.toml" and folder else first
-    return [place, *(word for file in further for word in ("--config", file))]
+    trust = ["--trust"] if source.trust else []
+    return [place, *(word for file in further for word in ("--config", file)), *trust]

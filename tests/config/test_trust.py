@@ -1,6 +1,9 @@
 """Whose scripts are run: the user's own and root's, and other people's only with trust."""
 
+import json
 import os
+import re
+import shlex
 import shutil
 import struct
 import tempfile
@@ -155,6 +158,23 @@ def test_commands_name_who_can_write_a_script_and_take_trust(cli, computed, mark
     assert not mark.exists()
     assert cli("run", computed, "--trust").returncode == 0
     assert mark.exists()
+
+
+def test_a_proposed_run_has_the_trust_that_it_needs(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1", "raw/R2"])
+    (folder / "scripts/a.py").chmod(0o666)
+    why = f"--trust only if you trust the scripts: {folder}/scripts/a.py can be written by others)"
+    for words in (["status"], ["explain", "R1", "a"]):
+        told = cli(*words, "-C", folder).stdout
+        assert why in told
+        proposed = re.search(r"sinagot-catalog (run .*?)   \(", told)[1]
+        assert proposed.endswith(" --trust")
+        told = cli(*words, "-C", folder, "--trust").stdout
+        assert "--trust" in re.search("sinagot-catalog run .*", told)[0]
+        assert why not in told
+    done = cli(*shlex.split(proposed))
+    assert (done.returncode, (folder / "dataset/a/R1").exists()) == (0, True)
+    assert json.loads(cli("status", folder, "--json").stdout)["next"]["command"].endswith(" --trust")
 
 
 # --- what is one's own -----------------------------------------------------------------------------------------

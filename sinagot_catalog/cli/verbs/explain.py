@@ -8,7 +8,7 @@ from sinagot_catalog.cli.echo import broken, clean
 from sinagot_catalog.cli.output import paint, put, put_either, put_json
 from sinagot_catalog.cli.parser.command import Argument, Option, verb
 from sinagot_catalog.cli.parser.options import ONE_OBJECT, SNAPSHOT, WORKSPACE
-from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
+from sinagot_catalog.cli.workspace_args import beside_run, command, open_workspace, run_command, source_of
 from sinagot_catalog.errors import NotFoundError
 
 _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure": "31"}
@@ -63,7 +63,7 @@ def explain(args: Any) -> int:
         return 0
 
     def follow(options: dict[str, bool | str]) -> str:
-        return command(args, "run", *explanation.run_words(options))
+        return run_command(ws, args, *explanation.run_words(options)) + beside_run(ws, args)
 
     for kind, text in explanation.lines(follow):
         shown = clean(text) if text.startswith("    ") else broken(clean(text), 6)  # not a traceback
