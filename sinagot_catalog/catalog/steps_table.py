@@ -196,10 +196,14 @@ class StepsTable(Presence):
             coming = coming | waits
         return self.group_steps.spread(step, coming)
 
+    def has_failed(self, cell: int) -> pl.Series:
+        """Whether a step itself failed, a row per record and group."""
+        return self._status(cell).eq_missing("ERROR")
+
     def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
-        """Whether a step failed, or waits for a step of which this is true; rows as in `is_coming`."""
-        step, status = self.layout.cells[cell], self._status(cell)
-        failed = status.eq_missing("ERROR")
+        """Whether a step failed, or can only wait for a step of which this is true; rows as in `is_coming`."""
+        step, failed = self.layout.cells[cell], self.has_failed(cell)
+        status = self._status(cell)
         waits = status.eq_missing("INIT")
         unmade = waits | status.eq_missing("DATA_NOT_AVAILABLE")
         if step.by is not None and unmade.any():
@@ -210,7 +214,8 @@ class StepsTable(Presence):
                 if lacks.any():
                     held = self._of_makers(port, seen | {cell}, self.is_failing)
                     failed = failed | (lacks & reduce(or_, held, ~lacks))
-        return self.group_steps.spread(step, failed)
+        spread = self.group_steps.spread(step, failed)
+        return spread & ~self.is_coming(cell, seen) if waits.any() else spread
 
     def _own_required(self, cell: UnitStep) -> list[list[Link]]:
         """The required inputs of a unit step that are not of single members."""

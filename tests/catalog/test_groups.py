@@ -174,8 +174,26 @@ def test_a_failure_further_up_blocks_too(make_workspace):
     }
     ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=IDS)
     ws.steps.run("first", mode="main_process", progress=False)
-    assert "clean of s1_1 and 1 more failed; 0 of 2 members" in row_of(ws, "sub=s1", "avg")["reason"]
-    assert "avg of sub=s1 failed" in row_of(ws, "dataset=all", "all")["reason"]
+    assert (
+        "clean of s1_1 and 1 more cannot run, as an earlier step failed; 0 of 2 members"
+        in row_of(ws, "sub=s1", "avg")["reason"]
+    )
+    assert "avg of sub=s1 cannot run, as an earlier step failed" in row_of(ws, "dataset=all", "all")["reason"]
+
+
+def test_a_member_that_another_step_has_yet_to_make_is_waited_for_and_has_not_failed(make_workspace):
+    either = """
+from sinagot_catalog import ScriptTemplate, any_of
+class Script(ScriptTemplate):
+    PATH_IN = any_of("one/{id}", "two/{id}")
+    PATH_OUT = "clean/{id}"
+    def run(self): ...
+"""
+    scripts = {"one": ("raw/{id}", "one/{id}", "fail"), "two": ("raw/{id}", "two/{id}"), "clean": either}
+    ws = make_workspace({**scripts, "avg": AVG}, ["raw/s1_1"], id_pattern=IDS)
+    ws.steps.run("one", mode="main_process", progress=False)
+    row = row_of(ws, "sub=s1", "avg")
+    assert (row["status"], row["reason"]) == ("INIT", "waits for clean of s1_1; 0 of 1 members are there")
 
 
 def test_a_group_waits_for_files_that_it_shares(make_workspace):
@@ -460,7 +478,7 @@ def test_a_failure_behind_a_shared_file_blocks_too_and_a_step_to_come_is_waited_
     ):
         row = row_of(ws, "dataset=all", step)
         assert row["status"] == "INIT"
-        assert row["reason"].startswith(f"{blocks} failed; 1 of 2 members")
+        assert row["reason"].startswith(f"{blocks} cannot run, as an earlier step failed; 1 of 2 members")
         assert f"exclude {records}, or" in row["reason"]
     assert row_of(ws, "sub=s2", "peak")["reason"] == "waits for avg"
 

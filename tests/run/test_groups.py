@@ -112,7 +112,10 @@ def test_a_partial_group_that_lost_all_members_holds_back_what_reads_it(make_wor
     counts = {"done": 4, "error": 3, "not_available": 1, "blocked": 1}
     assert ws.steps.run(mode=mode, progress=False).counts() == counts
     status, reason = rows_of(ws, "status", "reason")["dataset=all", "grand"]
-    assert (status, reason.partition(";")[0]) == ("INIT", "avg of sub=s1 failed")
+    assert (status, reason.partition(";")[0]) == (
+        "INIT",
+        "avg of sub=s1 cannot run, as an earlier step failed",
+    )
     assert ws.steps.run(mode=mode, progress=False).counts()["blocked"] == 1
 
 

@@ -206,8 +206,14 @@ class GroupSteps:
                     by != lower and (lower is not None or by not in codes)
                 ):
                     continue  # its rows do not correspond to the members
-                at = members if by is None or by == lower else codes[by].gather(members)
+                at = self._rows_of(maker, cell, members)
                 yield maker, link.place, at, self._table.made_by(link.place, maker).gather(members)
+
+    def _rows_of(self, maker: int, cell: UnitStep, members: pl.Series) -> pl.Series:
+        """The codes of a step's rows for members of a group step."""
+        by = self._layout.cells[maker].by
+        own = by is None or by == self._layout.member_by(cell)
+        return members if own else self._table.groups.codes[by or ()].gather(members)
 
     def _upstream(self, cell: int) -> set[int]:
         """A unit step, the steps that make its inputs, the steps that make theirs, and so on."""
@@ -329,6 +335,11 @@ class GroupSteps:
         names = [table.step_name(maker, cell) for maker in self._layout.cells]
         step = pl.col("maker").replace_strict(dict(enumerate(names)), default=None, return_dtype=pl.String)
         first = rows["first"].fill_null(0)
+        failures = [
+            (rows["maker"] == maker) & table.has_failed(maker).gather(self._rows_of(maker, cell, first))
+            for maker in rows["maker"].filter(rows["blocked"]).unique()
+        ]
+        has_failed = pl.lit(reduce(or_, failures, rows["maker"].is_null()))
         member = pl.lit(table.row_ids.gather(first))
         to_exclude = pl.when(pl.lit(first < len(table.ids))).then(member)
         others = _more(pl.when("blocked").then(pl.col("n_blocks")).otherwise(pl.col("n_waits")))
@@ -342,7 +353,13 @@ class GroupSteps:
         return rows.select(
             count.alias("_members"),
             pl.when("waiting").then(what).alias("_awaited"),
-            pl.when("blocked").then(what).alias("_blocked"),
+            pl.when("blocked")
+            .then(
+                pl.when(has_failed)
+                .then(pl.format("{} failed", what))
+                .otherwise(pl.format("{} cannot run, as an earlier step failed", what))
+            )
+            .alias("_blocked"),
             pl.when("blocked")
             .then(to_exclude.otherwise(pl.format("the records of {}", member)))
             .alias("_member"),

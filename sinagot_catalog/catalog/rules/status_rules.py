@@ -13,7 +13,7 @@ Sentences read `_rule` (the name of the rule that decides), `_event`, the column
 `_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
 `_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
 the absent inputs); and for groups `_members` (how many members are there), `_blocked` (which step of which member
-failed), `_member` (what to exclude instead).
+failed, or cannot run), `_member` (what to exclude instead).
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ _WHOLE_FAILURE = pl.format("{}: {}", _ERROR_TYPE, _MESSAGE.str.extract(r"^\s*([^
 _LOST = pl.format("{} ended unexpectedly", _RUN)
 _IS_MADE_FROM_EXCLUDED = pl.col("_exclusion_source").is_null()
 _ABSENT = pl.when(pl.col("_blocked").is_not_null()).then(
-    pl.format(
-        "{} failed; {}: run it again, exclude {}, or set PARTIAL = True", "_blocked", "_members", "_member"
-    )
+    pl.format("{}; {}: run it again, exclude {}, or set PARTIAL = True", "_blocked", "_members", "_member")
 ).when(pl.col("_waits").is_not_null()).then(pl.format("waits for {}", "_waits")).otherwise(
     pl.format("missing {}", "missing")
 ) + pl.when(pl.col("_members").is_not_null() & pl.col("_blocked").is_null()).then(
