@@ -29,6 +29,7 @@ from dataclasses import KW_ONLY, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.config import size_text
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, UsageError
 from sinagot_catalog.journal import (
     FAILED,
@@ -391,7 +392,7 @@ class JobRunner:
             extras = self._outputs.publish_controls(row, root)
         error_type, message = describe_error(error)
         if self.spec.memory_limit is not None and isinstance(error, MemoryError):
-            message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
+            message = f"ran past memory_limit of {size_text(self.spec.memory_limit)}"
         return self._error(
             row,
             error_type,

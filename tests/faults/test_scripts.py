@@ -124,12 +124,12 @@ def test_memory_beyond_its_limit_fails_the_row_and_the_worker_goes_on(run):
         "        if self.id == 'R1': bytearray(10 * 2**30)\n"
         "        if self.id == 'R3': [bytearray(2**20) for _ in range(2000)]\n"
         "        if self.id == 'R4': subprocess.run([sys.executable, '-c', 'bytearray(2**30)'], check=True, stderr=-3)",
-        toml="[run]\nmemory_limit = '500 MiB'\n",
+        toml="[run]\nmemory_limit = '500 MB'\n",
     )
     the_others_are_done(rows, "R1", "R3", "R4")
     for one in ("R1", "R3"):
         assert rows[one]["error_type"] == "MemoryError"
-        assert rows[one]["message"] == "ran past memory_limit of 500 MiB"
+        assert rows[one]["message"] == "ran past memory_limit of 500.0 MB"
     assert rows["R4"]["error_type"] == "CalledProcessError"  # what it starts is bound by it, too
     assert event_of(ws, "R1")["traceback"].count("bytearray(10 * 2**30)") == 1
 

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 
+from sinagot_catalog.config import size_text
 from sinagot_catalog.storage import Info, RemoteStore
 from sinagot_catalog.worker.buckets.outages import OutageRetry, TransferError
 from sinagot_catalog.worker.files.local_files import is_related
@@ -151,7 +152,7 @@ class FetchedFiles:
         needed = sum(info.size or 0 for _, info in files.values())
         if needed > self._limit:
             raise TransferError(
-                f"its inputs are {_megabytes(needed)}, and this worker may keep {_megabytes(self._limit)}",
+                f"its inputs are {size_text(needed)}, and this worker may keep {size_text(self._limit)}",
                 "Raise [run] fetch_limit in workspace.toml, or run fewer workers.",
             )
         if needed + self._reserved > self._limit:
@@ -180,7 +181,3 @@ class FetchedFiles:
 
 def _version(root: str, info: Info) -> _Version:
     return root, info.etag or str(info.mtime_ns), info.size or 0
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"
