@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _SHOWN = 3
 _NEAR = 100_000
 _ANY = "[^/]+?"
+_FLAGS = re.compile(r"\(\?[a-zA-Z]+\)")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ class PatternReport:
         yield f"{self.pattern}: " + ", ".join(f"{count:,} {word}" for word, count in self.counts().items())
         if self.free:
             names = ", ".join(f"{{{name}}}" for name in self.free)
-            yield f"  {names} stands for any text here; in a script it has to be a named group of id_pattern"
+            yield (
+                f"  {names} stands for any text here; in a script it has to be a named group of id_pattern, or "
+                "a column of [records] metadata"
+            )
         for row in self.matches.head(_SHOWN).iter_rows(named=True):
             yield f"  {row.pop('path')}: " + ", ".join(f"{name} {value}" for name, value in row.items())
         kinds = self.near.group_by("token", maintain_order=True).agg(pl.len().alias("n"), pl.all().first())
@@ -141,7 +145,7 @@ def _try(
         The frames `matches`, `near` and `collisions` of a `PatternReport`.
     """
     kinds = {name: "|".join(map(re.escape, valid)) or "(?!)" for name, valid in names.items()}
-    kinds["id"] = _id_regex(ids)
+    kinds |= {name: _regex(ids, name) for name in ("id", *ids.groups)}
     fields = list(dict.fromkeys(value for _, value in template.tokens if value in template.fields))
     unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
     if "id" not in fields and ids.groups and {*ids.groups} <= {*fields}:
@@ -150,7 +154,7 @@ def _try(
         rows = _fitting(template, paths, ids, names)
         unit = unit or fields
     else:
-        found = find_values(paths, template, kinds)
+        found = [row for row in find_values(paths, template, kinds) if _agrees(row, ids)]
         rows = pl.DataFrame(found, schema=dict.fromkeys(["path", *fields], pl.String))
     matches = rows.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
@@ -160,8 +164,8 @@ def _try(
         pl.len().alias("n"), pl.col("path").alias("paths")
     )
     collisions = several.filter(pl.col("n") > 1) if unit and not template.is_wild else several.clear()
-    # Rust's syntax cannot express every field
-    kinds |= {name: field_regex(ids, name) or _ANY for name in ids.groups}
+    # Rust's syntax cannot express every field as exactly
+    kinds |= {name: field_regex(ids, name) or kinds[name] for name in ids.groups}
     return matches, _near(template, missed.head(_NEAR), kinds), collisions
 
 
@@ -180,15 +184,35 @@ def _fitting(
     return pl.DataFrame([paths.gather(matches["row"]).alias("path"), *values.get_columns(), *columns])
 
 
-def _id_regex(ids: IdPattern) -> str:
-    """Return the id pattern without group names; any text if Rust's syntax cannot express it."""
-    text = re.sub(r"\(\?P<\w+>", "(?:", ids.text)
-    text = text.removeprefix("^").removesuffix("$")
+def _agrees(values: Mapping[str, str], ids: IdPattern) -> bool:
+    """Whether the id among some values, or the id that is written from them, is a record's, with these fields."""
+    form, record_id = ids.form, values.get("id")
+    if record_id is None and not isinstance(form, str) and form.fields <= values.keys():
+        record_id = form.write(values)
+    fields = {} if record_id is None else ids.values(record_id)
+    return fields is not None and all(values.get(name, text) == text for name, text in fields.items())
+
+
+def _regex(ids: IdPattern, name: str) -> str:
+    """Return the expression of `id` or a field, without group names; any text if it needs what is around it."""
+    flags = match[0] if (match := _FLAGS.match(ids.text)) else ""
+    text = ids.text.removeprefix(flags).removeprefix("^").removesuffix("$")
+    if name != "id":
+        text = text.partition(f"(?P<{name}>")[2]
+        ends = (end.start() for end in re.finditer(r"\)", text))
+        text = next((text[:end] for end in ends if _is_regex(text[:end])), "(")  # the first that is balanced
+    text = re.sub(r"\(\?P<\w+>", "(?:", f"{flags[:-1]}:{text})" if flags else text)
+    return text if _is_regex(f"x(?:{text})") else _ANY
+
+
+def _is_regex(text: str) -> bool:
+    """Whether both engines can read an expression."""
     try:
+        re.compile(text)
         pl.Series([""]).str.contains(f"^(?:{text})$")
-    except pl.exceptions.ComputeError:
-        return _ANY
-    return text
+    except (re.error, pl.exceptions.ComputeError):
+        return False
+    return True
 
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:

@@ -104,6 +104,28 @@ def test_a_field_may_be_called_like_a_column_of_the_collisions(make_workspace):
     assert row == {"site": "A", "{n}": "1", "n": 2, "paths": ["raw/A1_x", "raw/A1_y"]}
 
 
+@pytest.mark.parametrize("flags", ["", "(?i)"])
+def test_a_free_placeholder_leaves_the_fields_beside_it_as_they_are_read(make_workspace, flags):
+    files = ["raw/1/ab_x.csv", "raw/q/ab_x.csv", "raw/2/c_x.csv", "raw/2/abx"]
+    ws = make_workspace(files=files, id_pattern=rf"{flags}(?P<sub>\d+)_(?P<ses>[ab]{{2}})")
+    found = ws.try_pattern("raw/{sub}/{ses}_{kind}.csv")
+    assert found.matches.rows() == [("raw/1/ab_x.csv", "1", "ab", "x")]
+    assert {path: token for path, token, _ in found.near.rows()} == {
+        "raw/2/abx": "_",
+        "raw/2/c_x.csv": "{ses}",
+        "raw/q/ab_x.csv": "{sub}",
+    }
+    assert found.free == ("kind",)
+    assert ws.try_pattern("raw/{sub}/{ses}{kind}").matches["kind"].to_list() == ["_x.csv", "x"]
+    assert ws.try_pattern("raw/{sub}/{name}.csv").matches["sub"].to_list() == ["1", "2"]
+
+
+def test_a_free_placeholder_beside_an_id_that_refers_to_itself(make_workspace):
+    files = ["raw/xx-1_a.csv", "raw/xy-1_a.csv"]
+    ws = make_workspace(files=files, id_pattern=r"(?P<a>[xy])(?P=a)-\d")
+    assert ws.try_pattern("raw/{id}_{kind}.csv").matches["id"].to_list() == ["xx-1"]
+
+
 def test_a_placeholder_called_path_is_refused(lab):
     with pytest.raises(PatternError, match="is the name of the column of paths"):
         lab.try_pattern("raw/{path}.edf")
