@@ -9,7 +9,9 @@ import platform
 import re
 import shutil
 import tempfile
+from functools import reduce
 from importlib import metadata
+from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.catalog import is_missed
-from sinagot_catalog.config import count_of
+from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.diagnostics.check import Check, some
 from sinagot_catalog.diagnostics.script_checks import check_scripts
 from sinagot_catalog.errors import ServerError, SinagotError, did_you_mean
@@ -27,7 +29,7 @@ from sinagot_catalog.run import RunOptions, check_fits, limits, make_plan, this_
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.catalog import Catalog, Session
     from sinagot_catalog.storage import Store
 
 _LITTLE = 1 << 30
@@ -140,11 +142,23 @@ def _patterns(source: Session) -> Iterator[Check]:
         place = layout.places[index]
         text = place.template.text
         if not is_missed(catalog, index):
-            yield Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
+            unread = _n_unread(catalog, index)
+            behind = f"; {unread:,} not read, as another alternative comes first" if unread else ""
+            yield Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}{behind}")
             continue
         near = _near_folder(source.stores.get(place.root, source.stores["dataset"]), text)
         text = f"{text}: no file matches, and no step makes it{near}"
         yield Check("patterns", "warning", text, "Steps that read it never run.")
+
+
+def _n_unread(catalog: Catalog, place: int) -> int:
+    """Return for how many records a pattern has a file that no step reads, as inputs have other alternatives."""
+    reading = [port for cell in catalog.layout.cells for port in cell.input_ports]
+    ports = [port for port in reading if any(link.place == place for link in port)]
+    if not ports or min(map(len, ports)) == 1:
+        return 0
+    others = [catalog.chosen_way(port) != [link.place for link in port].index(place) for port in ports]
+    return int(reduce(and_, others, catalog.presence[place]).head(len(catalog.ids)).sum())
 
 
 def _near_folder(store: Store, text: str) -> str:
@@ -237,7 +251,7 @@ def _space(source: Session) -> Iterator[Check]:
         disks.setdefault(folder.stat().st_dev, folder)
     for folder in disks.values():
         usage = shutil.disk_usage(folder)
-        free = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.0f} GB at {folder}"
+        free = f"{size_text(usage.free)} free of {size_text(usage.total)} at {folder}"
         if usage.free == 0:
             hint = "Make room, or set [path] outputs elsewhere."
             yield Check("space", "fault", f"no space is left at {folder}", hint)

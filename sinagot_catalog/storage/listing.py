@@ -16,7 +16,7 @@ The protocol of listing, in this order. Local folders and buckets give the same 
     stat       Sizes and times are read for the rows that need them, if the listing itself does not have them
                (`stat_columns`).
 
-Unreadable folders, links to folders, broken links and names that are not UTF-8 are counted, never dropped in
+Unreadable folders, links to folders, broken links, pipes and names that are not UTF-8 are counted, never dropped in
 silence: what an unreadable folder holds is unknown, not absent.
 """
 
@@ -54,6 +54,7 @@ class Listing:
         links: Links to folders that were left out.
         undecodable: How many names are not UTF-8 and were left out.
         dangling: Broken links, which count as absent.
+        special: Pipes, sockets and devices, which count as absent and are never opened.
         stats: Size, time and etag of the paths, if the listing itself has them; then no other path exists.
         empty: Paths of directories that a pattern may name and that hold no file: they count as absent.
         twofold: Keys that are prefixes of other keys, too: they count as files, as for a worker that reads them.
@@ -67,6 +68,7 @@ class Listing:
     links: tuple[str, ...] = ()
     undecodable: int = 0
     dangling: tuple[str, ...] = ()
+    special: tuple[str, ...] = ()
     is_local: bool = True
     stats: pl.DataFrame | None = None
     empty: tuple[str, ...] = ()

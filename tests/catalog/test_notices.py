@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import unicodedata
 from pathlib import Path
 
@@ -183,6 +184,37 @@ def test_links_to_nothing_are_counted_with_one_of_them(cli, write_workspace):
         (folder / "dataset" / "raw" / f"{name}.csv").symlink_to("nowhere")
     assert notices(Workspace(folder)) == {"link to nothing": (2, "raw/R2.csv")}
     assert "note: 2 links lead to nothing, such as raw/R2.csv" in cli("status", folder).stderr
+
+
+def test_hidden_files_are_not_misnamed_ones(cli, write_workspace):
+    files = ["raw/R1.csv", "raw/.DS_Store", "raw/._R1.csv", "raw/.R1.csv.swp", "deep/R1/.meta/a.json"]
+    steps = {"a": ("raw/{id}.csv", "a/{id}"), "b": ("deep/{id}/.meta/a.json", "b/{id}")}
+    folder = write_workspace(steps, [*files, "deep/.cache/.meta/a.json"])
+    (folder / "dataset" / "raw" / ".#R1.csv").symlink_to("editor@host.1")
+    assert notices(Workspace(folder)) == {}
+    assert "warn  " not in cli("doctor", folder).stdout
+    (folder / "dataset" / "deep" / "R2x" / ".meta").mkdir(parents=True)
+    (folder / "dataset" / "deep" / "R2x" / ".meta" / "a.json").touch()  # the pattern has such a name
+    assert notices(Workspace(folder)) == {"file without pattern": (1, "deep/R2x/.meta/a.json")}
+
+
+def test_pipes_sockets_and_devices_are_named_and_never_opened(cli, write_workspace, monkeypatch):
+    folder = write_workspace({**TWO, "c": ("one.csv", "c/{id}.txt")}, ["raw/R1.csv"])
+    data = folder / "dataset"
+    os.mkfifo(data / "raw" / "R2.csv")
+    os.mkfifo(data / "one.csv")
+    (data / "raw" / "R3.csv").symlink_to("/dev/null")
+    monkeypatch.chdir(data / "raw")  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("R4.csv")
+    ws = Workspace(folder)
+    for _ in range(3):  # also where an unchanged folder is not listed again
+        assert notices(ws.refresh())["not a file"] == (4, "one.csv")
+    text = "4 names are pipes, sockets or devices, such as one.csv; they count as absent"
+    assert text in cli("status", folder).stderr
+    assert text in cli("doctor", folder).stdout
+    assert ws.records.ids() == ["R1"]
+    assert ws.run(["R1", "R2"], progress=False).counts() == {"done": 2, "not_available": 3}
 
 
 def test_rows_of_a_table_are_among_the_notices(write_workspace):

@@ -42,7 +42,7 @@ def told(store, reach):
     """All that a listing says, in its order."""
     one = scan(store, reach)
     columns = [one.folders.rows(), one.names.to_list(), one.directories.to_list()]
-    return [*columns, one.unreadable, one.links, one.dangling, one.undecodable]
+    return [*columns, one.unreadable, one.links, one.dangling, one.special, one.undecodable]
 
 
 def check(store, reach):

@@ -71,6 +71,22 @@ def test_files_that_nearly_match_are_named_with_their_pattern(write_workspace):
     assert said(folder, "fault") == []
 
 
+def test_files_behind_another_alternative_are_counted(write_workspace):
+    either = """
+from sinagot_catalog import ScriptTemplate, any_of
+class Script(ScriptTemplate):
+    PATH_IN = any_of("raw/{id}.csv", "raw/{id}.tsv")
+    PATH_OUT = "a/{id}"
+    def run(self): ...
+"""
+    folder = write_workspace({"a": either}, ["raw/R1.csv", "raw/R1.tsv", "raw/R2.tsv"])
+    told = [one for one in said(folder, "ok") if one.startswith("patterns")]
+    assert told == [
+        "patterns: raw/{id}.csv: 1 of 2 records",
+        "patterns: raw/{id}.tsv: 2 of 2 records; 1 not read, as another alternative comes first",
+    ]
+
+
 def test_a_pattern_that_finds_nothing_and_a_dataset_without_records_are_warned_of(write_workspace):
     folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}"), "b": ("side/{id}", "b/{id}")}, ["raw/R1.csv"])
     assert "patterns: side/{id}: no file matches, and no step makes it" in said(folder, "warning")

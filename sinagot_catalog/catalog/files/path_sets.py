@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sinagot_catalog.patterns import Template
 
 
 def cut(paths: pl.Series, depth: int) -> pl.Series:
@@ -57,3 +63,19 @@ def folded(names: pl.Series) -> pl.Series:
     """
     is_ascii = names.str.len_bytes().sum() == names.str.len_chars().sum()
     return names.str.to_lowercase() if is_ascii else names.str.normalize("NFC").str.to_lowercase()
+
+
+def visible(paths: Iterable[str], templates: Iterable[Template]) -> pl.Series:
+    """Leave out hidden files: paths with a name that begins with a dot, unless a pattern has such a name.
+
+    Example:
+        >>> from sinagot_catalog.patterns import parse_template
+        >>> one = parse_template("{id}/.hydra/a.yaml", fields={"id"})
+        >>> visible(["R1/.hydra/b.yaml", "R1/.DS_Store"], [one]).to_list()
+        ['R1/.hydra/b.yaml']
+    """
+    firsts = {part[0] for template in templates for part in template.parts}
+    named = [re.escape(text) for kind, text in firsts if kind == "text" and text.startswith(".")]
+    series = pl.Series("path", paths, dtype=pl.String)
+    dots = series.str.count_matches(r"(?:^|/)\.")
+    return series.filter(dots == (series.str.count_matches(rf"(?:^|/)(?:{'|'.join(named)})") if named else 0))

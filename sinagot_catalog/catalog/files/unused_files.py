@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.files.path_sets import folded, meets
+from sinagot_catalog.catalog.files.path_sets import folded, meets, visible
 from sinagot_catalog.patterns import match_columns, near_misses, refused_ids
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class UnusedFiles:
         count, examples = 0, list[tuple[str, str]]()
         told = pl.Series([*self.without_record, *(path for path, _, _ in self._refused)], dtype=pl.String)
         for templates, missed in self._missed:
-            others = missed.filter(~missed.is_in(told.implode())) if len(told) else missed
+            others = visible(missed.filter(~missed.is_in(told.implode())) if len(told) else missed, templates)
             count += len(others)
             examples += near_misses(others.bottom_k(most).sort(), templates, self._layout.ids, most)
         return count, examples[:most]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.files.path_sets import folded
+from sinagot_catalog.catalog.files.path_sets import folded, visible
 from sinagot_catalog.config import count_of
 from sinagot_catalog.startup import dataclass
 
@@ -227,6 +228,11 @@ _TEXTS = {
         "{count} links lead to nothing, such as {0}; what it names is absent",
         "Fetch what they name (datalad get, git annex get), or remove them.",
     ),
+    "not a file": _Texts(
+        "1 name is a pipe, socket or device, such as {0}; it counts as absent",
+        "{count} names are pipes, sockets or devices, such as {0}; they count as absent",
+        "Put files in their place, or remove them.",
+    ),
     "file and folder": _Texts(
         "1 key is also the name of a folder, such as {0}: the file counts, the folder does not",
         "{count} keys are also the name of a folder, such as {0}: the file counts, the folder does not",
@@ -304,6 +310,7 @@ def _found(kind: str, items: Sequence[tuple[str | None, ...]], count: int | None
 def listing_notices(catalog: Catalog) -> list[Notice]:
     """Return the notices on files and patterns, without a new listing."""
     layout, unused, listings = catalog.layout, catalog.unused, catalog.listings.values()
+    shown = partial(visible, templates=[place.template for place in layout.places])
     undecodable = sum(listing.undecodable for listing in listings)
     n_refused, refused = unused.refused(_MOST)
     n_missed, missed = unused.unmatched(_MOST)
@@ -313,8 +320,9 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
     return [
         *_found("folder unreadable", [(path or ".",) for listing in listings for path in listing.unreadable]),
         *_found("folder empty", [(path,) for path in unused.empty_folders]),
-        *_found("link not followed", [(path,) for listing in listings for path in listing.links]),
-        *_found("link to nothing", [(path,) for listing in listings for path in listing.dangling]),
+        *_found("link not followed", [(path,) for listing in listings for path in shown(listing.links)]),
+        *_found("link to nothing", [(path,) for listing in listings for path in shown(listing.dangling)]),
+        *_found("not a file", [(path,) for listing in listings for path in shown(listing.special)]),
         *_found("file and folder", [(path,) for listing in listings for path in listing.twofold]),
         *_found("name not UTF-8", [(None,)] if undecodable else [], undecodable),
         *(notice for fault in layout.id_faults for notice in _found("pattern without id", [(None, fault)])),

@@ -38,6 +38,7 @@ class Findings(NamedTuple):
         unreadable: Folders that could not be listed.
         links: Links to folders that were left out.
         dangling: Broken links.
+        special: Pipes, sockets and devices, which are never opened.
     """
 
     directories: list[str]
@@ -45,6 +46,7 @@ class Findings(NamedTuple):
     unreadable: list[str]
     links: list[str]
     dangling: list[str]
+    special: list[str]
 
 
 class _Rest(NamedTuple):
@@ -92,7 +94,7 @@ class Walk:
     ) -> None:
         self.root = root
         self.reach = reach
-        self.found = Findings([], [], [], [], [])
+        self.found = Findings([], [], [], [], [], [])
         self.parts: list[FolderBatch] = []
         self.before = seen
         self.order = array("I")
@@ -258,6 +260,9 @@ class Walk:
                 folders.append(name)
             elif stat.S_ISREG(mode):
                 self._notes.names.append(name)
+            else:
+                self._is_odd = True
+                self.found.special.append(folder + name)
         return folders
 
     def _scan(self, folder: str, path: str, fd: int | None, level: Level) -> list[str]:
@@ -271,8 +276,8 @@ class Walk:
                         names.append(entry.name)
                     elif entry.is_dir(follow_symlinks=False):
                         folders.append(entry.name)
-                    elif entry.is_symlink():
-                        self._link(folder, entry, level, folders)
+                    else:
+                        self._other(folder, entry, level, folders)
         except (FileNotFoundError, NotADirectoryError):  # it was removed, or is no folder: nothing is there
             self._is_odd = True
         except OSError:
@@ -301,21 +306,21 @@ class Walk:
                 out[deeper].folders.append(f"{folder}{name}/")
         return out.values()
 
-    def _link(self, folder: str, entry: os.DirEntry[str], level: Level, folders: list[str]) -> None:
+    def _other(self, folder: str, entry: os.DirEntry[str], level: Level, folders: list[str]) -> None:
         """Treat a link to a file as a file; enter a link to a folder if a pattern or the config allows it."""
         self._is_odd = True  # its target may appear or vanish without a change of this folder
         try:
             info = entry.stat()
         except OSError as error:
-            if is_absent(error):
-                self.found.dangling.append(folder + entry.name)
-            else:
+            if not is_absent(error):
                 self._unreadable(folder)
+            elif entry.is_symlink():
+                self.found.dangling.append(folder + entry.name)
             return
         if stat.S_ISREG(info.st_mode):
             self._notes.names.append(entry.name)
         elif not stat.S_ISDIR(info.st_mode):
-            return
+            self.found.special.append(folder + entry.name)
         elif not self.reach.follow_links:
             if entry.name in level.names:
                 folders.append(entry.name)

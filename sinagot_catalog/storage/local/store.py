@@ -120,7 +120,9 @@ class LocalStore(Store):
             now = joined(walk.before, walk.order, now) if now.folders.height else walk.before
         self._last = key, now if now.is_of_use else None
         folders, names = without_hidden(now.folders.select("folder", "n"), now.names)
-        directories, empty, unreadable, links, dangling = (sorted(set(paths)) for paths in walk.found)
+        directories, empty, unreadable, links, dangling, special = (
+            sorted(set(paths)) for paths in walk.found
+        )
         return Listing(
             folders,
             names,
@@ -129,6 +131,7 @@ class LocalStore(Store):
             tuple(filter(is_text, links)),
             undecodable,
             tuple(filter(is_text, dangling)),
+            tuple(filter(is_text, special)),
             empty=tuple(empty),
         )
 
