@@ -418,6 +418,29 @@ def test_excluded_members_are_left_out_also_if_their_results_are_there(make_work
     assert (Path(ws.data_path) / "avg/s2").read_text() == "s2_2"
 
 
+def test_a_group_is_left_out_of_a_group_step_with_all_of_its_records(make_workspace):
+    toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
+    body = "self.path.output.write_text(' '.join(self.records))"
+    scripts = {
+        "avg": source("raw/{id}", "avg/{sub}", ("sub",), body=body),
+        "all": source("avg/{sub}", "all", (), body=body),
+    }
+    ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2", "raw/s2_1", "raw/s2_2"], toml=toml)
+    steps = ws.steps.filter(step="all")
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 3}
+    ws.records.filter(record_id="s2_1").exclude("no consent", "all")
+    assert steps.select("status", "stale").rows() == [("DONE", False)]
+    ws.records.filter(record_id="s2_2").exclude("no consent", "all")
+    assert steps.select("status", "stale").rows() == [("DONE", True)]
+    assert ws.steps.run(mode="main_process", progress=False, stale=True).counts() == {"done": 1}
+    assert (Path(ws.data_path) / "all").read_text() == "sub=s1"
+    ws.records.filter(sub="s1").exclude("no consent", "all")
+    assert row_of(ws, "dataset=all", "all")["reason"] == "excluded: all its members are left out (no consent)"
+    ws.records.filter(pl.col("sub").is_not_null()).include("all")
+    assert ws.steps.run(mode="main_process", progress=False, stale=True).counts() == {"done": 1}
+    assert (Path(ws.data_path) / "all").read_text() == "sub=s1 sub=s2"
+
+
 def test_a_file_of_a_member_that_its_group_leaves_out_is_explained(make_workspace):
     toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
     ws = make_workspace(

@@ -183,6 +183,14 @@ class ExcludedRows:
         """Return the texts of the rows that the table names."""
         fits = [pl.col(name).is_null() | (pl.col(name) == pl.lit(getattr(cell, name))) for name in _SCOPE]
         rows = self._named.filter(fits).unique("_rec", keep="first", maintain_order=True)
+        lower = None if cell.by is None else self._table.layout.member_by(cell)
+        if lower is not None:  # its members are groups: they are named by all of their records
+            records = self._table.groups.members(lower).rename({"_rec": "_group"})
+            groups = records.join(rows, left_on="_member", right_on="_rec", how="left", maintain_order="left")
+            whole = groups.group_by("_group", maintain_order=True).agg(
+                pl.exclude("_member").first(), pl.col("cause").is_not_null().all().alias("_all")
+            )
+            rows = pl.concat([rows, whole.filter("_all").rename({"_group": "_rec"}).select(rows.columns)])
         return self._of_every_row(rows).select("cause", "source", pl.col("cause").alias("reason"))
 
     def _of_every_row(self, some: pl.DataFrame) -> pl.DataFrame:

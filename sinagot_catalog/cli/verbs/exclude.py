@@ -55,6 +55,12 @@ def exclude(args: Any) -> int:
     source = source_of(ws)
     changed = catalog.exclude(source, rows._query, args.reason, step=args.step)  # noqa: SLF001 - without its warning
     _show(args, changed, "excluded", catalog.missing_line(source) or "")
+    grouping = {cell.step for cell in source.layout().cells if cell.by is not None}
+    if changed.is_empty() and grouping.intersection(args.step):
+        say_note(
+            f"{', '.join(sorted(grouping.intersection(args.step)))} has a row per group, which fits a condition on "
+            "records if all its members do: name the records that the group leaves out"
+        )
     return 0
 
 

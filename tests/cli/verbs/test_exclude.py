@@ -67,6 +67,25 @@ def test_a_filter_chooses_the_records(said, lab):
     assert said("include", "--where", "record_id = 'R2'", "-C", lab)[1] == "1 included: R2\n"
 
 
+def test_a_condition_that_fits_no_group_is_answered_with_what_to_name(said, write_workspace):
+    toml = """
+    [records]
+    id_pattern = 'R\\d'
+    exclude = "exclude.csv"
+    [steps]
+    scripts = ["all"]
+    [steps.all]
+    command = "cat {input}"
+    inputs = "raw/{id}"
+    outputs = "all"
+    by = []
+    """
+    folder = write_workspace({}, ["raw/R1", "raw/R2"], toml=toml)
+    code, out, err = said("exclude", "--where", "n_files > 5", "--step", "all", "--reason", "x", "-C", folder)
+    assert (code, out) == (0, "0 excluded\n")
+    assert "all has a row per group" in err
+
+
 def test_status_run_and_ls_tell_of_excluded_rows(said, lab):
     assert "EXCLUDED" not in said("status", lab)[1]
     said("exclude", "R1", "--task", "RS", "--step", "clean", "--reason", "asleep", "-C", lab)
