@@ -147,26 +147,27 @@ class Layout:
         An input folder is raw if no step makes it, and if a step that writes in it also reads it, or another
         raw input lies in it. A folder that steps fill and other steps read is not raw.
         """
+        paths = [f"{place.root}/{place.template.text}/" for place in self.places]
         written: dict[int, list[UnitStep]] = {}
         for cell in self.cells:
             for place in cell.written:
                 written.setdefault(place, []).append(cell)
-        made = {place for place in self._read if not written.keys().isdisjoint(self._around(place))}
-        unmade = self._read - made
-        inside: dict[int, list[int]] = {}
-        raw = set[str]()
-        for place, cells in written.items():
-            for folder in unmade.intersection(self._around(place)):
-                inside.setdefault(folder, []).append(place)
-                if any(folder in cell.places("input") for cell in cells):
-                    raw.add(self._text(folder))
-        for place in unmade if inside else ():
-            raw |= {self._text(folder) for folder in self._around(place)} - {self._text(place)}
-        return {folder: tuple(places) for folder, places in inside.items() if self._text(folder) in raw}
-
-    def _text(self, place: int) -> str:
-        """The text of a bound pattern, the same with and without a final slash."""
-        return self.places[place].template.text
+        outputs = tuple(paths[place] for place in written)
+        unmade = sorted(place for place in self._read if not paths[place].startswith(outputs))
+        inputs = tuple(paths[place] for place in unmade)
+        nested = [place for place in written if paths[place].startswith(inputs)]
+        inside = {
+            folder: places
+            for folder in unmade
+            if (places := tuple(place for place in nested if paths[place].startswith(paths[folder])))
+        }
+        raw = {
+            paths[folder]
+            for folder, places in inside.items()
+            if any(folder in cell.places("input") for place in places for cell in written[place])
+            or any(path != paths[folder] and path.startswith(paths[folder]) for path in inputs)
+        }
+        return {folder: places for folder, places in inside.items() if paths[folder] in raw}
 
     def entries(self, root: str) -> Iterator[Template]:
         """Patterns of the entries of raw folders that steps also write to: a listing must contain these entries."""
@@ -176,21 +177,6 @@ class Layout:
             for way in {folder, *(way for way in ways if way.depth > folder.depth)}:
                 if self.places[place].root == root:
                     yield Template((*way.tokens, ("text", "/"), ("field", "entry")))
-
-    def _around(self, place: int) -> Iterator[int]:
-        """The bound pattern itself, and those of the folders around it."""
-        bound_pattern = self.places[place]
-        parts = bound_pattern.template.text.split("/")
-        for depth in range(1, len(parts) + 1):
-            yield from self._at.get((bound_pattern.root, "/".join(parts[:depth])), ())
-
-    @cached_property
-    def _at(self) -> dict[tuple[str, str], list[int]]:
-        """The bound patterns by root and text: with and without a final slash they are two."""
-        indexes: dict[tuple[str, str], list[int]] = {}
-        for index, place in enumerate(self.places):
-            indexes.setdefault((place.root, place.template.text), []).append(index)
-        return indexes
 
     @cached_property
     def _read(self) -> set[int]:
