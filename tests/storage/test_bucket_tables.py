@@ -35,6 +35,21 @@ def test_what_polars_cannot_reach_is_read_all_the_same(done, monkeypatch):
     assert done.steps.scan_outputs("count").collect().equals(quick)
 
 
+def test_each_result_of_a_bucket_takes_one_request(done, monkeypatch):
+    from aiobotocore.client import AioBaseClient
+
+    asked, call = [], AioBaseClient._make_api_call
+
+    async def noted(client, operation, words):
+        if "/count/" in words.get("Key", ""):
+            asked.append(operation)
+        return await call(client, operation, words)
+
+    monkeypatch.setattr(AioBaseClient, "_make_api_call", noted)
+    assert done.steps.scan_outputs("count").collect()["record_id"].n_unique() == 3
+    assert asked == ["GetObject"] * 3
+
+
 @pytest.fixture
 def keys(done):
     """What an inventory of the bucket says: full keys."""

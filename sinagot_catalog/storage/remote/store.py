@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import suppress
+from functools import cached_property
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import AbsentError, StorageError, UnwritableError
@@ -75,10 +77,18 @@ class RemoteStore(RemoteListing, Store):
         """The URL of a folder: there are no links."""
         return f"{self.root}/{folder}" if folder else self.root
 
+    @cached_property
+    def _at_once(self) -> dict[str, int]:
+        """The argument with which s3fs reads an object without asking for its size first."""
+        is_asking = self.root.startswith(("s3://", "s3a://")) and (
+            "max_concurrency" in signature(self.fs.cat_file).parameters
+        )
+        return {"max_concurrency": 1} if is_asking else {}
+
     def read(self, path: str) -> bytes:
         """Read a whole object."""
         try:
-            return bytes(self.fs.cat_file(self.full(path)))
+            return bytes(self.fs.cat_file(self.full(path), **self._at_once))
         except FileNotFoundError as error:
             raise AbsentError(
                 f"{masked(join_url(self.root, path))} cannot be read: it does not exist"
