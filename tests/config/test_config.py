@@ -251,6 +251,9 @@ def test_storage_options_are_per_protocol_and_expanded_late(write, monkeypatch):
     assert config.storage_options("s3") == {**common, "key": "k", "secret": "a-literal-secret"}
     assert config.storage_options("s3a") == config.storage_options("s3")
     assert config.storage_options("gcs") == {**common, "token": "other"}
+    config = read_config(write(LEAST + STORAGE + "[storage.s3a]\nkey = 'of another account'\n"))
+    assert config.storage_options("s3a")["key"] == "of another account"
+    assert config.storage_options("s3")["key"] == "k"
 
 
 def test_no_option_is_shown_or_pickled(write):
