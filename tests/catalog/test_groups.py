@@ -441,6 +441,19 @@ def test_a_group_is_left_out_of_a_group_step_with_all_of_its_records(make_worksp
     assert (Path(ws.data_path) / "all").read_text() == "sub=s1 sub=s2"
 
 
+def test_a_group_can_be_excluded_by_its_name_and_with_all_of_its_records(write_workspace):
+    toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
+    scripts = {"avg": source("raw/{id}", "avg/{sub}", ("sub",)), "all": source("avg/{sub}", "all", ())}
+    folder = write_workspace(scripts, ["raw/s1_1", "raw/s1_2", "raw/s2_1"], toml=toml)
+    (folder / "exclude.csv").write_text("record_id,reason\nsub=s1,noise\ns1_1,fog\ns1_2,fog\n")
+    found = Workspace(folder).steps.select("record_id", "step", "reason").rows()
+    assert found == [
+        ("dataset=all", "all", "waits for avg of sub=s2; 0 of 2 members are there"),
+        ("sub=s1", "avg", "excluded: noise"),
+        ("sub=s2", "avg", "its only member is there"),
+    ]
+
+
 def test_a_file_of_a_member_that_its_group_leaves_out_is_explained(make_workspace):
     toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
     ws = make_workspace(

@@ -190,7 +190,8 @@ class ExcludedRows:
             whole = groups.group_by("_group", maintain_order=True).agg(
                 pl.exclude("_member").first(), pl.col("cause").is_not_null().all().alias("_all")
             )
-            rows = pl.concat([rows, whole.filter("_all").rename({"_group": "_rec"}).select(rows.columns)])
+            whole = whole.filter("_all").rename({"_group": "_rec"}).select(rows.columns)
+            rows = pl.concat([rows, whole]).unique("_rec", keep="first", maintain_order=True)
         return self._of_every_row(rows).select("cause", "source", pl.col("cause").alias("reason"))
 
     def _of_every_row(self, some: pl.DataFrame) -> pl.DataFrame:
