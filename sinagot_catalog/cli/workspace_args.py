@@ -267,7 +267,7 @@ def _read_rows(file: str) -> pl.DataFrame:
     except FileNotFoundError:
         raise NotFoundError(f"--rows: there is no file {file}") from None
     except StorageError as error:
-        raise SelectionError(str(error), error.hint) from error
+        raise SelectionError(error.message, error.hint) from error
     except (OSError, pl.exceptions.PolarsError) as error:
         raise SelectionError(f"--rows: {file} cannot be read: {str(error).partition(chr(10))[0]}") from error
     return frame

@@ -92,7 +92,13 @@ def test_rows_may_come_from_a_spreadsheet_with_semicolons(cli, harbor_folder, tm
         ["REC-20200601", "", "", "count"],
         ["REC-20200602", "", "", "mean"],
     ]
-    for text, told in (("\ufeff", "empty CSV"), ('record_id\n"R1', "line 2: a quoted value has no end")):
+    faults = {
+        "\ufeff": "empty CSV",
+        'record_id\n"R1': "line 2: a quoted value has no end",
+        "record_id\nR1,a\n": "line 2 has 2 values, and the header 1 column\n"
+        "Put a text that holds a separator into quotes.",
+    }
+    for text, told in faults.items():
         file.write_text(text, encoding="utf-8")
         refused = cli("plan", harbor_folder, "--rows", file)
         assert refused.returncode == 2
