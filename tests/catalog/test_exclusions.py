@@ -222,7 +222,7 @@ def test_an_absent_or_empty_file_excludes_nothing(chain):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n", "# nothing yet\n", "record_id,reason\n", "record_id,reason\n,\n\n"]
+    "text", ["", "\n", "# nothing yet\n", "record_id,reason\n", "record_id,reason\n,\n\n,,,\n"]
 )
 def test_a_file_without_rows_excludes_nothing(chain, text):
     ws = Workspace(chain(text))

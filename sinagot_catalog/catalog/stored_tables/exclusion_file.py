@@ -14,7 +14,13 @@ from dataclasses import field, replace
 
 import polars as pl
 
-from sinagot_catalog.catalog.stored_tables.read_files import TextRow, no_column, separator_of, text_rows
+from sinagot_catalog.catalog.stored_tables.read_files import (
+    TextRow,
+    check_width,
+    no_column,
+    separator_of,
+    text_rows,
+)
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS
 from sinagot_catalog.startup import dataclass
@@ -174,6 +180,7 @@ def _check_header(name: str, line: int, columns: Sequence[str]) -> None:
 def _check_rows(name: str, columns: Sequence[str], rows: Iterable[TextRow]) -> None:
     at = columns.index("record_id")
     for row in rows:
+        check_width(row, len(columns), f"{name} cannot be read")
         if len(row.values) <= at or not row.values[at].strip():
             raise StorageError(
                 f"{name} cannot be read: line {row.begin + 1} has no value in the column 'record_id'",

@@ -208,8 +208,10 @@ def _check_text(content: bytes, separator: str, where: str) -> None:
         raise StorageError(
             f"{where}: line {line}{column}: it is not UTF-8; save the file as UTF-8"
         ) from error
-    for _ in text_rows(io.StringIO(text, newline="").readlines(), separator, where):
-        pass
+    rows = text_rows(io.StringIO(text, newline="").readlines(), separator, where)
+    width = len(next(rows, TextRow(0, 0, ())).values)
+    for row in rows:
+        check_width(row, width, where)
 
 
 class TextRow(NamedTuple):
@@ -235,9 +237,9 @@ def text_rows(
         is_left_out: Whether a line between two rows is none itself.
 
     Raises:
-        StorageError: A row cannot be read, or has more values than the header; names its line.
+        StorageError: A row cannot be read; names its line.
     """
-    at, width = 0, None
+    at = 0
     while at < len(lines):
         if is_left_out(lines[at]):
             at += 1
@@ -249,11 +251,15 @@ def text_rows(
         except csv.Error as error:
             why = "a quoted value has no end" if "unexpected end" in str(error) else str(error)
             raise StorageError(f"{where}: line {at + 1}: {why}") from error
-        width = len(values) if width is None else width
-        if len(values) > width:
-            raise StorageError(
-                f"{where}: line {at + 1} has {len(values)} values, and the header {count_of(width, 'column')}",
-                "Put a text that holds a separator into quotes.",
-            )
         yield TextRow(at, at + reader.line_num, values)
         at += reader.line_num
+
+
+def check_width(row: TextRow, width: int, where: str) -> None:
+    """Raise an error if a row has more values than the header has columns."""
+    if len(row.values) > width:
+        raise StorageError(
+            f"{where}: line {row.begin + 1} has {len(row.values)} values, "
+            f"and the header {count_of(width, 'column')}",
+            "Put a text that holds a separator into quotes.",
+        )
