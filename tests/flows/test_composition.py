@@ -181,7 +181,7 @@ def test_failed_rows_raise_an_error_that_has_the_report_and_return_state_gives_f
         ({"where": pl.col("record_id") == "R1"}, "where: a filter is a text in SQL, and no Expr"),
         ({"rows": pl.DataFrame()}, "rows: DataFrame is neither a path nor a URL"),
         ({"config": 3}, "config: int is neither a path nor a URL"),
-        ({"record_id": 3}, "record_id '3' does not fit id_pattern"),
+        ({"record_id": 3}, "an id is a text such as '3', not the number 3"),
         ({"step": 3}, "there is no step 3"),
         ({"batch": "many"}, "batch: 'many' is not a whole number from 1 up"),
         ({"force": "no"}, "force: 'no' is neither True nor False"),

@@ -188,7 +188,7 @@ def test_rows_that_have_no_file_yet_are_planned(make_workspace):
             {"record_id": ["R1"], "task": [None], "modality": [None], "step": ["claen"]},
             "the rows name step 'claen', which is not declared; did you mean 'clean'",
         ),
-        ([7], "record_id '7' does not fit id_pattern"),
+        ([7], "an id is a text such as '7', not the number 7"),
         (3, "rows of type int cannot be read as a frame"),
     ],
 )

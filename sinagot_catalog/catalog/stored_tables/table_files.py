@@ -38,7 +38,7 @@ _SMALL, _BIG = 16 << 20, 128 << 20
 _HELD = 64 << 20
 """Bytes of content that stay in memory between reading the columns and reading the rows."""
 _SCHEMA_FAULT = re.compile(
-    r"schema callable failed: StorageError: (.*?)(?:\n\nThis error occurred .*)?$", re.DOTALL
+    r"schema callable failed: (?:Storage|Absent)Error: (.*?)(?:\n\nThis error occurred .*)?$", re.DOTALL
 )
 
 _Schema: TypeAlias = tuple[tuple[str, pl.DataType], ...]

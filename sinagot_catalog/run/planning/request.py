@@ -84,7 +84,7 @@ def rows_query(frame: Any) -> Query:
 
 
 def _listed(rows: Any) -> Any:
-    """Return a frame of ids that are given as a text or as a collection of ids or records; else the same rows."""
+    """Return a frame of ids that are given as a text or as a collection of texts or records; else the same rows."""
     if isinstance(rows, pl.LazyFrame):
         return rows.collect()
     if isinstance(rows, str):
@@ -97,10 +97,13 @@ def _listed(rows: Any) -> Any:
         rows = rows.tolist()
     if not isinstance(rows, (list, tuple, set, frozenset)):
         return rows
-    given = [getattr(row, "id", row) for row in rows]
-    ids = [str(item) for item in given if isinstance(item, (str, int))]
-    if len(ids) < len(given):
-        return rows
+    ids: list[str] = []
+    for item in (getattr(row, "id", row) for row in rows):
+        if isinstance(item, (int, float)):  # 7 may stand for '7' or '007'
+            raise SelectionError(f"an id is a text such as '{item}', not the number {item}", _ROWS)
+        if not isinstance(item, str):
+            return rows
+        ids.append(item)
     return pl.DataFrame({"record_id": sorted(ids)}, schema={"record_id": pl.String})
 
 
