@@ -182,7 +182,31 @@ class StepsTable(Presence):
         """Whether a step is running, can run, is unknown, or waits only for steps of which this is true.
 
         A row per record and group; the rows below a group have its value.
+
+        Args:
+            cell: The step.
+            seen: The steps that asked, so that a circle of steps ends.
         """
+        return self._outlook(self._is_coming, cell, seen)
+
+    def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
+        """Whether a step failed, or can only wait for a step of which this is true; as `is_coming`."""
+        return self._outlook(self._is_failing, cell, seen)
+
+    def _outlook(
+        self, judge: Callable[[int, frozenset[int]], pl.Series], cell: int, seen: frozenset[int]
+    ) -> pl.Series:
+        """Judge a step once, though several others ask: of the steps that asked, those before it matter."""
+        key = (judge.__name__, cell, seen & self.group_steps.upstream(cell))
+        if key not in self._held_outlooks:
+            self._held_outlooks[key] = judge(cell, seen)
+        return self._held_outlooks[key]
+
+    @cached_property
+    def _held_outlooks(self) -> dict[tuple[str, int, frozenset[int]], pl.Series]:
+        return {}
+
+    def _is_coming(self, cell: int, seen: frozenset[int]) -> pl.Series:
         step, status = self.layout.cells[cell], self._status(cell)
         coming = status.is_in(["DATA_READY", "PROCESSING"]).fill_null(value=True)
         waits = status.eq_missing("INIT")
@@ -200,8 +224,7 @@ class StepsTable(Presence):
         """Whether a step itself failed, a row per record and group."""
         return self._status(cell).eq_missing("ERROR")
 
-    def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
-        """Whether a step failed, or can only wait for a step of which this is true; rows as in `is_coming`."""
+    def _is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
         step, failed = self.layout.cells[cell], self.has_failed(cell)
         status = self._status(cell)
         waits = status.eq_missing("INIT")

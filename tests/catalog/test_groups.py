@@ -441,6 +441,17 @@ def test_a_group_is_left_out_of_a_group_step_with_all_of_its_records(make_worksp
     assert (Path(ws.data_path) / "all").read_text() == "sub=s1 sub=s2"
 
 
+def test_steps_that_each_read_the_two_before_them_are_judged_once_each(make_workspace):
+    scripts = {"s0": ("raw/{id}", "o0/{id}"), "s1": ("o0/{id}", "o1/{id}")}
+    for n in range(2, 24):  # there are 46,368 ways from the group back to the raw file
+        scripts[f"s{n}"] = ({"a": f"o{n - 1}/{{id}}", "b": f"o{n - 2}/{{id}}"}, f"o{n}/{{id}}")
+    ws = make_workspace(
+        {**scripts, "avg": source("o23/{id}", "avg/{sub}", ("sub",))}, ["raw/s1_1"], id_pattern=IDS
+    )
+    reason = "waits for s23 of s1_1; 0 of 1 members are there"
+    assert row_of(ws, "sub=s1", "avg")["reason"] == reason
+
+
 def test_a_group_can_be_excluded_by_its_name_and_with_all_of_its_records(write_workspace):
     toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
     scripts = {"avg": source("raw/{id}", "avg/{sub}", ("sub",)), "all": source("avg/{sub}", "all", ())}

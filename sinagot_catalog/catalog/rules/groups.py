@@ -202,7 +202,7 @@ class GroupSteps:
         for link in port:
             for maker in self._table.makers.get(link.place, ()):
                 by = self._layout.cells[maker].by
-                if cell.index in self._upstream(maker) or (
+                if cell.index in self.upstream(maker) or (
                     by != lower and (lower is not None or by not in codes)
                 ):
                     continue  # its rows do not correspond to the members
@@ -215,7 +215,7 @@ class GroupSteps:
         own = by is None or by == self._layout.member_by(cell)
         return members if own else self._table.groups.codes[by or ()].gather(members)
 
-    def _upstream(self, cell: int) -> set[int]:
+    def upstream(self, cell: int) -> set[int]:
         """A unit step, the steps that make its inputs, the steps that make theirs, and so on."""
         if cell not in self._held_upstream:
             found, new = set[int](), {cell}
