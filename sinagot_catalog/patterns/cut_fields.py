@@ -12,7 +12,7 @@ import polars as pl
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import Tokens, path_of
 from sinagot_catalog.patterns.id_pattern import IdPattern
-from sinagot_catalog.patterns.id_regex import CONTROLS, character, rust_of
+from sinagot_catalog.patterns.id_regex import CONTROLS, rust_of
 from sinagot_catalog.patterns.template import Template, tokens_regex
 
 _MOST_SPLITS = 10_000
@@ -40,8 +40,7 @@ def cut_ids(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.Data
     several = framed.filter(cut != pl.col("path").str.extract_groups(shortest))
     splits = [
         (path, "".join(value if kind == "text" else split[value] for kind, value in pieces))
-        for path in several["path"].unique()
-        for split in _splits(path, parts)
+        for path, split in _splits(several["path"].unique(), parts, ids)
     ]
     others = pl.DataFrame(splits, {"path": pl.String, "record_id": pl.String}, orient="row")
     found = found.join(several, on="row", how="anti", maintain_order="left")
@@ -101,15 +100,31 @@ def _values(part: Tokens, at: int, ids: IdPattern, most: str) -> str:
         return f"[^/]{{{width}}}"
     beside = [value[-1] for kind, value in part[at - 1 : at] if kind == "text"]
     beside += [value[0] for kind, value in part[at + 1 : at + 2] if kind == "text"]
-    edges = "".join(character(ord(char)) for char in beside if not ids.may_hold(name, char))
+    edges = "".join(re.escape(char) for char in beside if not ids.may_hold(name, char))
     return f"[^/{edges}]{most}"
 
 
-def _splits(path: str, parts: Mapping[int, Tokens]) -> Iterator[dict[str, str]]:
-    """Every way to split some parts of a path into their tokens, up to a number of steps."""
-    names = path.split("/")
-    text = "/".join(names[number] for number in parts) + "\0"  # a last token, as no path has this character
-    tokens = (*path_of(parts.values()), ("text", "\0"))
+def _splits(
+    paths: pl.Series, parts: Mapping[int, Tokens], ids: IdPattern
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every way to split some parts of each path into their tokens."""
+    tokens = (*path_of(parts.values()), ("text", "\0"))  # a last token, as no path has this character
+    shapes = {
+        at: (re.compile(_values(tokens, at, ids, "+")), ids.width_of(name) or 1)
+        for at, (kind, name) in enumerate(tokens)
+        if kind == "field"
+    }
+    for path in paths:
+        names = path.split("/")
+        text = "/".join(names[number] for number in parts) + "\0"
+        for values in _splits_of(text, tokens, shapes):
+            yield path, values
+
+
+def _splits_of(
+    text: str, tokens: Tokens, shapes: Mapping[int, tuple[re.Pattern[str], int]]
+) -> Iterator[dict[str, str]]:
+    """Every way to split one text, up to a number of steps, with the values and the least length of each field."""
     todo: list[tuple[int, int, dict[str, str]]] = [(0, 0, {})]
     for _ in range(_MOST_SPLITS):
         if not todo:
@@ -125,7 +140,9 @@ def _splits(path: str, parts: Mapping[int, Tokens]) -> Iterator[dict[str, str]]:
             continue
         next_kind, next_value = tokens[number + 1]
         behind = next_value if next_kind == "text" else ""
-        ends = range(at + 1, len(text) - len(text[at:].partition("/")[2]))
+        shape, least = shapes[number]
+        longest = shape.match(text, at)
+        ends = range(at + least, longest.end() + 1) if longest else ()
         todo += [
             (end, number + 1, {**values, value: text[at:end]}) for end in ends if text.startswith(behind, end)
         ]

@@ -378,6 +378,14 @@ def test_groups_that_touch_the_id_are_told_apart(text):
     assert rows(paths, [template], ids) == [(0, 0, "A-1"), (1, 0, "AA-11"), (2, 0, "A-12")]
 
 
+def test_fields_of_a_fixed_length_beside_each_other_leave_long_names_readable():
+    ids = IdPattern(r"(?P<y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)-(?P<site>[a-z_]+)-(?P<cam>cam_\d+)")
+    template = parse_template("{y}{m}{d}_{site}_{cam}.jpg", fields=fields(ids))
+    site = "_".join(["station_of_the_north"] * 4)
+    found = rows([f"20260102_{site}_cam_1.jpg"], [template], ids)
+    assert found == [(0, 0, f"2026-01-02-{site}-cam_1")]
+
+
 def test_an_id_stays_within_a_part():
     template = parse_template("raw/{id}.csv", fields={"id"})
     assert rows(["raw/a/b.csv"], [template], IdPattern(".+")) == []
