@@ -429,3 +429,13 @@ def test_folders_in_a_bucket_are_compared_as_local_ones(write_workspace, moto):
     assert stale(ws) == [False, False]
     moto.fs.rm_file(f"{url}/raw/R1/a.csv")
     assert ws.refresh().steps.run(stale=True, progress=False, workers=1).counts() == {"done": 1}
+
+
+def test_a_row_is_stale_when_the_column_name_that_it_read_has_another_value(write_workspace):
+    toml = "[records]\nid_pattern = 'R\\d'\nmetadata = 'people.csv'\n"
+    body = "self.path.output.write_text(self.record['name'] + str(self.record['now']))"
+    folder = write_workspace({"greet": ("raw/{id}", "hello/{id}", body)}, ["raw/R1", "raw/R2"], toml=toml)
+    (folder / "people.csv").write_text("record_id,name,now\nR1,Ann,3\nR2,Bo,4\n")
+    Workspace(folder).steps.run(mode="main_process", progress=False)
+    (folder / "people.csv").write_text("record_id,name,now\nR1,Ann,3.0\nR2,Bob,4\n")
+    assert Workspace(folder).steps.select("record_id", "stale").rows() == [("R1", False), ("R2", True)]

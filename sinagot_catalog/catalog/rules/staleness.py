@@ -220,9 +220,11 @@ def _read_values(read: pl.Series, codes: pl.Series, metadata: pl.DataFrame) -> p
     )
     names = [name for name in long["name"].unique() if name in metadata.columns]
     is_number = pl.col("name").is_in([name for name in names if metadata.schema[name].is_numeric()])
-    present = metadata.select(pl.col(names).cast(pl.String)).with_row_index("_rec")
-    present = present.unpivot(index="_rec", variable_name="name", value_name="now")
-    values = long.join(present, on=["_rec", "name"], how="left", maintain_order="left")
+    present = [
+        pl.when(pl.col("name") == name).then(pl.lit(metadata[name].gather(long["_rec"]).cast(pl.String)))
+        for name in names
+    ]
+    values = long.with_columns(pl.coalesce(*present, pl.lit(None, pl.String)).alias("now"))
     then, now = pl.col("then"), pl.col("now")
     is_same = then.cast(pl.Float64, strict=False).eq_missing(now.cast(pl.Float64, strict=False))
     is_same = pl.when(is_number).then(is_same).otherwise(then.eq_missing(now))
