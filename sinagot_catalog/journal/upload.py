@@ -17,9 +17,10 @@ from sinagot_catalog.storage import Store
 _PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
 
 
-def is_piece(path: str) -> bool:
-    """Whether a file is a piece of the journal of a process."""
-    return _PIECE.fullmatch(path) is not None
+def process_of(path: str) -> str:
+    """What the pieces of the journal of one process have in common; the path itself of a whole file."""
+    piece = _PIECE.fullmatch(path)
+    return path if piece is None else piece["name"]
 
 
 def unread_part(path: str, content: bytes, ends: dict[str, int]) -> bytes:

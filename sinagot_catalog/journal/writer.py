@@ -275,6 +275,8 @@ class UnitStepLines:
         message = bounded(message or _EVENTS[event][1], _MESSAGE_BOUND)
         known = {name: value for name, value in members.items() if value is not None}
         told: dict[str, Any] = {**_ALWAYS.get(event, {}), **known}
+        if "seconds" in told:
+            told["seconds"] = round(told["seconds"], 6)
         for name in ("output", "traceback"):
             if told.get(name):
                 told[name] = bounded(told[name], _TEXT_BOUND)

@@ -180,7 +180,7 @@ def test_status_after_thousands_of_runs_takes_at_most_twice_as_long(make_workspa
     print(
         f"\nstatus: {1e3 * fresh:.1f} ms fresh, {1e3 * used:.1f} ms after {runs} runs ({used / fresh:.2f}x)"
     )
-    assert ws.refresh().steps.filter(status="ERROR").collect().height == 500
+    assert ws.refresh().steps.filter(status="ERROR").collect().height == min(runs, 500)
     assert used < 2 * fresh + 0.02, (fresh, used)
 
 

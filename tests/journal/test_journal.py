@@ -172,6 +172,59 @@ def test_only_files_that_have_grown_are_read_again(ws, journal_of):
     assert journal.events().height == 2
 
 
+# --- pieces in a bucket ---------------------------------------------------------------------------------------
+
+
+def put(store, process, lines, start, end):
+    """Upload some lines of a process as a piece."""
+    at, content = sum(map(len, lines[:start])), b"".join(lines[start:end])
+    store.write(f"journal/run-1/{process}-{at:012}-{at + len(content):012}.ndjson", content)
+
+
+@pytest.fixture
+def lines(ws, journal_of):
+    writer = journal_of(ws, "clean")
+    for number in range(200):
+        writer.write("log", "R1", f"line {number}")
+    return journal_file(ws).read_bytes().splitlines(keepends=True)
+
+
+def test_each_line_of_overlapping_pieces_is_read_once_whenever_they_come(lines):
+    store = open_store("memory://journal-pieces")
+    journal = Journal(store)
+    for piece in [(0, 3), (0, 5), (3, 9), (5, 6), (9, 10)]:
+        put(store, "a-w01", lines, *piece)
+        put(store, "b-w01", lines, *piece)
+        assert_frame_equal(journal.events(), Journal(store).events())
+    assert journal.events()["message"].value_counts()["count"].to_list() == [2] * 10
+    journal.end("run-1")
+    assert journal.compact(frozenset(), least=1)
+    assert [name for name in store.tree("") if "ndjson" in name] == []
+    assert journal.events().height == Journal(store).events().height == 20
+
+
+def test_a_piece_that_is_deleted_costs_no_line_of_another(lines):
+    store = open_store("memory://journal-deleted")
+    journal = Journal(store)
+    for start in range(4):
+        put(store, "w01", lines, start, start + 1)
+    journal.events()
+    store.delete([next(iter(store.tree("")))])
+    assert {"line 1", "line 2", "line 3"} <= set(journal.events()["message"])
+
+
+def test_many_pieces_of_one_process_are_parsed_at_once(lines):
+    def seconds(folder, processes):
+        store = open_store(f"memory://journal-{folder}")
+        for number in range(len(lines)):
+            put(store, f"w{number % processes:03}", lines, number, number + 1)
+        began = time.process_time()
+        assert Journal(store).events().height == len(lines)
+        return time.process_time() - began
+
+    assert seconds("one", 1) < seconds("each", len(lines)) / 2
+
+
 # --- logs of sinagot itself ---------------------------------------------------------------------------------
 
 
