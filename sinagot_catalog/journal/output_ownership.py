@@ -167,6 +167,7 @@ class Provenance:
             there is no such event.
         is_accepted: Whether the user accepted the present state since then.
         inputs: The state of its inputs at its last attempt, if it runs only when one of them has changed.
+        inputs_at_ns: When that attempt ended.
 
     Example:
         >>> Provenance('{"paths": ["a.txt"]}').files
@@ -189,6 +190,7 @@ class Provenance:
         self.until_ns: int | None = members.get("until_ns")
         self.is_accepted = bool(members.get("accepted"))
         self.inputs: list[list[int] | None] | None = members.get("inputs")
+        self.inputs_at_ns: int = members.get("inputs_at_ns", 0)
 
     def earlier(self, path: str) -> list[Made]:
         """The recorded states of a path, the newest last. They are kept while the row publishes a new state."""

@@ -60,10 +60,11 @@ def with_last_inputs(texts: dict[int, str], rows: pl.DataFrame) -> dict[int, str
 
     Args:
         texts: The provenance of rows.
-        rows: `row` and `_inputs`; null if they are not known.
+        rows: `row`, `_inputs` and `_time`; null if they are not known.
     """
-    for row, inputs in rows.select("row", "_inputs").drop_nulls().iter_rows():
-        texts[row] = json.dumps(json.loads(texts.get(row, "{}")) | {"inputs": inputs})
+    known = rows.select("row", "_inputs", pl.col("_time").dt.timestamp("ns")).drop_nulls()
+    for row, inputs, at in known.iter_rows():
+        texts[row] = json.dumps(json.loads(texts.get(row, "{}")) | {"inputs": inputs, "inputs_at_ns": at})
     return texts
 
 

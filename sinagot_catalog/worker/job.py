@@ -252,12 +252,10 @@ class JobRunner:
 
     def _is_unchanged(self, row: RowState) -> bool:
         """Whether a row runs only if an input has changed since its last attempt, and none has."""
-        text = self.provenance.get(row.number)
-        before = None if text is None else Provenance(text).inputs
-        if before is None:
-            return False
+        before = Provenance(self.provenance.get(row.number))
         now = [None if stamp is None else list(stamp) for stamp in row.stamps]
-        return before == now and self._outputs.exist(row)
+        is_same = before.inputs == now and self._outputs.exist(row)
+        return is_same and not self._inputs.appeared_after(before.inputs_at_ns, row)
 
     # -- attempts -----------------------------------------------------------------------------------------
 

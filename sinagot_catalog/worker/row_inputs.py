@@ -34,6 +34,7 @@ class RowInputs:
     def __init__(self, spec: RunSpec, files: LocalFiles, values: RecordValues) -> None:
         self._ignores_missing = spec.ignore_missing
         self._follow_links = spec.follow_links
+        self._outputs = f"{spec.outputs}/"
         self._files = files
         self._values = values
 
@@ -55,6 +56,18 @@ class RowInputs:
             self._find_ways(row)
         if row.missing:
             self._check_dataset()
+
+    def appeared_after(self, time_ns: int, row: RowState) -> bool:
+        """Whether an input that a step may have made appeared after some time.
+
+        A step may give a new file the size and the time of the old one; when it is published shows nevertheless.
+        """
+        for path in flat_paths(row.full_inputs):
+            if path.startswith(self._outputs):
+                with suppress(OSError):
+                    if os.stat(path).st_ctime_ns > time_ns:  # noqa: PTH116
+                        return True
+        return False
 
     def _find_one(self, row: RowState, port: Port, path: str, query: PathQuery) -> "_Found":
         """One path of an input; absent, it has only the path at which it would be."""

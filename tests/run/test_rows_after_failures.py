@@ -197,3 +197,29 @@ def test_a_bucket_keeps_the_rule(make_workspace):
     for _ in range(2):
         report = remote.steps.run(stale=True, mode="main_process", progress=False)
         assert report.counts() == {"error": 1, "already_done": 4}
+
+
+KEEP_TIME = """
+import os
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN, PATH_OUT, VERSION = "raw/{id}.txt", "clean/{id}.txt", "1"
+    def run(self):
+        self.path.output.write_text(f"by {self.VERSION}")
+        time = self.path.input.stat().st_mtime_ns
+        os.utime(self.path.output, ns=(time, time))
+"""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_new_input_counts_also_if_its_step_gives_it_the_size_and_the_time_of_the_old_one(
+    make_workspace, mode
+):
+    copy = script("'clean/{id}.txt'", "copy/{id}.txt").replace('"made"', "self.path.input.read_text()")
+    ws = make_workspace({"clean": KEEP_TIME, "copy": copy}, ["raw/R1.txt"])
+    ws.steps.run(mode=mode, progress=False)
+    clean = Path(ws.scripts_path, "clean.py")
+    clean.write_text(KEEP_TIME.replace('"1"', '"2"'))
+    report = Workspace(clean.parents[1]).steps.run(stale=True, mode=mode, progress=False)
+    assert report.counts() == {"done": 2}
+    assert Path(ws.data_path, "copy/R1.txt").read_text() == "by 2"

@@ -53,7 +53,7 @@ class Plan(JobFrame):
     resources: Mapping[int, Resources] = field(repr=False, compare=False, default_factory=dict)
     """What a row needs, for each unit step that declares resources."""
     last_inputs: pl.DataFrame | None = field(repr=False, compare=False, default=None)
-    """The rows that run only if an input has changed since their last attempt: `row`, and its inputs: `_inputs`."""
+    """The rows that run only if an input has changed since their last attempt, and that: `row, _inputs, _time`."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle without what measures bytes, which holds the files of the workspace."""
@@ -172,7 +172,7 @@ def make_plan(
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left").with_row_index("row")
     resources = {cell.index: cell.resources for cell in catalog.layout.cells if any(cell.resources)}
-    last = catalog.with_attempt(rows.select("row", _last="_since").drop_nulls(), ["_inputs"])
+    last = catalog.with_attempt(rows.select("row", _last="_since").drop_nulls(), ["_inputs", "_time"])
     return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), decisions.members, resources, last)
 
 
