@@ -200,7 +200,7 @@ class Reads(TypedDict, total=False):
 
 
 class Members(Reads, total=False):
-    """What an event tells, beside its row and a message.
+    """The members of an event, beside its row and its message.
 
     Attributes:
         level: The level of a log line.
@@ -266,25 +266,25 @@ class UnitStepLines:
         """Write an event of a row; long texts are cut.
 
         Args:
-            event: What happened; `journal.reader` tells when each event is written.
+            event: What happened; `journal.reader` describes when each event is written.
             record_id: The record of the row.
-            message: What to say; the events of each row have a message of their own.
-            members: What else the event tells; None is left out.
+            message: The message; None for events that have the same one in all rows.
+            members: Its other members; None is left out.
         """
         head, middle, tail = self._parts[event]
         message = bounded(message or _EVENTS[event][1], _MESSAGE_BOUND)
         known = {name: value for name, value in members.items() if value is not None}
-        told: dict[str, Any] = {**_ALWAYS.get(event, {}), **known}
-        if "seconds" in told:
-            told["seconds"] = round(told["seconds"], 6)
+        values: dict[str, Any] = {**_ALWAYS.get(event, {}), **known}
+        if "seconds" in values:
+            values["seconds"] = round(values["seconds"], 6)
         for name in ("output", "traceback"):
-            if told.get(name):
-                told[name] = bounded(told[name], _TEXT_BOUND)
-        if told.get("made"):
-            told["made"] = [made.as_member() for made in told["made"]]
+            if values.get(name):
+                values[name] = bounded(values[name], _TEXT_BOUND)
+        if values.get("made"):
+            values["made"] = [made.as_member() for made in values["made"]]
         time = self._journal.now()
-        line = f'{head}{_encode(record_id)}{middle}{_encode(message)}, "time": "{time}"{tail}{_members(told)}}}\n'
-        self._journal.write(_encoded(line))
+        own = f'{_encode(record_id)}{middle}{_encode(message)}, "time": "{time}"'
+        self._journal.write(_encoded(f"{head}{own}{tail}{_members(values)}}}\n"))
 
 
 def _members(values: dict[str, Any]) -> str:

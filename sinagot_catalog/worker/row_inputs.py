@@ -60,7 +60,7 @@ class RowInputs:
     def appeared_after(self, time_ns: int, row: RowState) -> bool:
         """Whether an input that a step may have made appeared after some time.
 
-        A step may give a new file the size and the time of the old one; when it is published shows nevertheless.
+        A step may give a new file the size and the `mtime` of the old one, but not its `ctime`.
         """
         for path in flat_paths(row.full_inputs):
             if path.startswith(self._outputs):
