@@ -198,6 +198,13 @@ def test_hidden_files_are_not_misnamed_ones(cli, write_workspace):
     assert notices(Workspace(folder)) == {"file without pattern": (1, "deep/R2x/.meta/a.json")}
 
 
+def test_a_hidden_link_to_nothing_with_the_name_of_a_record_is_counted(write_workspace):
+    folder = write_workspace(TWO, ["raw/R1.csv"], id_pattern=".+")
+    (folder / "dataset" / "raw" / ".R2.csv").symlink_to("nowhere")
+    (folder / "dataset" / "raw" / ".#R1").symlink_to("editor@host.1")
+    assert notices(Workspace(folder)) == {"link to nothing": (1, "raw/.R2.csv")}
+
+
 def test_pipes_sockets_and_devices_are_named_and_never_opened(cli, write_workspace, monkeypatch):
     folder = write_workspace({**TWO, "c": ("one.csv", "c/{id}.txt")}, ["raw/R1.csv"])
     data = folder / "dataset"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import field, replace
-from functools import partial
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -310,7 +311,14 @@ def _found(kind: str, items: Sequence[tuple[str | None, ...]], count: int | None
 def listing_notices(catalog: Catalog) -> list[Notice]:
     """Return the notices on files and patterns, without a new listing."""
     layout, unused, listings = catalog.layout, catalog.unused, catalog.listings.values()
-    shown = partial(visible, templates=[place.template for place in layout.places])
+    templates = [place.template for place in layout.places]
+
+    def shown(paths: Iterable[str]) -> pl.Series:
+        """Leave out hidden files, but for those of a record."""
+        series = pl.Series("path", paths, dtype=pl.String)
+        fits = [catalog.fit(series, template) for template in templates]
+        return series.filter(reduce(or_, fits, series.is_in(visible(series, templates).implode())))
+
     undecodable = sum(listing.undecodable for listing in listings)
     n_refused, refused = unused.refused(_MOST)
     n_missed, missed = unused.unmatched(_MOST)
