@@ -1,148 +1,146 @@
 """Field extraction: cuts the fields of an id out of whole columns of paths, and writes the ids from them.
 
-A regular expression cuts each path twice: once with the longest texts for its first fields, once with the shortest.
-If both cuts are the same there is no other one. Else every split is tried, once for each distinct path.
+A field is cut out directly if there is only one way to do so: it is the only field in its part of the path, its
+values have a fixed length, or the text beside it cannot be part of a value. Else every split is tried, once for
+each distinct text.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import polars as pl
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.fields import Tokens, path_of
+from sinagot_catalog.patterns.fields import Tokens
 from sinagot_catalog.patterns.id_pattern import IdPattern
-from sinagot_catalog.patterns.id_regex import CONTROLS, rust_of
+from sinagot_catalog.patterns.id_regex import CONTROLS, character, rust_of
 from sinagot_catalog.patterns.template import Template, tokens_regex
 
 _MOST_SPLITS = 10_000
 """The most steps that are taken to split one text."""
 
 
-def cut_ids(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Columns `row`, `path` and `record_id`: cut out of the path or written from its fields, not yet checked."""
-    pieces = _pieces(template, ids)
-    parts = _telling(template.parts, {value for kind, value in pieces if kind == "field"})
-    fields = [value for part in parts.values() for kind, value in part if kind == "field"]
-
-    def written(cut: pl.Expr) -> pl.Expr:
-        texts = (
-            pl.lit(value) if kind == "text" else cut.struct.field(str(fields.index(value) + 1))
-            for kind, value in pieces
-        )
-        return pl.concat_str(pl.lit(""), *texts).alias("record_id")
-
-    longest, shortest = (_regex(template.depth, parts, ids, most) for most in ("+", "+?"))
-    cut = pl.col("path").str.extract_groups(longest)
-    found = framed.select("row", "path", written(cut)).drop_nulls()
-    if longest == shortest:
-        return found
-    several = framed.filter(cut != pl.col("path").str.extract_groups(shortest))
-    splits = [
-        (path, "".join(value if kind == "text" else split[value] for kind, value in pieces))
-        for path, split in _splits(several["path"].unique(), parts, ids)
-    ]
-    others = pl.DataFrame(splits, {"path": pl.String, "record_id": pl.String}, orient="row")
-    found = found.join(several, on="row", how="anti", maintain_order="left")
-    return pl.concat([found, several.join(others.unique(), on="path").select(found.columns)])
-
-
-def _pieces(template: Template, ids: IdPattern) -> Tokens:
-    """The literal texts and the fields that the id of a path is written from."""
+def cut_ids(framed: pl.DataFrame, template: Template, absent: frozenset[str], ids: IdPattern) -> pl.DataFrame:
+    """Add `record_id`, cut out of the path or written from its fields; it may still be wrong."""
     if "id" in template.fields:
-        return (("field", "id"),)
+        with_id = [n for n, part in enumerate(template.parts) if ("field", "id") in part]
+        # the part with the id alone, if there is one
+        best = min(with_id, key=lambda n: len(_unknown(template.parts[n], ())))
+        framed = _with_fields(framed, template, [best], ids)
+        return framed.with_columns(pl.col(_column("id")).alias("record_id"))
     form = ids.form
     if isinstance(form, str):
         raise PatternError(f"an id cannot be written from its fields: {form}")
-    written = [piece for piece in form.pieces if piece.is_written(template.fields)]
-    return tuple(
-        (piece.kind, piece.value)
-        for piece in written
-        if piece.kind == "text" or piece.value in template.fields
-    )
+    pieces = [piece for piece in form.pieces if piece.is_written(template.fields)]
+    pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
+    framed = _with_fields(framed, template, range(len(template.parts)), ids)
+    texts = [
+        pl.lit(piece.value) if piece.kind == "text" else pl.col(_column(piece.value)) for piece in pieces
+    ]
+    return framed.with_columns(pl.concat_str(pl.lit(""), *texts).alias("record_id"))
 
 
-def _telling(parts: Sequence[Tokens], names: set[str]) -> dict[int, Tokens]:
-    """The parts of a pattern that together have some fields, by their position; rather those with few fields."""
-    telling: dict[int, Tokens] = {}
-    known: set[str] = set()
-    fields = [{value for kind, value in part if kind == "field"} for part in parts]
-    for number in sorted(range(len(parts)), key=lambda number: len(fields[number])):
-        if fields[number] & names - known:
-            known |= fields[number]
-            telling[number] = parts[number]
-    return dict(sorted(telling.items()))
+def _column(name: str) -> str:
+    """The name of the column for the values of a field; no other column has such a name."""
+    return f"_field_{name}"
 
 
-def _regex(depth: int, parts: Mapping[int, Tokens], ids: IdPattern, most: str) -> str:
-    """What a path matches, with a group for each field of some of its parts.
-
-    Args:
-        depth: The number of parts of the path.
-        parts: These parts, by their position.
-        ids: The id pattern.
-        most: `+` if the first of several fields gets the longest text, `+?` if it gets the shortest.
-    """
-    texts = ["[^/]+"] * depth
-    for number, part in parts.items():
-        n_open = sum(kind == "field" and not ids.width_of(value) for kind, value in part)
-        texts[number] = "".join(
-            re.escape(value) if kind == "text" else f"({_values(part, at, ids, most if n_open > 1 else '+')})"
-            for at, (kind, value) in enumerate(part)
-        )
-    return f"^{'/'.join(texts)}$"
+def _with_fields(
+    frame: pl.DataFrame, template: Template, numbers: Iterable[int], ids: IdPattern
+) -> pl.DataFrame:
+    """Add a column per field of some parts of the path. Parts with few unknown fields come first."""
+    names: set[str] = set()
+    todo = {n: template.parts[n] for n in numbers}
+    frame = frame.with_columns(pl.col("path").str.split("/").alias("_parts"))
+    while todo:
+        number = min(todo, key=lambda n: len(_unknown(todo[n], names)))
+        part = todo.pop(number)
+        if unknown := _unknown(part, names):
+            rest = frame["_parts"].list.get(number).alias("_rest")
+            frame = _cut_fields(frame.with_columns(rest), part, names, ids)
+            names |= unknown
+    return frame
 
 
-def _values(part: Tokens, at: int, ids: IdPattern, most: str) -> str:
-    """The texts of a field: of a fixed length, or without the characters beside it that no value has."""
-    name = part[at][1]
-    if width := ids.width_of(name):
-        return f"[^/]{{{width}}}"
-    beside = [value[-1] for kind, value in part[at - 1 : at] if kind == "text"]
-    beside += [value[0] for kind, value in part[at + 1 : at + 2] if kind == "text"]
-    edges = "".join(re.escape(char) for char in beside if not ids.may_hold(name, char))
-    return f"[^/{edges}]{most}"
+def _unknown(part: Tokens, known: Collection[str]) -> set[str]:
+    return {value for kind, value in part if kind == "field" and value not in known}
 
 
-def _splits(
-    paths: pl.Series, parts: Mapping[int, Tokens], ids: IdPattern
-) -> Iterator[tuple[str, dict[str, str]]]:
-    """Every way to split some parts of each path into their tokens."""
-    tokens = (*path_of(parts.values()), ("text", "\0"))  # a last token, as no path has this character
-    shapes = {
-        at: (re.compile(_values(tokens, at, ids, "+")), ids.width_of(name) or 1)
-        for at, (kind, name) in enumerate(tokens)
-        if kind == "field"
-    }
-    for path in paths:
-        names = path.split("/")
-        text = "/".join(names[number] for number in parts) + "\0"
-        for values in _splits_of(text, tokens, shapes):
-            yield path, values
+def _cut_fields(frame: pl.DataFrame, part: Tokens, names: Collection[str], ids: IdPattern) -> pl.DataFrame:
+    """Cut the unknown fields of a part of the path out of `_rest`, from both ends, as long as the cut is unique."""
+    tokens, names = list(part), set(names)
+    rest = pl.col("_rest")
+    while _unknown(tuple(tokens), names):
+        if len(tokens) == 1:
+            return frame.with_columns(rest.alias(_column(tokens[0][1]))).filter(rest != "")
+        for at_end in (False, True):
+            cut = _one_end(tokens, names, ids, at_end=at_end)
+            if cut is not None:
+                break
+        else:
+            return _cut_in_every_way(frame, tuple(tokens))
+        kind, name = tokens.pop(-1 if at_end else 0)
+        if kind == "field" and name not in names:
+            frame = frame.with_columns(cut.alias(_column(name)))
+            names.add(name)
+            cut = pl.col(_column(name))
+        fits = rest.str.ends_with(cut) if at_end else rest.str.starts_with(cut)
+        left = rest.str.strip_suffix(cut) if at_end else rest.str.strip_prefix(cut)
+        frame = frame.filter(fits).with_columns(left.alias("_rest"))
+    return frame
 
 
-def _splits_of(
-    text: str, tokens: Tokens, shapes: Mapping[int, tuple[re.Pattern[str], int]]
-) -> Iterator[dict[str, str]]:
-    """Every way to split one text, up to a number of steps, with the values and the least length of each field."""
+def _one_end(
+    tokens: Sequence[tuple[str, str]], names: Collection[str], ids: IdPattern, *, at_end: bool
+) -> pl.Expr | None:
+    """The text of the first or the last token in `_rest`; None if several cuts are possible."""
+    (kind, value), (next_kind, next_value) = tokens[::-1][:2] if at_end else tokens[:2]
+    rest = pl.col("_rest").str
+    if kind == "text":
+        return pl.lit(value)
+    if value in names:
+        return pl.col(_column(value))
+    if width := ids.width_of(value):
+        return rest.tail(width) if at_end else rest.head(width)
+    if next_kind == "text" and not ids.may_hold(value, edge := next_value[-1 if at_end else 0]):
+        other = rf"[^{character(ord(edge))}]+"
+        return rest.extract(f"({other})$" if at_end else f"^({other})", 1)
+    return None
+
+
+def _cut_in_every_way(frame: pl.DataFrame, tokens: Tokens) -> pl.DataFrame:
+    """The rows of a frame for each possible split of `_rest`, with a column per field."""
+    names = sorted({value for kind, value in tokens if kind == "field"})
+    splits = [
+        {"_rest": text, **{_column(name): split[name] for name in names}}
+        for text in frame["_rest"].unique()
+        for split in _splits(text, tokens)
+    ]
+    schema = dict.fromkeys(["_rest", *map(_column, names)], pl.String)
+    told = [_column(name) for name in names if _column(name) in frame.columns]
+    return frame.join(pl.DataFrame(splits, schema=schema), on=["_rest", *told])
+
+
+def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
+    """Every way to split a text into tokens, up to a number of steps."""
     todo: list[tuple[int, int, dict[str, str]]] = [(0, 0, {})]
     for _ in range(_MOST_SPLITS):
         if not todo:
             return
         at, number, values = todo.pop()
         if number == len(tokens):
-            yield values
+            if at == len(text):
+                yield values
             continue
         kind, value = tokens[number]
         piece = value if kind == "text" else values.get(value)
         if piece is not None:
-            todo += [(at + len(piece), number + 1, values)] * text.startswith(piece, at)
+            if text.startswith(piece, at):
+                todo.append((at + len(piece), number + 1, values))
             continue
-        next_kind, next_value = tokens[number + 1]
+        ends = range(at + 1, len(text) + 1) if number + 1 < len(tokens) else [len(text)] * (at < len(text))
+        next_kind, next_value = tokens[number + 1] if number + 1 < len(tokens) else ("text", "")
         behind = next_value if next_kind == "text" else ""
-        shape, least = shapes[number]
-        longest = shape.match(text, at)
-        ends = range(at + least, longest.end() + 1) if longest else ()
         todo += [
             (end, number + 1, {**values, value: text[at:end]}) for end in ends if text.startswith(behind, end)
         ]
@@ -160,11 +158,13 @@ def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern)
     rust = rust_of(ids)
     if rust is not None and not rust.dotted and not rust.odd:
         paths = paths.filter(paths.str.contains(f"[{CONTROLS}]"))
+    form = ids.form
     refusals: dict[str, str] = {}
     for way in (variant for template in templates for variant in template.variants.values()):
         regex = re.compile(tokens_regex(way.tokens), re.DOTALL)
         for match in filter(None, map(regex.fullmatch, paths if way.fields else ())):
-            record_id = ids.written(match.groupdict())
+            values = match.groupdict()
+            record_id = values.get("id") or ("" if isinstance(form, str) else form.write(values))
             if record_id and ids.values(record_id) is None and ids.regex.fullmatch(record_id):
                 refusals.setdefault(match[0], record_id)
     return list(refusals.items())

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -95,11 +95,6 @@ class IdPattern:
         """How an id is written from its fields, or the reason why it cannot be."""
         return id_form(self.text)
 
-    def written(self, fields: Mapping[str, str]) -> str:
-        """The id with these fields; empty if it cannot be written from them."""
-        form = self.form
-        return fields.get("id") or ("" if isinstance(form, str) else form.write(fields))
-
     @cached_property
     def _trees(self) -> dict[str, Any]:
         return trees_of(self.text)
@@ -130,10 +125,12 @@ class IdPattern:
         form = self.form
         return not isinstance(form, str) and bool(form.fields) and form.fields <= template.fields
 
+    def known_values(self, record_id: str) -> dict[str, str] | None:
+        """As `values`, for an id that is known to fit: without named groups nothing is matched again."""
+        return {"id": record_id} if not self.groups and is_safe_id(record_id) else self.values(record_id)
+
     def values_of(self, row_id: str, by: Sequence[str] | None) -> dict[str, str] | None:
         r"""The values of the placeholders for the row of a record or a group; None if a record's id does not fit.
-
-        The id of a record is known to fit: without named groups it is not matched again.
 
         Args:
             row_id: The id of a record or a group.
@@ -144,7 +141,7 @@ class IdPattern:
             {'id': 'sub=1', 'sub': '1', 'ses': ''}
         """
         if by is None:
-            return self.values(row_id) if self.groups or fault_of(row_id) is not None else {"id": row_id}
+            return self.known_values(row_id)
         named = group_values(row_id)
         return {"id": row_id, **{name: named.get(name, "") for name in by}}
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from sinagot_catalog.patterns.fields import path_of
 from sinagot_catalog.patterns.id_regex import fitting
-from sinagot_catalog.patterns.match_paths import cut_id, ends_of, match_columns, n_fields
+from sinagot_catalog.patterns.match_paths import cut_id, ends_of, match_columns
 from sinagot_catalog.patterns.template import Template
 from sinagot_catalog.startup import dataclass
 
@@ -84,7 +84,7 @@ def match_names(
             continue
         *folders_of, name = template.parts
         folder = path_of(folders_of)
-        is_plain = template.fields == {"id"} and not template.is_wild and n_fields(name) < 2  # noqa: PLR2004
+        is_plain = template.fields == {"id"} and not template.is_wild and _n_fields(name) < 2  # noqa: PLR2004
         if is_plain and name not in groups.get(folder, ()):
             groups.setdefault(folder, {})[name] = number
         else:
@@ -112,7 +112,7 @@ def _in_folders(
     folders: pl.DataFrame, names: pl.Series, folder: Tokens, by_name: Mapping[Tokens, int], ids: IdPattern
 ) -> Iterator[Fits]:
     """The matches of patterns that share a folder; `folders` has the `path` of each folder, too."""
-    if n_fields(folder):
+    if _n_fields(folder):
         found = match_columns(folders["path"], [Template(folder)], ids)
         if found.is_empty():
             return
@@ -143,7 +143,7 @@ def _told(inside: pl.DataFrame, texts: pl.Series, by_name: Mapping[Tokens, int])
     parts = [pl.DataFrame(schema=_FITS)]
     by_head: dict[str | None, dict[str, int]] = {}
     for name, number in by_name.items():
-        head, tail = ends_of(name) if n_fields(name) else (None, "".join(text for _, text in name))
+        head, tail = ends_of(name) if _n_fields(name) else (None, "".join(text for _, text in name))
         by_head.setdefault(head, {})[tail] = number
     for head, tails in by_head.items():
         here, rest = inside, pl.col("name")
@@ -173,6 +173,10 @@ def _together(parts: Sequence[Fits]) -> Fits:
             texts.append(part.ids)
             first += len(part.ids)
     return Fits(pl.concat(rows), pl.concat(texts).alias("record_id"))
+
+
+def _n_fields(tokens: Tokens) -> int:
+    return sum(kind == "field" for kind, _ in tokens)
 
 
 def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]:

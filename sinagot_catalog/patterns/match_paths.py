@@ -2,9 +2,9 @@
 
 The rule: a path matches a pattern for an id when the id fits the id pattern (Python's `re.fullmatch`) and the
 pattern filled with that id is that path. So an id is never guessed. If a pattern has no placeholder but `{id}`, the
-length of the id follows from the length of the path, and the id is cut out. Else the id is cut out of a part of the
-path, or the values of the fields are cut out and the id is written from them; then the filled pattern is compared
-with the path.
+length of the id follows from the length of the path, and the id is cut out. Else the id is cut out of the part of
+the path that contains nothing else, and the filled pattern is compared with the path. If a pattern has only fields
+of the id, their values are cut out, the id is written from them, and the filled pattern is compared with the path.
 
 Rust's regular expressions check ids if they mean the same as Python's (see `patterns.id_regex`), else Python's do,
 once for each distinct id.
@@ -231,14 +231,9 @@ def _filled(tokens: Tokens) -> pl.Expr:
         pl.col("record_id" if value == "id" else value) if kind == "field" else pl.lit(value)
         for kind, value in tokens
     ]
-    if not n_fields(tokens):
+    if not any(kind == "field" for kind, _ in tokens):
         parts.append(pl.col("record_id").str.head(0))
     return pl.concat_str(parts)
-
-
-def n_fields(tokens: Tokens) -> int:
-    """How many placeholders there are."""
-    return sum(kind == "field" for kind, _ in tokens)
 
 
 def ends_of(tokens: Tokens) -> tuple[str, str]:
@@ -262,7 +257,7 @@ def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     """The rows whose texts match tokens with `{id}` as only placeholder, and `record_id`, not yet checked."""
     frame, text = _framed(frame, tokens, column), pl.col(column)
     head, tail = ends_of(tokens)
-    times = n_fields(tokens)
+    times = sum(kind == "field" for kind, _ in tokens)
     if times == 1:
         size = len(head.encode()) + len(tail.encode())
         found = frame.filter(text.str.len_bytes() > size) if head and tail else frame
@@ -289,7 +284,9 @@ def _match_grouped(
     # No field contains a slash, so path and pattern have the same number of parts.
     slashes = pl.col("path").str.count_matches("/", literal=True)
     framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
-    cut = cut_ids(framed, variant, ids)
+    cut = cut_ids(framed, variant, absent, ids).select("row", "path", "record_id")
+    if cut["row"].n_unique() < cut.height:  # several splits of a path may give the same id
+        cut = cut.unique()
     unique = cut["record_id"].unique()
     values = id_columns(unique.filter(fitting(unique, ids)), ids)
     return cut.join(values, on="record_id").filter(_path_of(variant, absent) == pl.col("path"))

@@ -54,7 +54,8 @@ class Recordings:
 
     def _record(self, fields: dict[str, str]) -> str | None:
         """The id with these fields; None if there is no such id."""
-        record_id = self._ids.written(fields)
+        form = self._ids.form
+        record_id = fields["id"] if "id" in fields or isinstance(form, str) else form.write(fields)
         values = self._ids.values(record_id)
         return record_id if values is not None and fields.items() <= values.items() else None
 

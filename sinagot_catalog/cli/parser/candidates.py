@@ -83,7 +83,11 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
         pattern = "".join(glob.escape(value) if kind == "text" else "*" for kind, value in tokens)
         paths = glob.iglob(pattern, root_dir=root)  # noqa: PTH207 - of texts
         fits = map(re.compile(tokens_regex(tokens)).fullmatch, islice(paths, _LISTED))
-        yield from (ids.written(match.groupdict()) for match in fits if match)
+        for values in (match.groupdict() for match in fits if match):
+            if "id" in values:
+                yield values["id"]
+            elif not isinstance(ids.form, str):
+                yield ids.form.write(values)
 
 
 def _snapshots(config: Config, _beginning: str) -> list[str]:
