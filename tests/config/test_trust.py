@@ -174,7 +174,12 @@ def test_a_proposed_run_has_the_trust_that_it_needs(cli, write_workspace):
         assert why not in told
     done = cli(*shlex.split(proposed))
     assert (done.returncode, (folder / "dataset/a/R1").exists()) == (0, True)
-    assert json.loads(cli("status", folder, "--json").stdout)["next"]["command"].endswith(" --trust")
+    for words in (
+        [],
+        ["--trust"],
+    ):  # a program does not see the reason, so it gets --trust only if it gave it
+        proposed = json.loads(cli("status", folder, "--json", *words).stdout)["next"]["command"]
+        assert proposed.endswith(" --trust") == bool(words)
 
 
 # --- what is one's own -----------------------------------------------------------------------------------------

@@ -9,7 +9,14 @@ from sinagot_catalog.cli.echo import broken, clean, say, width
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows
 from sinagot_catalog.cli.parser.command import Argument, Option, flag, verb
 from sinagot_catalog.cli.parser.options import OUTPUT, WORKSPACE, limit, steps
-from sinagot_catalog.cli.workspace_args import beside_run, check_ids, open_workspace, run_command, source_of
+from sinagot_catalog.cli.workspace_args import (
+    beside_run,
+    check_ids,
+    command,
+    open_workspace,
+    run_command,
+    source_of,
+)
 from sinagot_catalog.errors import NotFoundError, failure_text, row_label
 from sinagot_catalog.startup import polars as pl
 
@@ -105,7 +112,13 @@ def _groups(ws: Workspace, args: Any) -> int:
     kinds = failure_kinds(every.filter(*_fitting(args)))
     bound = () if args.records else (_LONGEST,)  # the message finds records that the user did not name
     words = [rerun_words(kind, every, *bound)[0] for kind in kinds.iter_rows(named=True)]
-    again = [run_command(ws, args, *some, whole=True) for some in words]
+    # a program that runs the commands does not see why one needs --trust
+    again = [
+        command(args, "run", *some, whole=True)
+        if is_machine(args)
+        else run_command(ws, args, *some, whole=True)
+        for some in words
+    ]
     failures = kinds.drop("records", "n_done").with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
         put_rows(args, [failures])

@@ -34,7 +34,6 @@ from sinagot_catalog.cli.workspace_args import (
     is_narrowed,
     of_steps,
     open_workspace,
-    run_command,
     say_absent_value,
     say_what_is_missing,
     selected,
@@ -257,7 +256,7 @@ def _flags() -> list[pl.Expr]:
 def _summary(look: StatusCounts, args: Any) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     snapshot = source_of(look.ws).kept
-    follow = {"command": run_command(look.ws, args), "rows": look.totals["data_ready"], "steps": look.ready}
+    follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
     return {
         "workspace": look.ws.config.root,
         "records": look.n_records,
