@@ -143,10 +143,6 @@ class SlurmRun:
         if done.returncode:
             said = [line.partition("error: ")[2] or line for line in done.stderr.splitlines() if line.strip()]
             reason = "; ".join(dict.fromkeys(said)) or f"exit code {done.returncode}"
-            hint = (
-                "Give fewer --parts: an array is bounded by MaxArraySize of the Slurm."
-                if "array" in reason
-                else ""
-            )
+            hint = "Give fewer --parts: MaxArraySize of Slurm bounds an array." if "array" in reason else ""
             raise ServerError(f"sbatch refused {what}: {reason}", hint)
         return done.stdout.strip().partition(";")[0]

@@ -61,7 +61,7 @@ def test_row_that_begins_keeps_what_was_prefetched_for_it(place, moto):
     ahead(place, "raw/A", "raw/B")  # as a run does when the row of A begins
     assert place._prefetcher._pending == pending
     place.prepare(paths_of("raw/A"))
-    assert list(place._prefetcher._pending) == [(("raw/B",), ("out/raw/B",))]
+    assert [paths.inputs for paths in place._prefetcher._pending] == [("raw/B",)]
 
 
 def test_input_that_was_not_fetched_ahead_is_looked_at_again(place, moto, monkeypatch):
